@@ -1,0 +1,212 @@
+"""The vocabulary: every fact that rules may read, with its type, unit and meaning. No measuring happens here. Stdlib only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SUBJECT_KINDS = ("model", "input", "output", "block", "layer", "parameter")
+
+GRAPH = "graph"
+WEIGHTS = "weights"
+SETTINGS = "settings"
+FORWARD = "forward"
+TRAINING = "training"
+
+
+@dataclass(frozen=True, slots=True)
+class FactSpec:
+    """`type` is number, count, boolean or word; `unit` is "" for words and booleans. `words` closes the set of words, where it is
+    closed. `source` is the evidence that the fact needs."""
+
+    name: str
+    type: str
+    unit: str
+    source: str
+    meaning: str
+    words: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The subject's kind: the part before the dot."""
+        return self.name.split(".", 1)[0]
+
+
+def _number(name: str, unit: str, source: str, meaning: str) -> FactSpec:
+    return FactSpec(name, "number", unit, source, meaning)
+
+
+def _count(name: str, unit: str, source: str, meaning: str) -> FactSpec:
+    return FactSpec(name, "count", unit, source, meaning)
+
+
+def _boolean(name: str, source: str, meaning: str) -> FactSpec:
+    return FactSpec(name, "boolean", "", source, meaning)
+
+
+def _word(name: str, source: str, meaning: str, *words: str) -> FactSpec:
+    return FactSpec(name, "word", "", source, meaning, words)
+
+
+_MODEL = (
+    _word("model.name", GRAPH, "file name of the model"),
+    _word("model.form", GRAPH, "form of the exported graph", "training", "inference", "unknown"),
+    _word("model.weights_state", WEIGHTS, "what the weights are, by vote of all parameters",
+          "fresh", "trained", "mixed", "generated", "unknown"),
+    _count("model.layer_count", "layers", GRAPH, "number of layers"),
+    _count("model.parameter_count", "parameters", GRAPH, "number of trainable scalars"),
+    _count("model.depth", "layers", GRAPH, "weighted layers on the longest path from an input to an output"),
+    _number("model.recognition_coverage", "share", GRAPH, "share of the file's nodes whose operator is known"),
+    _boolean("model.is_convolutional", GRAPH, "at least two convolutions stand on a path to an output"),
+    _word("model.dtype", GRAPH, "type of most of the weights (float32, float16, bfloat16, float64, int8)"),
+    _count("model.folded_normalization_count", "layers", GRAPH, "layers whose weights absorbed a normalization at export"),
+    _word("model.folded_normalization_evidence", GRAPH, "how the folding was seen", "none", "metadata", "weights"),
+    _count("model.leaked_path_count", "paths", GRAPH, "absolute paths of the exporting machine in the file's metadata"),
+    _word("model.leaked_path_example", GRAPH, "the place of the first of them, with user names masked"),
+    _word("model.loss", SETTINGS, "the declared loss, or the loss found in the graph",
+          "cross-entropy", "nll", "categorical-crossentropy", "bce", "bce-with-logits", "mse", "l1", "huber", "hinge", "kl"),
+    _word("model.loss_expects", SETTINGS, "what that loss expects of the model's output",
+          "logits", "log-probabilities", "probabilities", "values", "scores"),
+)  # fmt: skip
+
+_INPUT = (
+    _word("input.name", GRAPH, "name of the input"),
+    _boolean(
+        "input.reaches_output", GRAPH, "some output depends on the input's values (its shape alone does not count)"
+    ),
+)
+
+_OUTPUT = (
+    _word("output.name", GRAPH, "name of the output"),
+    _boolean("output.depends_on_input", GRAPH, "the output depends on the values of at least one input"),
+    _boolean("output.is_primary", GRAPH, "the first output of the model that is a float tensor and depends on an input"),
+    _word("output.final_activation", GRAPH,
+          "op of the activation function that the output passes last (behind it only reshapes, casts, selections), or none"),
+    _word("output.final_activation_layer", GRAPH, "name of that layer"),
+    _word("output.earlier_activation", GRAPH, "op of the activation function straight before the final one, or none"),
+    _count("output.unit_count", "units", GRAPH, "size of the axis that counts units or classes: axis 1 or the last"),
+    _count("output.rank", "axes", GRAPH, "number of axes of the output"),
+    _boolean("output.is_trunk_feature", GRAPH,
+             "the output is a feature map or hidden state (no linear head narrows the trunk before it)"),
+)  # fmt: skip
+
+_BLOCK = (
+    _word("block.name", GRAPH, "common module path or first layer of a repeated block"),
+    _count("block.sibling_count", "blocks", GRAPH, "blocks of the same kind in a row, this one included"),
+    _word("block.activation", GRAPH, "the activation functions of the block, in order, joined by +, or none"),
+    _word("block.sibling_activation", GRAPH, "what most of its siblings have there"),
+    _number("block.sibling_agreement", "share", GRAPH, "share of the siblings that have the common structure"),
+    _word("block.missing_part", GRAPH, "what this block lacks and most of its siblings have",
+          "none", "normalization", "activation", "bias", "skip"),
+)  # fmt: skip
+
+_LAYER_GRAPH = (
+    _word("layer.name", GRAPH, "human name of the layer"),
+    _word("layer.op", GRAPH, "kind of the layer"),
+    _word("layer.module", GRAPH, "module path of the layer, or its name"),
+    _word("layer.code", GRAPH, "Python expression that names the layer's module, such as model.encoder.layers[0].fc1"),
+    _word("layer.role", GRAPH, "what the layer is for",
+          "hidden", "output-head", "gate", "attention-query", "attention-key", "attention-value", "attention-out",
+          "attention-input", "residual-branch-end", "embedding", "downsample", "recurrent-cell", "modulation", "auxiliary"),
+    _count("layer.depth", "layers", GRAPH, "weighted layers on the longest path from an input to this layer, itself included"),
+    _count("layer.width", "units", GRAPH, "output units (features or channels) of a weighted layer"),
+    _count("layer.fan_in", "values", GRAPH, "inputs to one unit: groups, kernel size and transposes counted"),
+    _boolean("layer.reaches_output", GRAPH, "some output depends on the layer"),
+    _boolean("layer.has_bias", GRAPH, "the weighted layer has a bias"),
+    _word("layer.activation", GRAPH, "op of the activation function that alone consumes the weighted or normalization layer, or none"),
+    _word("layer.previous_activation", GRAPH,
+          "op of the activation function that feeds this activation, logarithm or loss directly (reshapes, casts and dropout aside), or none"),
+    _word("layer.previous_activation_layer", GRAPH, "name of that layer"),
+    _word("layer.next_normalization", GRAPH,
+          "op of the normalization that alone consumes the layer's output (reshapes and casts aside), or none"),
+    _word("layer.next_normalization_layer", GRAPH, "name of that layer"),
+    _word("layer.next_dropout", GRAPH, "kind of the dropout that consumes the activation's output", "none", "dropout", "alpha_dropout"),
+    _boolean("layer.is_beside_normalization", GRAPH, "a normalization feeds the activation or consumes its output"),
+    _word("layer.linear_predecessor", GRAPH,
+          "name of the weighted layer that feeds this one through linear layers alone, or none"),
+    _word("layer.linear_idiom", GRAPH, "the known design in which two linear layers follow each other",
+          "none", "low-rank", "depthwise-separable", "attention", "embedding", "parallel-branches", "bottleneck-projection",
+          "normalized", "residual", "position-mixing", "gated", "patch-embedding", "latent"),
+    _word("layer.softmax_use", GRAPH, "what a softmax or sigmoid is for",
+          "output", "attention", "gate", "routing", "hidden", "loss"),
+    _count("layer.softmax_axis_size", "values", GRAPH, "size of the axis that a softmax sums over"),
+    _boolean("layer.softmax_over_batch", GRAPH, "a softmax sums over the batch axis"),
+    _boolean("layer.normalizes_features", GRAPH, "the axes of a layer normalization include a feature axis"),
+    _count("layer.normalized_count", "values", GRAPH,
+           "values that share one mean and variance in a normalization (batch axis left out)"),
+    _count("layer.channels_per_group", "channels", GRAPH, "channels in one group of a group normalization"),
+    _number("layer.epsilon", "", GRAPH, "ε of a normalization"),
+    _word("layer.compute_dtype", GRAPH, "type that the layer computes in"),
+    _number("layer.dropout_rate", "share", GRAPH, "probability that dropout zeroes a value"),
+    _boolean("layer.is_after_last_weight", GRAPH, "no weighted layer or product of activations follows on any path to an output"),
+    _boolean("layer.is_batch_mixing", GRAPH, "a reshape or transpose moves the batch axis into another axis and never back"),
+    _number("layer.parameter_share", "share", GRAPH, "share of the model's trainable scalars that the layer owns"),
+    _number("layer.attention_scale_ratio", "ratio", GRAPH, "scale of the attention scores times the square root of the head size; 1 is the usual 1/√d"),
+    _count("layer.attention_head_size", "features", GRAPH, "size of the axis that the product of queries and keys sums over"),
+    _number("layer.mask_value", "", GRAPH, "most extreme stored number that is added to, or filled into, attention scores"),
+    _number("layer.dtype_max", "", GRAPH, "largest finite number of the type that the layer computes in"),
+)  # fmt: skip
+
+_LAYER_WEIGHTS = (
+    _number("layer.gain", "ratio", WEIGHTS, "standard deviation of the weight times √fan_in"),
+    _number("layer.wanted_gain", "ratio", WEIGHTS,
+            "gain that keeps the second moment through the activation that follows: 1/√E[φ(z)²], z ~ N(0, 1)"),
+    _word("layer.weight_scheme", WEIGHTS, "named initializers that fit the weight, joined by |, or trained, or unknown"),
+    _number("layer.rarely_firing_share", "share", WEIGHTS,
+            "share of a rectified layer's units whose bias lies so far below zero that they fire with probability < 1e-3 on standardised input"),
+    _number("layer.forget_gate_bias", "", WEIGHTS, "mean bias of an LSTM's forget gate (input and recurrent bias added)"),
+    _number("layer.recurrent_spectral_radius", "ratio", WEIGHTS, "largest absolute eigenvalue of a vanilla recurrent weight, worst direction"),
+    _number("layer.running_mean_absmax", "", WEIGHTS, "largest absolute running mean of a BatchNorm"),
+    _number("layer.running_variance_deviation", "", WEIGHTS, "largest distance of a BatchNorm's running variances from 1"),
+    _number("layer.collapsed_channel_share", "share", WEIGHTS,
+            "share of a BatchNorm's channels with |γ| < 1e-3 of the layer's median |γ| or running variance < 1e-8"),
+    _number("layer.attention_logit_std", "", WEIGHTS,
+            "standard deviation of the attention scores that standardised, independent inputs would give: scale·√d·gain(q)·gain(k)"),
+    _boolean("layer.is_normalization_folded", GRAPH, "the layer's weights absorbed a BatchNorm at export"),
+)  # fmt: skip
+
+_PARAMETER = (
+    _word("parameter.name", GRAPH, "name of the parameter in the file"),
+    _word("parameter.code", GRAPH, "Python expression that names the parameter, such as model.fc1.weight"),
+    _word("parameter.role", GRAPH, "what the parameter does in its layer"),
+    _boolean("parameter.is_trainable", GRAPH, "a floating-point parameter in a role that training changes"),
+    _count("parameter.size", "values", GRAPH, "number of elements"),
+    _word("parameter.dtype", GRAPH, "stored type"),
+    _count("parameter.unit_count", "units", GRAPH, "output units of a weight"),
+    _boolean("parameter.reaches_output", GRAPH, "some output depends on the parameter"),
+    _boolean("parameter.is_gradient_blocked", GRAPH,
+             "the parameter reaches outputs, but every path crosses a layer that passes no gradient"),
+    _word("parameter.gradient_blocker", GRAPH, "name of the first such layer"),
+    _word("parameter.gradient_blocker_op", GRAPH, "its raw operator"),
+    _word("parameter.zero_init_idiom", GRAPH, "the known design in which a zero weight is meant",
+          "none", "residual-branch-end", "low-rank-adapter", "modulation", "output-head", "gate"),
+    _boolean("parameter.is_tied_to_head", GRAPH, "an embedding that is also the output layer's weight"),
+    _word("parameter.state", WEIGHTS, "what the values are", "fresh", "trained", "generated", "quantized", "unknown"),
+    _word("parameter.family", WEIGHTS, "distribution that the values follow",
+          "zeros", "constant", "identity", "uniform", "normal", "truncated-normal", "orthogonal", "sparse", "quantized", "trained", "unknown"),
+    _word("parameter.scheme", WEIGHTS, "named initializers that fit, joined by |, or unknown"),
+    _number("parameter.mean", "", WEIGHTS, "mean of the values"),
+    _number("parameter.std", "", WEIGHTS, "standard deviation of the values"),
+    _number("parameter.absmax", "", WEIGHTS, "largest absolute finite value"),
+    _number("parameter.extremity", "ratio", WEIGHTS, "largest absolute value over the standard deviation"),
+    _number("parameter.zero_share", "share", WEIGHTS, "share of values that are exactly zero"),
+    _number("parameter.denormal_share", "share", WEIGHTS, "share of values, other than zero, below the type's smallest normal number"),
+    _count("parameter.non_finite_count", "values", WEIGHTS, "NaN and infinite values"),
+    _count("parameter.nan_count", "values", WEIGHTS, "NaN values"),
+    _word("parameter.first_non_finite", WEIGHTS, "index of the first NaN or infinite value, such as [3, 17]"),
+    _number("parameter.duplicate_unit_share", "share", WEIGHTS,
+            "share of units whose incoming weights equal another unit's, bit for bit"),
+    _count("parameter.identical_count", "parameters", WEIGHTS,
+           "other parameters of the same role and shape that are not tied and hold the same bits"),
+    _word("parameter.identical_example", WEIGHTS, "name of the first of them"),
+    _number("parameter.stable_rank_ratio", "ratio", WEIGHTS,
+            "stable rank ‖W‖F²/‖W‖₂² over what independent entries of that shape give (Marchenko–Pastur)"),
+    _number("parameter.tied_logit_std", "", WEIGHTS,
+            "standard deviation of the logits that a tied embedding gives to a unit-variance hidden state: std·√width, stored scale factors counted"),
+    _number("parameter.position_scale_ratio", "ratio", WEIGHTS,
+            "standard deviation of a token embedding over that of the positional embedding it is added to"),
+)  # fmt: skip
+
+CATALOG: tuple[FactSpec, ...] = _MODEL + _INPUT + _OUTPUT + _BLOCK + _LAYER_GRAPH + _LAYER_WEIGHTS + _PARAMETER
+"""Every fact. Explicit: a measurement that is not listed here does not exist."""
+
+BY_NAME: dict[str, FactSpec] = {spec.name: spec for spec in CATALOG}

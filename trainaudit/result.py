@@ -1,0 +1,240 @@
+"""The one record in the middle: what an audit found, as plain data. Every report is a rendering of it and of nothing else.
+
+Stdlib only. Field names are the JSON's field names (see `report.to_json` and `schema/audit.schema.json`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+FORMAT = 1
+"""Format number of the JSON record. It changes when a reader of the old one would misread the new one."""
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        """0 for note, 1 for warning, 2 for error."""
+        return ("note", "warning", "error").index(self.value)
+
+
+class State(StrEnum):
+    """The five outcomes of a rule, and `IGNORED` for a finding that the user's settings set aside."""
+
+    VIOLATED = "violated"
+    CLEAN = "clean"
+    NOT_APPLICABLE = "not-applicable"
+    NOT_MEASURED = "not-measured"
+    FAILED = "failed"
+    IGNORED = "ignored"
+
+
+Scalar = float | int | bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One number behind a finding: the fact, its value, and the threshold that it was held against (None where the condition
+    is not a comparison with a number). `because` is the threshold's source."""
+
+    fact: str
+    value: Scalar | None
+    unit: str
+    comparison: str = ""
+    threshold: Scalar | None = None
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a finding stands. `layer` is the human name, `node` the raw node, `module` the module path, `file` and `line` the
+    user's own Python (relative where it can be), `parameter` the tensor where there is one."""
+
+    layer: str | None = None
+    op: str | None = None
+    node: str | None = None
+    module: str | None = None
+    file: str | None = None
+    line: int | None = None
+    parameter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """`code` is PyTorch code that names the layer; `safety` is advice-only, changes-training or changes-architecture."""
+
+    summary: str
+    safety: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One subject on which a rule is violated."""
+
+    subject: str
+    location: Location
+    message: str
+    evidence: tuple[Evidence, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause. `occurrences[0]` is the root, first in topological order; the others suffer from the same cause.
+
+    `kind` is the subject's kind (model, layer, parameter, block, input, output). `ignored` is the reason given in the settings, or
+    "" for a live finding; `is_new` is False where the baseline already held it (None without a baseline).
+    """
+
+    rule: str
+    name: str
+    category: str
+    severity: Severity
+    confidence: str
+    kind: str
+    why: str
+    recipe: str
+    fix: Fix | None
+    occurrences: tuple[Occurrence, ...]
+    ignored: str = ""
+    ignored_until: str = ""
+    is_new: bool | None = None
+
+    @property
+    def root(self) -> Occurrence:
+        return self.occurrences[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOutcome:
+    """What became of one rule on one model: its overall state and how many subjects stood in which state.
+
+    Overall: violated if any subject is; else failed, else not-measured, else clean, else not-applicable. `reason` says why it
+    was not measured, not applicable or failed; `command` is what would run it, "" where nothing would.
+    """
+
+    rule: str
+    state: State
+    counts: Mapping[str, int]
+    reason: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdInfo:
+    name: str
+    value: Scalar
+    unit: str
+    because: str
+    overridden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInfo:
+    """What reports say about a rule that took part. `needs` are its facts, `evidence_level` the weakest evidence that can judge it:
+    static, forward, training, data or loss."""
+
+    id: str
+    name: str
+    category: str
+    severity: Severity
+    confidence: str
+    status: str
+    since: str
+    recipe: str
+    why: str
+    fix_summary: str
+    needs: tuple[str, ...]
+    evidence_level: str
+    thresholds: tuple[ThresholdInfo, ...] = ()
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What was audited. `sha256` is "" where no report asked for it; `coverage` is the share of nodes with a known op, 0 to 1."""
+
+    name: str
+    format: str
+    size: int
+    sha256: str
+    opset: int | None
+    producer: str
+    form: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    """Each as "name: dtype[shape]"."""
+    parameter_count: int
+    layer_count: int
+    node_count: int
+    coverage: float
+    unrecognized: tuple[tuple[str, int], ...]
+    weights_state: str
+    """"fresh", "trained", "mixed", "generated" or "unknown"."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One row of the layer table: what stands where, and its few numbers (None where there is none)."""
+
+    name: str
+    op: str
+    role: str
+    depth: int
+    output_shape: str
+    parameters: int
+    initializer: str = ""
+    """Named scheme of the weight, or "trained"."""
+    weight_std: float | None = None
+    gain: float | None = None
+    wanted_gain: float | None = None
+    file: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Everything about one target."""
+
+    target: str
+    evidence: tuple[str, ...]
+    """Levels that were reached: "structure", "weights", later "forward" and "training"."""
+    model: ModelInfo
+    findings: tuple[Finding, ...]
+    outcomes: tuple[RuleOutcome, ...]
+    layers: tuple[LayerRow, ...]
+    facts: Mapping[str, Mapping[str, Scalar | None]]
+    """fact → subject → value (None: not measured, see `unmeasured`)."""
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    """fact → reason, for the facts that could not be measured on at least one subject."""
+    warnings: tuple[str, ...] = ()
+    """About the run itself: unused ignores, expired ignores, limits that were reached."""
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Seconds per stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call of the tool: its audits, and the targets that could not be audited (target, sentence)."""
+
+    version: str
+    audits: tuple[Audit, ...]
+    rules: tuple[RuleInfo, ...]
+    settings: Mapping[str, object]
+    environment: Mapping[str, str]
+    command: str
+    fail_on: str
+    failures: tuple[tuple[str, str], ...] = ()
