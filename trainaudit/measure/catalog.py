@@ -87,6 +87,10 @@ _OUTPUT = (
     _count("output.rank", "axes", GRAPH, "number of axes of the output"),
     _boolean("output.is_trunk_feature", GRAPH,
              "the output is a feature map or hidden state (no linear head narrows the trunk before it)"),
+    _word("output.final_op", GRAPH, "op of the layer that computes the output (reshapes, casts, selections and dropout behind it aside)"),
+    _number("output.final_dropout_rate", "share", GRAPH,
+            "rate of the dropout that the output passes with nothing but activation functions, reshapes, casts and selections behind it"),
+    _word("output.final_dropout_layer", GRAPH, "name of that dropout"),
 )  # fmt: skip
 
 _BLOCK = (
@@ -97,6 +101,7 @@ _BLOCK = (
     _number("block.sibling_agreement", "share", GRAPH, "share of the siblings that have the common structure"),
     _word("block.missing_part", GRAPH, "what this block lacks and most of its siblings have",
           "none", "normalization", "activation", "bias", "skip"),
+    _word("block.row_position", GRAPH, "where the block stands among its siblings", "first", "middle", "last"),
 )  # fmt: skip
 
 _LAYER_GRAPH = (
@@ -162,6 +167,8 @@ _LAYER_WEIGHTS = (
     _number("layer.attention_logit_std", "", WEIGHTS,
             "standard deviation of the attention scores that standardised, independent inputs would give: scale·√d·gain(q)·gain(k)"),
     _boolean("layer.is_normalization_folded", GRAPH, "the layer's weights absorbed a BatchNorm at export"),
+    _number("layer.feeding_gain", "ratio", WEIGHTS,
+            "gain of the fresh weighted layer whose output this activation function takes directly (reshapes and casts aside)"),
 )  # fmt: skip
 
 _PARAMETER = (
@@ -177,6 +184,8 @@ _PARAMETER = (
              "the parameter reaches outputs, but every path crosses a layer that passes no gradient"),
     _word("parameter.gradient_blocker", GRAPH, "name of the first such layer"),
     _word("parameter.gradient_blocker_op", GRAPH, "its raw operator"),
+    _boolean("parameter.is_blocker_before_weights", GRAPH,
+             "a weighted layer or a product of activations follows the first blocker on a path to an output"),
     _word("parameter.zero_init_idiom", GRAPH, "the known design in which a zero weight is meant",
           "none", "residual-branch-end", "low-rank-adapter", "modulation", "output-head", "gate"),
     _boolean("parameter.is_tied_to_head", GRAPH, "an embedding that is also the output layer's weight"),
@@ -194,7 +203,7 @@ _PARAMETER = (
     _count("parameter.nan_count", "values", WEIGHTS, "NaN values"),
     _word("parameter.first_non_finite", WEIGHTS, "index of the first NaN or infinite value, such as [3, 17]"),
     _number("parameter.duplicate_unit_share", "share", WEIGHTS,
-            "share of units whose incoming weights equal another unit's, bit for bit"),
+            "share of units whose incoming weights equal those of another unit of the same group, bit for bit"),
     _count("parameter.identical_count", "parameters", WEIGHTS,
            "other parameters of the same role and shape that are not tied and hold the same bits"),
     _word("parameter.identical_example", WEIGHTS, "name of the first of them"),
