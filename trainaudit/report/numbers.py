@@ -1,0 +1,93 @@
+"""How numbers are written, the same in every report. Stdlib only."""
+
+from __future__ import annotations
+
+from math import floor, isfinite, log10
+
+from trainaudit.report.escaping import visible
+from trainaudit.result import Evidence, Scalar
+
+_OPPOSITE = {"<": "≥", "<=": ">", ">": "≤", ">=": "<", "==": "not", "!=": ""}
+_LARGE = (("B", 1_000_000_000), ("M", 1_000_000), ("K", 1_000))
+
+
+def number(value: float, digits: int = 3) -> str:
+    """`digits` significant digits; whole numbers in full with thousands commas; powers of ten outside 1e-4 … 1e6."""
+    if isinstance(value, int) or (abs(value) < 1e15 and value == int(value)):
+        return f"{int(value):,}"
+    if not isfinite(value):
+        return "NaN" if value != value else "infinity" if value > 0 else "minus infinity"
+    size = abs(value)
+    if size >= 1e6 or size < 1e-4:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        if "." in mantissa:
+            mantissa = mantissa.rstrip("0").rstrip(".")
+        return f"{mantissa}e{int(exponent)}"
+    text = f"{value:,.{max(0, digits - 1 - floor(log10(size)))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def share(value: float, digits: int = 3) -> str:
+    """A share from 0 to 1 as a percentage. What is not exactly none or all is never written as 0 % or 100 %."""
+    percent = value * 100
+    for more in range(digits, 12):
+        text = number(percent, more)
+        if text not in ("0", "100") or value in (0, 1):
+            break
+    return f"{text} %"
+
+
+def large(count: int) -> str:
+    """A count with three significant digits: 25.6 M."""
+    for suffix, size in _LARGE:
+        if count >= size * 0.9995 and count >= 10_000:
+            return f"{count / size:.3g} {suffix}"
+    return f"{count:,}"
+
+
+def count(number_of: int, noun: str, plural: str = "") -> str:
+    """ "1 layer", "2 layers"."""
+    return f"{number_of:,} {noun if number_of == 1 else plural or noun + 's'}"
+
+
+def scalar(value: Scalar | None, unit: str, digits: int = 3) -> str:
+    """A fact's value with its unit."""
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return visible(value)
+    if unit == "share":
+        return share(value, digits)
+    text = number(value, digits)
+    if unit in ("", "ratio"):
+        return text
+    return f"{text} {_singular(unit) if value == 1 else unit}"
+
+
+def measured_and_expected(evidence: Evidence) -> tuple[str, str]:
+    """A fact's value, and what would have been well: "0.58" and "≥ 1.09". The second is "" where nothing was compared.
+
+    `comparison` is the condition of the violation, so what is expected is its opposite. Digits are added until a value that
+    broke its limit also looks different from it.
+    """
+    opposite = _OPPOSITE.get(evidence.comparison)
+    threshold = evidence.threshold
+    if threshold is None or opposite is None:
+        return scalar(evidence.value, evidence.unit), ""
+    for digits in range(3, 9):
+        measured = scalar(evidence.value, evidence.unit, digits)
+        limit = scalar(threshold, evidence.unit, digits)
+        if measured != limit or evidence.value == threshold:
+            break
+    return measured, f"{opposite} {limit}".strip()
+
+
+def fact_label(fact: str) -> str:
+    """`layer.wanted_gain` → "wanted gain"."""
+    return visible(fact.split(".", 1)[-1].removeprefix("is_").replace("_", " "))
+
+
+def _singular(unit: str) -> str:
+    return "axis" if unit == "axes" else unit.removesuffix("s")

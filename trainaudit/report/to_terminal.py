@@ -1,0 +1,254 @@
+"""What a person reads in a terminal: `full`, `concise` and `statistics`. Plain strings; the caller writes them.
+
+Colors are ANSI codes written here and not by a library: importing one costs more than a whole audit of a small model may.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from trainaudit.report import numbers, view
+from trainaudit.report.escaping import shortened, visible, visible_lines
+from trainaudit.result import Audit, Finding, Run, Severity, State
+
+_CODES = {"error": "1;31", "warning": "1;33", "note": "1;36", "dim": "2", "bold": "1", "arrow": "1;34", "good": "1;32"}
+_LABEL = 12
+_SHOWN_PLACES = 3
+
+
+def wants_color(choice: str, is_terminal: bool, environment: Mapping[str, str]) -> bool:
+    """`choice` is auto, always or never. On auto NO_COLOR forbids, FORCE_COLOR forces (both when not empty; see no-color.org and
+    force-color.org), and otherwise a terminal that is not "dumb" gets color."""
+    if choice != "auto":
+        return choice == "always"
+    if environment.get("NO_COLOR"):
+        return False
+    if environment.get("FORCE_COLOR", "") not in ("", "0", "false"):
+        return True
+    return is_terminal and environment.get("TERM") != "dumb"
+
+
+def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool = False, quiet: bool = False) -> str:
+    """Every finding with its numbers, reason and fix; then what was checked and what was not.
+
+    Quiet leaves findings and failures alone; verbose adds what passed, what was not run and why, and what was ignored.
+    """
+    width = max(width, 40)
+    lines: list[str] = []
+    for target, reason in run.failures:
+        lines += [*_wrapped(f"{_style('error', color, 'error')}: {visible(target)}: {visible(reason)}", width, 2), ""]
+    for audit in run.audits:
+        if not quiet:
+            lines += [*_model_lines(audit, width, color), ""]
+        for finding in view.live_findings(audit):
+            lines += [*_finding_lines(audit, finding, width, color), ""]
+        if verbose:
+            lines += _outcome_lines(audit, width, color)
+        for warning in audit.warnings if not quiet else ():
+            lines += _wrapped(f"{_style('warning', color, 'note')}: {visible(warning)}", width, 2)
+    if not quiet:
+        lines += _summary_lines(run, width, color)
+    while lines and not lines[-1]:
+        lines.pop()
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def render_concise(run: Run, *, width: int = 80, color: bool = False, quiet: bool = False) -> str:
+    """One line per finding, never wrapped: `target:layer: error[rule] message (high confidence, +36 more layers) file:line`."""
+    lines = [
+        f"{visible(target)}: {_style('error', color, 'error')}: {visible(reason)}" for target, reason in run.failures
+    ]
+    for audit, finding in view.shown_findings(run.audits):
+        subject = "" if finding.kind == "model" else f"{visible(finding.root.subject)}:"
+        more = view.other_places(finding, 0)[1]
+        source = view.source(finding.root.location)
+        lines.append(
+            f"{_style('bold', color, f'{visible(audit.target)}:{subject}')} {_tag(finding, color)} "
+            f"{visible(finding.root.message)} ({visible(finding.confidence)} confidence{f', {more}' if more else ''})"
+            f"{f'  {source}' if source else ''}"
+        )
+    if not quiet:
+        for audit in run.audits:
+            lines.append(f"{visible(audit.target)}: {view.model_sentence(audit.model)}")
+            lines += [f"{visible(audit.target)}: {visible(warning)}" for warning in audit.warnings]
+        lines += _summary_lines(run, width, color)
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def render_statistics(run: Run, *, color: bool = False) -> str:
+    """One line per violated rule, most frequent first: places, rule, severity, name."""
+    places: Counter[str] = Counter()
+    models: Counter[str] = Counter()
+    first: dict[str, Finding] = {}
+    for _, finding in view.shown_findings(run.audits):
+        places[finding.rule] += len(finding.occurrences)
+        models[finding.rule] += 1
+        first.setdefault(finding.rule, finding)
+    if not places:
+        return view.problems_sentence(view.counts(run)) + "\n"
+    wide = max(len(f"{number:,}") for number in places.values())
+    name = max(len(visible(rule)) for rule in places)
+    ordered = sorted(places.items(), key=lambda item: (-item[1], item[0]))
+    return "".join(
+        f"{number:>{wide},}  {_style(first[rule].severity, color, f'{first[rule].severity:<7}')}  {visible(rule):<{name}}  "
+        f"{visible(first[rule].name)}\n"
+        for rule, number in ordered
+    )
+
+
+def _model_lines(audit: Audit, width: int, color: bool) -> list[str]:
+    lines = _wrapped(f"{visible(audit.target)}: {view.model_sentence(audit.model)}", width, 2)
+    if color:
+        name = visible(audit.target)
+        lines[0] = lines[0].replace(name, _style("bold", color, name), 1)
+    unrecognized = view.unrecognized_sentence(audit.model)
+    return lines + (_wrapped(f"  {unrecognized}", width, 2) if unrecognized else [])
+
+
+def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool) -> list[str]:
+    root = finding.root
+    lines = _header(finding, width, color)
+    where = [visible(audit.target), view.place(finding), view.source(root.location)]
+    arrow = _style("arrow", color, " -->")
+    lines += [
+        f"{arrow if index == 0 else '    '} {line}" for index, line in enumerate(_joined(where, " : ", width - 5))
+    ]
+    lines += _labelled("found", root.message, width, color)
+    words = []
+    for evidence in root.evidence:
+        measured, expected = numbers.measured_and_expected(evidence)
+        if isinstance(evidence.value, (str, bool)):
+            words.append(f"{numbers.fact_label(evidence.fact)}: {measured}")
+        else:
+            lines += _measured(f"{numbers.fact_label(evidence.fact)} {measured}", expected, width, color)
+    lines += _labelled("facts", "; ".join(words), width, color)
+    lines += _labelled("why", view.paragraph(finding.why), width, color)
+    if finding.fix is not None:
+        lines += _labelled("fix", finding.fix.summary, width, color)
+        lines += [" " * _LABEL + line for line in visible_lines(finding.fix.code)] if finding.fix.code else []
+    names, more = view.other_places(finding, _SHOWN_PLACES)
+    if names:
+        lines += _labelled("also", ", ".join(names) + (f" {more}" if more else ""), width, color)
+    return lines
+
+
+def _header(finding: Finding, width: int, color: bool) -> list[str]:
+    """Tag and name; the confidence stands at the right edge of the first line, and the name wraps beside it."""
+    plain = f"{finding.severity}[{visible(finding.rule)}]"
+    confidence = f"confidence {shortened(finding.confidence, 12)}"
+    text = f"{plain} {visible(finding.name)}"
+    first = _wrapped(text, width - len(confidence) - 2, 2)[0]
+    gap = " " * max(2, width - _cells(first) - len(confidence))
+    lines = [f"{first.replace(plain, _tag(finding, color), 1)}{gap}{_style('dim', color, confidence)}"]
+    rest = text[len(first) :].strip()
+    return lines + (_wrapped(f"  {rest}", width, 2) if rest else [])
+
+
+def _measured(measured: str, expected: str, width: int, color: bool) -> list[str]:
+    label = _style("dim", color, f"  {'measured':<{_LABEL - 2}}")
+    if not expected:
+        return _labelled("measured", measured, width, color)
+    column = max(_LABEL + 36, _LABEL + _cells(measured) + 2)
+    if column + 10 + _cells(expected) > width:
+        return _labelled("measured", measured, width, color) + _labelled("expected", expected, width, color)
+    gap = " " * (column - _LABEL - _cells(measured))
+    return [f"{label}{measured}{gap}{_style('dim', color, 'expected')}  {expected}"]
+
+
+def _outcome_lines(audit: Audit, width: int, color: bool) -> list[str]:
+    lines: list[str] = []
+    for state in (State.CLEAN, State.NOT_APPLICABLE, State.NOT_MEASURED, State.FAILED):
+        groups = view.outcome_groups(audit, state)
+        if not groups:
+            continue
+        lines.append(
+            _style("bold", color, f"{view.STATE_WORDS[state].capitalize()} ({sum(len(rules) for *_, rules in groups)})")
+        )
+        for reason, command, rules in groups:
+            names = ", ".join(map(visible, rules))
+            lines += _wrapped(f"  {names}{f': {visible(reason)}' if reason else ''}", width, 4)
+            lines += [f"    {visible(command)}"] if command else []
+        lines.append("")
+    aside = [(finding, f"ignored: {finding.ignored}") for finding in view.ignored_findings(audit)]
+    aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
+    if aside:
+        lines.append(_style("bold", color, f"Set aside ({len(aside)})"))
+        for finding, reason in aside:
+            until = f" (until {finding.ignored_until})" if finding.ignored_until else ""
+            where = f" at {finding.root.subject}" if finding.kind != "model" else ""
+            lines += _wrapped(f"  {visible(f'{finding.rule}{where}: {reason}{until}')}", width, 4)
+        lines.append("")
+    return lines
+
+
+def _summary_lines(run: Run, width: int, color: bool) -> list[str]:
+    total = view.counts(run)
+    lines: list[str] = []
+    if total.models:
+        sentence = view.problems_sentence(total)
+        lines = _wrapped(f"{sentence} {view.rules_sentence(total)}", width, 2)
+        worst = next((name for name in ("error", "warning", "note") if getattr(total, name)), "good")
+        head = " ".join(sentence.split(" ")[:3])
+        lines[0] = lines[0].replace(head, _style(worst, color, head), 1)
+    if total.failures:
+        lines += _wrapped(f"{numbers.count(total.failures, 'target')} could not be audited.", width, 2)
+    hint, command = view.next_hint(run)
+    return lines + (_joined([f"Next: {hint}:", command], " ", width) if hint else [])
+
+
+def _tag(finding: Finding, color: bool) -> str:
+    return _style(finding.severity, color, f"{finding.severity}[{visible(finding.rule)}]")
+
+
+def _style(name: str | Severity, color: bool, text: str) -> str:
+    return f"\x1b[{_CODES[str(name)]}m{text}\x1b[0m" if color and text else text
+
+
+def _labelled(label: str, text: str, width: int, color: bool) -> list[str]:
+    if not text:
+        return []
+    lines = _wrapped(visible(text), width - _LABEL, 0)
+    head = _style("dim", color, f"  {label:<{_LABEL - 2}}")
+    return [f"{head if index == 0 else ' ' * _LABEL}{line}" for index, line in enumerate(lines)]
+
+
+def _joined(parts: list[str], separator: str, width: int) -> list[str]:
+    """Parts on as few lines as hold them; a part is never broken."""
+    lines: list[str] = []
+    for part in (part for part in parts if part):
+        if lines and _cells(lines[-1]) + _cells(separator) + _cells(part) <= width:
+            lines[-1] += separator + part
+        else:
+            lines.append(f"{separator.lstrip() or '  '}{part}" if lines else part)
+    return lines
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    """Words on lines of at most `width` cells, further lines indented. A word longer than a line stays whole: a path, a number or a
+    name that was cut can be neither copied nor searched."""
+    leading = len(text) - len(text.lstrip(" "))
+    lines = [" " * leading]
+    used = leading
+    is_start = True
+    for word in text.split():
+        size = _cells(word)
+        if not is_start and used + 1 + size > width:
+            lines.append(" " * indent)
+            used, is_start = indent, True
+        lines[-1] += word if is_start else f" {word}"
+        used += size + (0 if is_start else 1)
+        is_start = False
+    return lines
+
+
+def _cells(text: str) -> int:
+    """Columns that a text takes in a terminal: wide East Asian characters take two, escape codes none."""
+    if "\x1b" in text:
+        pieces = text.split("\x1b[")
+        text = pieces[0] + "".join(piece.split("m", 1)[-1] for piece in pieces[1:])
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,0 +1,201 @@
+"""What every report says, worked out once from the audit record: order, counts, sentences, hints. No format lives here.
+
+May import `result` and `recipe` only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from trainaudit.report import numbers
+from trainaudit.report.escaping import visible
+from trainaudit.result import Audit, Finding, Location, ModelInfo, Run, Severity, State
+
+_CONFIDENCE = {"high": 0, "medium": 1, "low": 2}
+_NEEDS = {
+    "forward": "need a forward pass",
+    "training": "need a probe",
+    "data": "need data",
+    "loss": "need to know the loss",
+}
+STATE_WORDS = {
+    State.VIOLATED: "violated",
+    State.FAILED: "crashed",
+    State.NOT_MEASURED: "not run",
+    State.CLEAN: "clean",
+    State.NOT_APPLICABLE: "not applicable",
+    State.IGNORED: "ignored",
+}
+"""State → the word that users read. Not run is never shown as passed."""
+
+
+def live_findings(audit: Audit) -> list[Finding]:
+    """What is wrong now: neither ignored nor held by the baseline; worst and surest first, then in the audit's own order."""
+    live = [finding for finding in audit.findings if not finding.ignored and finding.is_new is not False]
+    return sorted(live, key=lambda finding: (-finding.severity.rank, _CONFIDENCE.get(finding.confidence, 3)))
+
+
+def ignored_findings(audit: Audit) -> list[Finding]:
+    return [finding for finding in audit.findings if finding.ignored]
+
+
+def baseline_findings(audit: Audit) -> list[Finding]:
+    """Findings that the baseline already held."""
+    return [finding for finding in audit.findings if finding.is_new is False and not finding.ignored]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Findings by severity, and outcomes of rules by state."""
+
+    error: int
+    warning: int
+    note: int
+    ignored: int
+    in_baseline: int
+    rules: int
+    states: dict[State, int]
+    models: int
+    failures: int
+
+    @property
+    def findings(self) -> int:
+        return self.error + self.warning + self.note
+
+
+def counts(run: Run, audits: Sequence[Audit] | None = None) -> Counts:
+    """Over all audits, or over some of them."""
+    audits = run.audits if audits is None else audits
+    severities: Counter[Severity] = Counter()
+    for audit in audits:
+        severities.update(finding.severity for finding in live_findings(audit))
+    states = Counter(outcome.state for audit in audits for outcome in audit.outcomes)
+    return Counts(
+        error=severities[Severity.ERROR],
+        warning=severities[Severity.WARNING],
+        note=severities[Severity.NOTE],
+        ignored=sum(len(ignored_findings(audit)) for audit in audits),
+        in_baseline=sum(len(baseline_findings(audit)) for audit in audits),
+        rules=len({outcome.rule for audit in audits for outcome in audit.outcomes}),
+        states={state: states[state] for state in STATE_WORDS if states[state]},
+        models=len(audits),
+        failures=len(run.failures),
+    )
+
+
+def problems_sentence(total: Counts) -> str:
+    """ "Found 3 problems in 1 model (1 error, 2 warnings; 1 ignored)." """
+    parts = [
+        numbers.count(number, word)
+        for number, word in ((total.error, "error"), (total.warning, "warning"), (total.note, "note"))
+        if number
+    ]
+    aside = [", ".join(parts)] if parts else []
+    if total.ignored:
+        aside.append(f"{total.ignored} ignored")
+    if total.in_baseline:
+        aside.append(f"{total.in_baseline} in the baseline")
+    found = f"Found {numbers.count(total.findings, 'problem')}" if total.findings else "Found no problems"
+    brackets = f" ({'; '.join(aside)})" if aside else ""
+    return f"{found} in {numbers.count(total.models, 'model')}{brackets}."
+
+
+def rules_sentence(total: Counts) -> str:
+    """ "41 rules: 34 clean, 3 violated, 1 not applicable, 3 not run." The states add up to the rules times the models."""
+    order = (State.CLEAN, State.VIOLATED, State.IGNORED, State.NOT_APPLICABLE, State.NOT_MEASURED, State.FAILED)
+    states = ", ".join(f"{total.states[state]} {STATE_WORDS[state]}" for state in order if state in total.states)
+    times = f" on {total.models} models" if total.models > 1 else ""
+    return f"{numbers.count(total.rules, 'rule')}{times}: {states}." if states else "No rule was selected."
+
+
+def next_hint(run: Run) -> tuple[str, str]:
+    """What most of the rules that were not run need ("3 rules need a probe"), and the command that gives it; "" where none would."""
+    levels = {rule.id: rule.evidence_level for rule in run.rules}
+    commands: dict[str, list[str]] = {}
+    for audit in run.audits:
+        for outcome in audit.outcomes:
+            if outcome.state is State.NOT_MEASURED and outcome.command:
+                commands.setdefault(outcome.command, []).append(outcome.rule)
+    if not commands:
+        return "", ""
+    command, rules = max(commands.items(), key=lambda item: len(item[1]))
+    needs = Counter(_NEEDS.get(levels.get(rule, ""), "can be run") for rule in rules).most_common(1)[0][0]
+    verb = needs.replace("need", "needs", 1) if len(rules) == 1 else needs
+    return f"{numbers.count(len(rules), 'rule')} {verb}", visible(command)
+
+
+def outcome_groups(audit: Audit, state: State) -> list[tuple[str, str, list[str]]]:
+    """Rules in one state, those with the same reason and command together: reason, command, rule ids."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for outcome in audit.outcomes:
+        if outcome.state is state:
+            groups.setdefault((outcome.reason, outcome.command), []).append(outcome.rule)
+    return [(reason, command, rules) for (reason, command), rules in groups.items()]
+
+
+def model_sentence(model: ModelInfo) -> str:
+    """What was audited, in one line; the recognition coverage always."""
+    opset = f"opset {model.opset}" if model.opset is not None else "no opset"
+    form = f"{visible(model.form)} form" if model.form != "unknown" else "form unknown"
+    weights = (
+        f"{visible(model.weights_state)} weights" if model.weights_state != "unknown" else "weights of unknown state"
+    )
+    parts = [
+        f"{numbers.large(model.parameter_count)} parameters",
+        numbers.count(model.layer_count, "layer"),
+        opset,
+        form,
+        weights,
+        f"{numbers.share(model.coverage)} of nodes recognized",
+    ]
+    return ", ".join(parts)
+
+
+def unrecognized_sentence(model: ModelInfo) -> str:
+    """The operators that nobody knew, most frequent first; "" where there are none."""
+    if not model.unrecognized:
+        return ""
+    shown = ", ".join(f"{visible(op)} ×{count}" for op, count in model.unrecognized[:5])
+    more = len(model.unrecognized) - 5
+    return f"not recognized: {shown}{f' and {more} more' if more > 0 else ''}"
+
+
+def place(finding: Finding) -> str:
+    """The subject of the finding's root, as one name: the layer with its op, the parameter, the input."""
+    return place_of(finding.root.location, finding.root.subject, finding.kind)
+
+
+def place_of(location: Location, subject: str, kind: str) -> str:
+    if kind == "model":
+        return ""
+    if kind == "parameter":
+        return visible(location.parameter or subject)
+    name = visible(location.layer or subject) if kind in ("layer", "block") else visible(subject)
+    return f"{name} ({visible(location.op)})" if location.op else name
+
+
+def source(location: Location) -> str:
+    """`src/model.py:88`, or ""."""
+    if not location.file:
+        return ""
+    return visible(location.file) + (f":{location.line}" if location.line is not None else "")
+
+
+def other_places(finding: Finding, shown: int) -> tuple[list[str], str]:
+    """The other subjects with the same cause: the first few names, and "+36 more layers" (or "")."""
+    others = finding.occurrences[1:]
+    names = [visible(occurrence.subject) for occurrence in others[:shown]]
+    more = len(others) - len(names)
+    return names, f"+{numbers.count(more, f'more {visible(finding.kind)}')}" if more else ""
+
+
+def paragraph(text: str) -> str:
+    """The first paragraph of a prose text, on one line."""
+    return visible(" ".join(text.strip().split("\n\n", 1)[0].split()))
+
+
+def shown_findings(audits: Iterable[Audit]) -> list[tuple[Audit, Finding]]:
+    """All live findings with their audits, target by target."""
+    return [(audit, finding) for audit in audits for finding in live_findings(audit)]
