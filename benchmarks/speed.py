@@ -1,0 +1,138 @@
+"""Whole-process time and memory against onnx itself, in alternating pairs of one run; writes benchmarks/speed.md.
+
+    python -m benchmarks.speed [--folder DIR] [--pairs N] [NAME ...]
+
+Each figure is the median over pairs that ran directly after one another, warm (one uncounted round first); ratios are medians of the
+pairs' own ratios, because machines are noisy and shared. Peak memory is the largest resident set that the kernel saw,
+private memory its anonymous part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.models import MODELS, build
+
+TABLE = Path(__file__).with_name("speed.md")
+LOAD = "import onnx; onnx.load({!r})"
+CHECK = "import onnx; onnx.checker.check_model(onnx.load({!r}))"
+REQUIRED = {
+    # model: (reference, required ratio, aim); the reference is "load" or "check"
+    "resnet50": ("check", 1.0, "0.85 of load"),
+    "bert_base": ("check", 1.0, "0.85 of load"),
+    "nodes_20k": ("load", 3.0, "2 of load"),
+    "external_4gb": ("load", 1.0, "0.75 of load"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    wall: float
+    """Seconds."""
+    peak: float
+    """MiB."""
+    private: float
+    """MiB, anonymous memory at its largest, sampled every 10 ms."""
+
+
+def run(command: list[str]) -> Usage:
+    """One whole process, its output thrown away. Exit codes 0 and 1 are fine."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    private = [0.0]
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(0.01):
+            try:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+            except OSError:
+                return
+            for line in status.splitlines():
+                if line.startswith("RssAnon"):
+                    private[0] = max(private[0], int(line.split()[1]) / 1024)
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    done.set()
+    thread.join()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1):
+        raise RuntimeError(f"{command}: exit code {process.returncode}: {errors.decode()[-500:]}")
+    return Usage(wall, usage.ru_maxrss / 1024, private[0])
+
+
+def compare(path: Path, pairs: int) -> dict[str, list[Usage]]:
+    commands = {
+        "trainaudit": [sys.executable, "-m", "trainaudit", str(path), "--isolated"],
+        "load": [sys.executable, "-c", LOAD.format(str(path))],
+        "check": [sys.executable, "-c", CHECK.format(str(path))],
+    }
+    usages: dict[str, list[Usage]] = {name: [] for name in commands}
+    for turn in range(pairs + 1):
+        for name, command in commands.items():
+            usage = run(command)
+            if turn:
+                usages[name].append(usage)
+    return usages
+
+
+def _row(name: str, path: Path, usages: dict[str, list[Usage]]) -> str:
+    def median(of: str, field: str) -> float:
+        return statistics.median(getattr(usage, field) for usage in usages[of])
+
+    def ratio(of: str) -> float:
+        return statistics.median(a.wall / b.wall for a, b in zip(usages["trainaudit"], usages[of], strict=True))
+
+    data = path.with_suffix(".onnx.data")
+    size = (path.stat().st_size + (data.stat().st_size if data.exists() else 0)) / 1e6
+    reference, required, aim = REQUIRED.get(name, ("", 0.0, ""))
+    verdict = ""
+    if reference:
+        verdict = f"≤ {required:g} of {reference} (aim {aim}): {'holds' if ratio(reference) <= required else 'MISSED'}"
+    return (
+        f"| {name} | {size:,.1f} | {median('trainaudit', 'wall') * 1e3:,.0f} | {median('load', 'wall') * 1e3:,.0f} "
+        f"| {median('check', 'wall') * 1e3:,.0f} | {ratio('load'):.2f} | {ratio('check'):.2f} "
+        f"| {median('trainaudit', 'peak'):,.0f} / {median('load', 'peak'):,.0f} | {median('trainaudit', 'private'):,.0f} | {verdict} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "trainaudit-benchmark")
+    parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    lines = [
+        "# Speed and memory, whole process",
+        "",
+        f"Made by `python -m benchmarks.speed`, {options.pairs} pairs, warm. Milliseconds are medians of this machine; read the ratios.",
+        "",
+        "| model | MB | trainaudit ms | onnx.load ms | load + checker ms | ratio to load | ratio to load + checker "
+        "| peak MiB ours / load | private MiB | required |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in options.names or MODELS:
+        path = build(options.folder, name)
+        row = _row(name, path, compare(path, options.pairs))
+        print(row, flush=True)
+        lines.append(row)
+    if not options.names:
+        TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m trainaudit`."""
+
+from trainaudit.cli import main
+
+main()
