@@ -1,0 +1,91 @@
+"""Violations become findings: one cause is one finding, its root first. May import the rest of `judge`, `measure.facts` and `result`.
+
+What one rule finds in one model is one cause over many layers, except that parameters in different roles (a weight, an embedding) are
+repaired differently and stay apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trainaudit.judge.evaluation import Columns, evidence
+from trainaudit.judge.rule import FixAdvice, Rule
+from trainaudit.judge.template import fill
+from trainaudit.measure.facts import FactScalar, Subject, Unmeasured
+from trainaudit.result import Finding, Fix, Location, Occurrence
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A subject on which the rule is violated, and the facts as that kind of subject sees them."""
+
+    subject: Subject
+    columns: Columns
+
+    def value(self, fact: str) -> FactScalar | None:
+        """The fact's value on the subject, None where it has none."""
+        value = self.columns[fact].get(self.subject.id)
+        return None if isinstance(value, Unmeasured) else value
+
+
+def findings_of(
+    rule: Rule, violations: Sequence[Violation], target: str, locations: Mapping[str, Location]
+) -> list[Finding]:
+    """The findings of one rule on one model, each with its occurrences in topological order."""
+    groups: dict[str, list[Violation]] = {}
+    for violation in sorted(violations, key=lambda item: (item.subject.position, item.subject.id)):
+        groups.setdefault(_cause(rule, violation), []).append(violation)
+    return [_finding(rule, group, target, locations) for group in groups.values()]
+
+
+def fingerprint(rule: str, target: str, subject: str) -> str:
+    """16 hexadecimal digits that stay the same as long as rule, model and subject do, whatever is measured."""
+    return hashlib.sha256("\0".join((rule, target, subject)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _cause(rule: Rule, violation: Violation) -> str:
+    return str(violation.value("parameter.role")) if rule.subject == "parameter" else ""
+
+
+def _finding(rule: Rule, group: Sequence[Violation], target: str, locations: Mapping[str, Location]) -> Finding:
+    return Finding(
+        rule=rule.id,
+        name=rule.name,
+        category=rule.category,
+        severity=rule.severity,
+        confidence=rule.confidence,
+        kind=rule.subject,
+        why=rule.why,
+        recipe=rule.recipe,
+        fix=None if rule.fix is None else _fix(rule, rule.fix, group[0]),
+        occurrences=tuple(_occurrence(rule, violation, target, locations) for violation in group),
+    )
+
+
+def _occurrence(rule: Rule, violation: Violation, target: str, locations: Mapping[str, Location]) -> Occurrence:
+    subject, limits = violation.subject, rule.limits
+    because = {name: threshold.because for name, threshold in rule.thresholds.items()}
+    return Occurrence(
+        subject=subject.id,
+        location=_location(subject, locations),
+        message=fill(rule.message, violation.value, limits),
+        evidence=evidence(rule.when.node, limits, because, violation.columns, subject.id),
+        fingerprint=fingerprint(rule.id, target, subject.id),
+    )
+
+
+def _location(subject: Subject, locations: Mapping[str, Location]) -> Location:
+    place = Location() if subject.layer is None else locations.get(subject.layer, Location(layer=subject.layer))
+    if subject.kind != "parameter":
+        return place
+    return Location(place.layer, place.op, place.node, place.module, place.file, place.line, subject.id)
+
+
+def _fix(rule: Rule, advice: FixAdvice, root: Violation) -> Fix:
+    return Fix(
+        summary=fill(advice.summary, root.value, rule.limits),
+        safety=advice.safety,
+        code=fill(advice.torch, root.value, rule.limits, plain=True).strip(),
+    )
