@@ -1,0 +1,41 @@
+"""Graph → facts: calls every static measurement once and joins their columns into one table.
+
+May import `ir`, `measure.catalog`, `measure.facts` and `measure.static`. A measurement that breaks down does not end the audit: its facts
+become `Unmeasured` with the error's name, and the rules that need them are reported as not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from trainaudit.ir.graph import Graph
+from trainaudit.measure.catalog import CATALOG, WEIGHTS
+from trainaudit.measure.facts import Columns, FactTable, Subject, Unmeasured
+from trainaudit.measure.static.structure import loss_in_graph, measure_structure
+from trainaudit.measure.static.weights import measure_weights
+
+
+def measure(graph: Graph, *, loss: str | None, expects: Mapping[str, str]) -> FactTable:
+    """All static facts of a graph. `loss` is the declared one, `expects` says what each known loss wants of the model's output.
+
+    A loss that is part of the graph counts where none is declared.
+    """
+    subjects, columns = measure_structure(graph)
+    loss = loss or loss_in_graph(graph)
+    columns["model.loss"] = {"model": loss or _NO_LOSS}
+    columns["model.loss_expects"] = {"model": expects[loss] if loss in expects else _NO_LOSS}
+    columns.update(_guarded(lambda: measure_weights(graph, columns), WEIGHTS, subjects))
+    return FactTable(subjects=subjects, columns=columns)
+
+
+_NO_LOSS = Unmeasured("the loss is not known: declare it with --loss NAME or in the settings")
+
+
+def _guarded(measurement: Callable[[], Columns], source: str, subjects: Mapping[str, Mapping[str, Subject]]) -> Columns:
+    try:
+        return measurement()
+    except Exception as error:
+        broken = Unmeasured(f"the measurement broke down ({type(error).__name__}: {error})")
+        return {
+            spec.name: dict.fromkeys(subjects.get(spec.kind, {}), broken) for spec in CATALOG if spec.source == source
+        }
