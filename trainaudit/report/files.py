@@ -33,15 +33,17 @@ def write_whole(path: str, content: str | bytes) -> None:
     temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False) as file:
+        with NamedTemporaryFile(dir=target.parent, prefix=".trainaudit-", suffix=".tmp", delete=False) as file:
             temporary = file.name
             file.write(content)
-        os.chmod(temporary, target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        os.replace(temporary, target)
+        Path(temporary).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+        Path(temporary).replace(target)
+        temporary = ""
     except OSError as error:
+        raise _refused(path, error) from None
+    finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise _refused(path, error) from None
 
 
 def _write_stream(target: Path, content: bytes) -> None:

@@ -67,26 +67,32 @@ def scalar(value: Scalar | None, unit: str, digits: int = 3) -> str:
 
 
 def measured_and_expected(evidence: Evidence) -> tuple[str, str]:
-    """A fact's value, and what would have been well: "0.58" and "≥ 1.09". The second is "" where nothing was compared.
+    """A fact's value, and what would have been well: "0.58" and "≥ 1.09". The second is "" for words and where nothing was compared.
 
     `comparison` is the condition of the violation, so what is expected is its opposite. Digits are added until a value that
     broke its limit also looks different from it.
     """
     opposite = _OPPOSITE.get(evidence.comparison)
-    threshold = evidence.threshold
-    if threshold is None or opposite is None:
-        return scalar(evidence.value, evidence.unit), ""
+    value, threshold = evidence.value, evidence.threshold
+    if opposite is None or not is_number(value) or not is_number(threshold):
+        return scalar(value, evidence.unit), ""
     for digits in range(3, 9):
-        measured = scalar(evidence.value, evidence.unit, digits)
+        measured = scalar(value, evidence.unit, digits)
         limit = scalar(threshold, evidence.unit, digits)
-        if measured != limit or evidence.value == threshold:
+        if measured != limit or value == threshold:
             break
     return measured, f"{opposite} {limit}".strip()
 
 
+def is_number(value: Scalar | None) -> bool:
+    """Whether a value can be drawn and compared: neither a word, a truth value nor unknown."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def fact_label(fact: str) -> str:
-    """`layer.wanted_gain` → "wanted gain"."""
-    return visible(fact.split(".", 1)[-1].removeprefix("is_").replace("_", " "))
+    """`layer.wanted_gain` → "wanted gain"; of a computation from several facts each name so."""
+    words = [word.split(".", 1)[-1].removeprefix("is_") if word[:1].isalpha() else word for word in fact.split(" ")]
+    return visible(" ".join(words).replace("_", " "))
 
 
 def _singular(unit: str) -> str:

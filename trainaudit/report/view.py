@@ -199,3 +199,33 @@ def paragraph(text: str) -> str:
 def shown_findings(audits: Iterable[Audit]) -> list[tuple[Audit, Finding]]:
     """All live findings with their audits, target by target."""
     return [(audit, finding) for audit in audits for finding in live_findings(audit)]
+
+
+def verdict(run: Run, audit: Audit) -> str:
+    """The audit in one plain sentence, with the worst finding named; never more certain than what was checked allows."""
+    total = counts(run, [audit])
+    live = live_findings(audit)
+    if total.error:
+        others = f" and {numbers.count(total.error - 1, 'more error')}" if total.error > 1 else ""
+        where = f" ({place(live[0])})" if place(live[0]) else ""
+        return f"As it stands, this network is unlikely to train well: {_lowered(live[0].name)}{where}{others}."
+    if total.warning:
+        return f"No error was found; {numbers.count(total.warning, 'warning')} may slow training down or limit what it reaches."
+    clean = total.states.get(State.CLEAN, 0)
+    if not clean:
+        return "Nothing was found, but no rule could be judged on this model."
+    open_ones = total.states.get(State.NOT_MEASURED, 0) + total.states.get(State.FAILED, 0)
+    rest = f"; {numbers.count(open_ones, 'rule')} could not be judged" if open_ones else ""
+    return f"Nothing was found that should keep this network from training: {numbers.count(clean, 'rule')} clean{rest}."
+
+
+def top_fixes(audit: Audit, limit: int = 3) -> list[Finding]:
+    """What to change first: the worst findings that come with a fix."""
+    return [finding for finding in live_findings(audit) if finding.fix is not None][:limit]
+
+
+def _lowered(name: str) -> str:
+    """A sentence's first word in lower case, unless it is a name or an abbreviation (ReLU, LSTM)."""
+    text = visible(name).rstrip(".")
+    first = text.split(" ", 1)[0]
+    return text[:1].lower() + text[1:] if first[1:].islower() or len(first) == 1 else text
