@@ -1,0 +1,224 @@
+"""Graphs, functions and bodies of control flow as plain Python, before anything is inlined. Imports the rest of load.
+
+A `Body` is fed with pieces of a GraphProto (see `wire.pieces`), so that the parsed messages never exist all at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.ir.graph import Shape, TensorData
+from trainaudit.ir.tensor import ArrayData
+from trainaudit.load.datatypes import TYPE_NAMES
+from trainaudit.load.raw import RawAttribute, RawNode
+from trainaudit.load.tensors import TensorReader, shown
+
+MOST_NODES = 500_000
+_MOST_VALUES = 4_000_000
+
+_FLOAT, _INT, _TEXT, _TENSOR, _GRAPH, _FLOATS, _INTS, _TEXTS, _GRAPHS, _SPARSE = 1, 2, 3, 4, 5, 6, 7, 8, 10, 11
+
+
+@dataclass(slots=True)
+class Body:
+    """One graph or function. `bodies`, `references` and `overloads` belong to the node of that index: its graph attributes,
+    the attributes that stand for one of the function's (name -> the function's attribute), and the overload it calls.
+
+    `order` of tensors: `constants` are those of Constant nodes; `deferred` are Constant nodes whose value is an attribute of
+    the function, which stay in `nodes` until it is known.
+    """
+
+    nodes: list[RawNode] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    tensors: dict[str, TensorData] = field(default_factory=dict)
+    constants: set[str] = field(default_factory=set)
+    shapes: dict[str, Shape] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    bodies: dict[int, dict[str, Body]] = field(default_factory=dict)
+    references: dict[int, dict[str, str]] = field(default_factory=dict)
+    overloads: dict[int, str] = field(default_factory=dict)
+    attributes: dict[str, RawAttribute | None] = field(default_factory=dict)
+    """Of a function: its attributes and their defaults (None where there is none)."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    node_count: int = 0
+    """Nodes of the file in this body and the bodies in it, Constant nodes included."""
+
+
+@dataclass(slots=True)
+class BodyReader:
+    """Feeds bodies. `strings` holds each metadata text once: exporters repeat a stack trace on every node of a source line."""
+
+    tensors: TensorReader
+    strings: dict[str, str] = field(default_factory=dict)
+    nodes_left: int = MOST_NODES
+    values_left: int = _MOST_VALUES
+
+    def feed(self, body: Body, graph: Any) -> None:
+        """Add a piece of a GraphProto to `body`."""
+        for initializer in graph.initializer:
+            self._add_tensor(body, initializer.name, self.tensors.tensor(initializer))
+        for initializer in graph.sparse_initializer:
+            self._add_tensor(body, initializer.values.name, self.tensors.sparse(initializer))
+        for value in graph.input:
+            body.inputs.append(value.name)
+            self._add_type(body, value)
+        for value in graph.output:
+            body.outputs.append(value.name)
+            self._add_type(body, value)
+        for value in graph.value_info:
+            self._add_type(body, value)
+        for entry in graph.metadata_props:
+            body.metadata[entry.key] = self._shared(entry.value)
+        if graph.doc_string:
+            body.metadata.setdefault("doc_string", self._shared(graph.doc_string))
+        self._add_nodes(body, graph.node)
+
+    def function(self, function: Any) -> Body:
+        """A FunctionProto as a body."""
+        body = Body(inputs=list(function.input), outputs=list(function.output))
+        body.attributes = dict.fromkeys(function.attribute)
+        for attribute in function.attribute_proto:
+            body.attributes[attribute.name] = self._attribute(attribute)
+        for value in function.value_info:
+            self._add_type(body, value)
+        self._add_nodes(body, function.node)
+        return body
+
+    def _add_tensor(self, body: Body, name: str, data: TensorData) -> None:
+        if name in body.tensors:
+            raise TrainauditError(
+                "duplicate-name", f"Two tensors of the model are named {shown(name)}.", "Export the model again."
+            )
+        body.tensors[name] = data
+
+    def _shared(self, text: str) -> str:
+        return self.strings.setdefault(text, text)
+
+    def _add_type(self, body: Body, value: Any) -> None:
+        self.values_left -= 1
+        if self.values_left < 0:
+            raise TrainauditError("too-large", f"The model declares more than {_MOST_VALUES:,} values.")
+        kind = value.type
+        if not kind.HasField("tensor_type"):
+            return
+        tensor = kind.tensor_type
+        name = TYPE_NAMES.get(tensor.elem_type)
+        if name is not None:
+            body.dtypes[value.name] = name
+        if tensor.HasField("shape"):
+            body.shapes[value.name] = tuple(
+                [
+                    (size if (size := axis.dim_value) >= 0 else None)
+                    if axis.HasField("dim_value")
+                    else axis.dim_param or None
+                    for axis in tensor.shape.dim
+                ]
+            )
+
+    def _add_nodes(self, body: Body, nodes: Any) -> None:
+        strings = self.strings
+        append = body.nodes.append
+        count = len(nodes)
+        self.nodes_left -= count
+        if self.nodes_left < 0:
+            raise too_many_nodes()
+        body.node_count += count
+        for node in nodes:
+            op, domain = node.op_type, node.domain
+            if domain == "ai.onnx":
+                domain = ""
+            attributes: dict[str, RawAttribute] = {}
+            bodies: dict[str, Body] = {}
+            references: dict[str, str] = {}
+            for attribute in node.attribute:
+                if attribute.ref_attr_name:
+                    references[attribute.name] = attribute.ref_attr_name
+                elif attribute.type == _GRAPH or (attribute.type == 0 and attribute.HasField("g")):
+                    inner = Body()
+                    self.feed(inner, attribute.g)
+                    body.node_count += inner.node_count
+                    bodies[attribute.name] = inner
+                else:
+                    found = self._attribute(attribute)
+                    if found is not None:
+                        attributes[attribute.name] = found
+            outputs = list(node.output)
+            if op == "Constant" and not domain and not references and len(outputs) == 1:
+                data = constant_data(attributes)
+                if data is not None:
+                    self._add_tensor(body, outputs[0], data)
+                    body.constants.add(outputs[0])
+                    continue
+            if bodies:
+                body.bodies[len(body.nodes)] = bodies
+            if references:
+                body.references[len(body.nodes)] = references
+            if node.overload:
+                body.overloads[len(body.nodes)] = node.overload
+            metadata = {
+                entry.key: strings.setdefault(text, text) for entry in node.metadata_props if (text := entry.value)
+            }
+            if node.doc_string:
+                metadata.setdefault("doc_string", self._shared(node.doc_string))
+            append(RawNode(op, domain, node.name, list(node.input), outputs, attributes, metadata))
+
+    def _attribute(self, attribute: Any) -> RawAttribute | None:
+        """The attribute's value; None for kinds that no audit reads (types, lists of tensors, lists of graphs)."""
+        kind = attribute.type or _guess(attribute)
+        if kind == _INT:
+            return int(attribute.i)
+        if kind == _INTS:
+            return list(attribute.ints)
+        if kind == _FLOAT:
+            return float(attribute.f)
+        if kind == _TEXT:
+            return str(attribute.s.decode(errors="replace"))
+        if kind == _TENSOR:
+            return self.tensors.tensor(attribute.t)
+        if kind == _FLOATS:
+            return list(attribute.floats)
+        if kind == _TEXTS:
+            return [text.decode(errors="replace") for text in attribute.strings]
+        if kind == _SPARSE:
+            return self.tensors.sparse(attribute.sparse_tensor)
+        return None
+
+
+def _guess(attribute: Any) -> int:
+    """The kind of an attribute that does not say it, as files of IR version 1 do not."""
+    for name, kind in (
+        ("f", _FLOAT), ("i", _INT), ("s", _TEXT), ("t", _TENSOR), ("g", _GRAPH), ("sparse_tensor", _SPARSE),
+    ):  # fmt: skip
+        if attribute.HasField(name):
+            return kind
+    for name, kind in (("ints", _INTS), ("floats", _FLOATS), ("strings", _TEXTS)):
+        if len(getattr(attribute, name)):
+            return kind
+    return 0
+
+
+def constant_data(attributes: dict[str, RawAttribute]) -> TensorData | None:
+    """What a Constant node holds, in any of its seven spellings, or None where it is none of them."""
+    import numpy as np
+
+    for name, value in attributes.items():
+        if name in ("value", "sparse_value"):
+            return value if not isinstance(value, int | float | str | list) else None
+        if name in ("value_float", "value_floats"):
+            return ArrayData(np.array(value, np.float32))
+        if name in ("value_int", "value_ints"):
+            return ArrayData(np.array(value, np.int64))
+        if name in ("value_string", "value_strings"):
+            return ArrayData(np.array(value, object), "string")
+    return None
+
+
+def too_many_nodes() -> TrainauditError:
+    return TrainauditError(
+        "too-large",
+        f"The model has more than {MOST_NODES:,} nodes, which is more than trainaudit audits.",
+        "Export it without unrolled loops, or audit its parts.",
+    )
