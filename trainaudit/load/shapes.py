@@ -1,0 +1,100 @@
+"""Symbolic shapes, element types and small whole numbers of every value in a raw graph. Stdlib, numpy, ir and load only.
+
+One pass in topological order: each operator has a rule for shapes (`shape_rules_*`), an entry for element types (`shape_dtypes`) and,
+where shapes are computed from its results, a fold (`shape_values`). What the file declares is merged in; the more specific of two
+statements counts, and inference wins a contradiction, since declarations outlive edits of the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainaudit.ir.graph import Dimension, Shape
+from trainaudit.load import shape_rules_domains, shape_rules_elementwise, shape_rules_layers, shape_rules_movement
+from trainaudit.load.dimensions import LARGEST, merge
+from trainaudit.load.raw import RawGraph
+from trainaudit.load.shape_dtypes import set_dtypes
+from trainaudit.load.shape_known import MALFORMED, Known, Number, Rule
+from trainaudit.load.shape_values import FOLDS, element_count
+
+RULES: dict[str, dict[str, Rule]] = {
+    "": shape_rules_elementwise.RULES | shape_rules_movement.RULES | shape_rules_layers.RULES,
+    **shape_rules_domains.RULES,
+}
+"""Domain → operator → rule."""
+
+_MEANINGLESS = frozenset({"", "?", "None", "none", "unknown", "-1", "*"})
+"""Declared symbols that exporters write for any unknown size, equal or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What shape inference found out. A value that is missing is unknown.
+
+    `shapes` covers tensors too. `numbers` holds the elements of small tensors (at most 64) that are computed from shapes and
+    stored numbers, flat and in row-major order (their shape is in `shapes`: a scalar has one element): ints, floats, symbolic
+    sizes ("batch", "12*batch") and None for unknown elements; booleans are 0 and 1. `integers` are those of whole-number and
+    boolean type.
+    """
+
+    shapes: dict[str, Shape]
+    dtypes: dict[str, str]
+    integers: dict[str, tuple[Dimension, ...]]
+    numbers: dict[str, tuple[Number, ...]]
+
+
+def infer_shapes(raw: RawGraph) -> Inferred:
+    """Shapes, element types and small numbers of all values of `raw`. Unknown is absent or None, never a guess."""
+    known = Known(
+        raw.tensors, {name: declared(shape) for name, shape in raw.shapes.items()}, dict(raw.dtypes), raw.opset
+    )
+    shapes, dtypes, numbers = known.shapes, known.dtypes, known.numbers
+    for name, tensor in raw.tensors.items():
+        shapes[name] = tensor.shape
+        dtypes[name] = tensor.dtype
+    shape_of = shapes.get
+    for node in raw.nodes:
+        rule = RULES.get(node.domain, {}).get(node.op)
+        if rule is None:
+            continue
+        inputs = [shape_of(name) for name in node.inputs]
+        try:
+            for name, shape in zip(node.outputs, rule(node, inputs, known), strict=False):
+                if shape is not None and name:
+                    stated = shape_of(name)
+                    shapes[name] = shape if stated is None or stated == shape else merged(shape, stated)
+            set_dtypes(node, known)
+            fold = FOLDS.get(node.op)
+            if fold is not None and not node.domain:
+                values = fold(node, inputs, known)
+                if values is not None and element_count(shape_of(node.outputs[0])) == len(values):
+                    numbers[node.outputs[0]] = values
+        except MALFORMED:
+            continue
+    integers = {name: values for name, values in numbers.items() if _is_whole(dtypes.get(name), values)}
+    return Inferred(shapes, dtypes, integers, numbers)  # type: ignore[arg-type]
+
+
+def declared(shape: Shape) -> Shape:
+    """A declared shape without what means nothing: sizes that no tensor has, symbols that exporters use for any unknown."""
+    for size in shape:
+        if not _means_something(size):
+            return tuple(size if _means_something(size) else None for size in shape)
+    return shape
+
+
+def _means_something(size: Dimension) -> bool:
+    if isinstance(size, int):
+        return 0 <= size <= LARGEST
+    return size not in _MEANINGLESS
+
+
+def merged(inferred: Shape, stated: Shape) -> Shape:
+    """Both statements about one tensor together, size by size."""
+    return tuple(map(merge, inferred, stated)) if len(inferred) == len(stated) else inferred
+
+
+def _is_whole(dtype: str | None, values: tuple[Number, ...]) -> bool:
+    return (dtype is None or "int" in dtype or dtype == "bool") and not any(
+        isinstance(value, float) for value in values
+    )
