@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import Enum
+from itertools import repeat
 from typing import Any, Final
 
 from trainaudit.judge.tree import (
@@ -144,6 +145,56 @@ def _joined(operands: list[Evaluator], decisive: bool) -> Evaluator:
         return undecided
 
     return apply
+
+
+class NoValueError(Exception):
+    """A computation in a stream has no result on some subject."""
+
+
+def stream(node: Node, thresholds: Mapping[str, float], columns: Columns, subjects: Collection[str]) -> Iterable[Any]:
+    """The results on many subjects in order, for facts that have a value on all of them: what `evaluator` gives one by one, at the
+    speed of `map`. Raises KeyError where a fact is absent after all, and `NoValueError` where a computation has no result."""
+
+    def of(part: Node) -> Iterable[Any]:
+        return stream(part, thresholds, columns, subjects)
+
+    match node:
+        case Literal():
+            return repeat(node.value)
+        case Threshold():
+            return repeat(thresholds[node.name])
+        case Fact():
+            return map(columns[node.spec.name].__getitem__, subjects)
+        case Negative():
+            return map(operator.neg, of(node.operand))
+        case Arithmetic():
+            return map(_computed(node), of(node.left), of(node.right))
+        case Comparison():
+            return map(COMPARE[node.operator], of(node.left), of(node.right))
+        case Membership():
+            held = map(frozenset(node.values).__contains__, of(node.operand))
+            return map(operator.not_, held) if node.negated else held
+        case Not():
+            return map(operator.not_, of(node.operand))
+        case And():
+            return map(all, zip(*(of(operand) for operand in node.operands), strict=False))
+        case Or():
+            return map(any, zip(*(of(operand) for operand in node.operands), strict=False))
+
+
+def _computed(node: Arithmetic) -> Callable[[float, float], float]:
+    compute = _COMPUTE[node.operator]
+
+    def function(first: float, second: float) -> float:
+        try:
+            value = compute(float(first), float(second))
+        except ArithmeticError:
+            raise NoValueError from None
+        if value - value != 0:  # infinite or not a number
+            raise NoValueError
+        return value
+
+    return function
 
 
 Because = Mapping[str, str]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from trainaudit.judge.evaluation import Columns, evidence
 from trainaudit.judge.rule import FixAdvice, Rule
+from trainaudit.judge.selection import Ignore
 from trainaudit.judge.template import fill
 from trainaudit.measure.facts import FactScalar, Subject, Unmeasured
 from trainaudit.result import Finding, Fix, Location, Occurrence
@@ -31,13 +32,29 @@ class Violation:
 
 
 def findings_of(
-    rule: Rule, violations: Sequence[Violation], target: str, locations: Mapping[str, Location]
-) -> list[Finding]:
-    """The findings of one rule on one model, each with its occurrences in topological order."""
-    groups: dict[str, list[Violation]] = {}
+    rule: Rule,
+    violations: Sequence[Violation],
+    target: str,
+    locations: Mapping[str, Location],
+    ignores: Sequence[Ignore] = (),
+) -> tuple[list[Finding], set[Ignore]]:
+    """The findings of one rule on one model, each with its occurrences in topological order, and the ignores that matched.
+
+    What an ignore sets aside becomes findings of its own: the root of what is left, and the fix that names it, are then live ones.
+    """
+    groups: dict[tuple[Ignore | None, str], list[Violation]] = {}
+    matched: set[Ignore] = set()
     for violation in sorted(violations, key=lambda item: (item.subject.position, item.subject.id)):
-        groups.setdefault(_cause(rule, violation), []).append(violation)
-    return [_finding(rule, group, target, locations) for group in groups.values()]
+        role = str(violation.value("parameter.role")) if rule.subject == "parameter" else ""
+        mine = _matching(violation.subject, locations, ignores) if ignores else []
+        matched.update(mine)
+        groups.setdefault((mine[0] if mine else None, role), []).append(violation)
+    return [_finding(rule, group, target, locations, ignore) for (ignore, _), group in groups.items()], matched
+
+
+def _matching(subject: Subject, locations: Mapping[str, Location], ignores: Sequence[Ignore]) -> list[Ignore]:
+    place = _location(subject, locations)
+    return [ignore for ignore in ignores if ignore.names_place(place, subject.id)]
 
 
 def fingerprint(rule: str, target: str, subject: str) -> str:
@@ -45,11 +62,9 @@ def fingerprint(rule: str, target: str, subject: str) -> str:
     return hashlib.sha256("\0".join((rule, target, subject)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _cause(rule: Rule, violation: Violation) -> str:
-    return str(violation.value("parameter.role")) if rule.subject == "parameter" else ""
-
-
-def _finding(rule: Rule, group: Sequence[Violation], target: str, locations: Mapping[str, Location]) -> Finding:
+def _finding(
+    rule: Rule, group: Sequence[Violation], target: str, locations: Mapping[str, Location], ignore: Ignore | None
+) -> Finding:
     return Finding(
         rule=rule.id,
         name=rule.name,
@@ -61,6 +76,8 @@ def _finding(rule: Rule, group: Sequence[Violation], target: str, locations: Map
         recipe=rule.recipe,
         fix=None if rule.fix is None else _fix(rule, rule.fix, group[0]),
         occurrences=tuple(_occurrence(rule, violation, target, locations) for violation in group),
+        ignored="" if ignore is None else ignore.reason,
+        ignored_until="" if ignore is None or ignore.until is None else ignore.until.isoformat(),
     )
 
 

@@ -15,29 +15,21 @@ narrow that list one after the other: the cost is that of a few list comprehensi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
-from trainaudit.judge.evaluation import ABSENT, COMPARE, Evaluator, evaluator
+from trainaudit.judge.evaluation import ABSENT, Evaluator, NoValueError, evaluator, stream
 from trainaudit.judge.grouping import Violation, findings_of
 from trainaudit.judge.rule import Rule
-from trainaudit.judge.tree import (
-    Comparison,
-    Fact,
-    Literal,
-    Membership,
-    Node,
-    Not,
-    Threshold,
-    conjuncts,
-    required_facts,
-)
+from trainaudit.judge.selection import Ignore
+from trainaudit.judge.tree import Node, conjuncts, facts_in, required_facts
 from trainaudit.judge.view import View
 from trainaudit.measure.catalog import BY_NAME, SETTINGS
-from trainaudit.measure.facts import FactTable, FactValue, Unmeasured
+from trainaudit.measure.facts import FactTable, Unmeasured
 from trainaudit.result import Finding, Location, RuleOutcome, State
 
-_OVERALL = (State.VIOLATED, State.FAILED, State.NOT_MEASURED, State.CLEAN)
+_OVERALL = (State.VIOLATED, State.NOT_MEASURED, State.IGNORED, State.CLEAN)
 
 
 @dataclass(slots=True)
@@ -53,33 +45,56 @@ class _Tally:
     """A fact that the rule needs and no subject has."""
 
 
-def judge(
-    rules: Sequence[Rule], table: FactTable, *, target: str, locations: Mapping[str, Location]
-) -> tuple[tuple[Finding, ...], tuple[RuleOutcome, ...]]:
-    """Findings (most severe first) and one outcome per rule, in the order of the rules.
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """Findings (live ones before ignored ones, most severe first), and one outcome per rule in the order of the rules. `matched` are the
+    ignores that set something aside here, `covered` those that name a rule which was judged here."""
 
-    `target` names the model in fingerprints and commands; `locations` maps layer names to where they stand.
+    findings: tuple[Finding, ...]
+    outcomes: tuple[RuleOutcome, ...]
+    matched: frozenset[Ignore] = frozenset()
+    covered: frozenset[Ignore] = frozenset()
+
+
+def judge(
+    rules: Sequence[Rule],
+    table: FactTable,
+    *,
+    target: str,
+    locations: Mapping[str, Location],
+    ignores: Sequence[Ignore] = (),
+) -> Judgment:
+    """All rules against all facts of one model.
+
+    `target` names the model in fingerprints and commands; `locations` maps layer names to where they stand; `ignores` are those that
+    hold for this model (see `selection.active_ignores`).
     """
     views = {kind: View(kind, table) for kind in table.subjects}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
+    matched: set[Ignore] = set()
+    covered: set[Ignore] = set()
     for rule in rules:
         view = views.get(rule.subject)
         if view is None:
             view = views[rule.subject] = View(rule.subject, table)
+        mine = [ignore for ignore in ignores if ignore.names_rule(rule)]
         try:
             tally = _judge_rule(rule, view)
             violations = [Violation(view.subjects[subject], view.columns(rule)) for subject in tally.violated]
-            found = findings_of(rule, violations, target, locations)
+            found, used = findings_of(rule, violations, target, locations, mine)
         except Exception as error:
             # Whatever goes wrong inside one rule (a measurement of the wrong type, say) is that rule's outcome, not the audit's.
             outcomes.append(_failed(rule, len(view.subjects), error))
             continue
         findings.extend(found)
-        outcomes.append(_outcome(rule, tally, target))
-    order = {rule.id: index for index, rule in enumerate(rules)}
-    findings.sort(key=lambda finding: (-finding.severity.rank, order[finding.rule]))
-    return tuple(findings), tuple(outcomes)
+        outcome = _outcome(rule, tally, target, sum(len(finding.occurrences) for finding in found if finding.ignored))
+        outcomes.append(outcome)
+        matched |= used
+        if outcome.state is not State.NOT_MEASURED:
+            covered.update(mine)
+    findings.sort(key=lambda finding: (finding.ignored != "", -finding.severity.rank))
+    return Judgment(tuple(findings), tuple(outcomes), frozenset(matched), frozenset(covered))
 
 
 def _judge_rule(rule: Rule, view: View) -> _Tally:
@@ -92,36 +107,51 @@ def _judge_rule(rule: Rule, view: View) -> _Tally:
     if not applicable and subjects:
         tally.absent = next((name for name in rule.needs if name in needed and view.is_empty(name)), "")
     inside, unknown, outside = _narrow(applicable, gate, view, rule)
-    inside = [subject for subject in inside if subject not in outside]
+    if outside:
+        inside = [subject for subject in inside if subject not in outside or subject in unknown]
     holds, undecided, absent = _narrow(inside, body, view, rule)
     tally.clean = len(inside) - len(holds)
-    tally.not_applicable = tally.total - len(inside) + len(absent)
     for subject in holds:
-        if subject in absent:
+        if subject in absent and subject not in undecided:
             continue
         reason = unknown.get(subject) or undecided.get(subject)
         if reason is None:
             tally.violated.append(subject)
         else:
             tally.unmeasured[subject] = reason
+    tally.not_applicable = tally.total - tally.clean - len(tally.violated) - len(tally.unmeasured)
     return tally
 
 
 def _narrow(
-    subjects: Collection[str], parts: Iterable[Node], view: View, rule: Rule
+    subjects: Collection[str], parts: Sequence[Node], view: View, rule: Rule
 ) -> tuple[Collection[str], dict[str, Unmeasured], set[str]]:
-    """The subjects on which no part is false; among them those that hang on an unmeasured fact, and those on an absent one."""
+    """The subjects on which no part is false; and of all subjects, those with a part that hangs on an unmeasured fact, and those with
+    one that hangs on an absent fact."""
     unmeasured: dict[str, Unmeasured] = {}
     absent: set[str] = set()
+    columns, limits = view.columns(rule), rule.limits
     slow: list[Evaluator] = []
-    limits = rule.limits
-    columns = view.columns(rule)
-    for part in parts:
-        quick = _filter(part, limits, view)
-        if quick is None:
-            slow.append(evaluator(part, limits))
-        else:
-            subjects = quick(subjects)
+    # Whatever is decided for the whole model or for a whole column at once comes first: it leaves less to look at one by one.
+    for part in sorted(parts, key=lambda part: not all(spec.kind == "model" for spec in facts_in(part))):
+        if not subjects:
+            break
+        if all(spec.kind == "model" for spec in facts_in(part)):
+            value = evaluator(part, limits)(columns, next(iter(subjects)))
+            if isinstance(value, Unmeasured):
+                unmeasured = {**dict.fromkeys(subjects, value), **unmeasured}
+            elif value is ABSENT:
+                absent.update(subjects)
+            elif value is False:
+                subjects = ()
+            continue
+        if all(view.is_measured(spec.name) for spec in facts_in(part)):
+            try:
+                subjects = list(compress(subjects, stream(part, limits, columns, subjects)))
+                continue
+            except (KeyError, NoValueError):
+                pass  # a fact is absent on some subject, or a division has no result: one by one, then
+        slow.append(evaluator(part, limits))
     for evaluate in slow:
         kept = []
         for subject in subjects:
@@ -134,51 +164,13 @@ def _narrow(
             elif isinstance(value, Unmeasured):
                 unmeasured.setdefault(subject, value)
         subjects = kept
-    if absent or unmeasured:
-        kept_set = set(subjects)
-        unmeasured = {subject: reason for subject, reason in unmeasured.items() if subject in kept_set}
-        absent = {subject for subject in absent & kept_set if subject not in unmeasured}
     return subjects, unmeasured, absent
 
 
-_Filter = Callable[[Collection[str]], list[str]]
-
-
-def _filter(part: Node, limits: Mapping[str, float], view: View) -> _Filter | None:
-    """A whole-list filter for a part that compares one fully measured fact with a constant; None for every other part.
-
-    Such a fact is one that the rule cannot do without, so every subject that is asked for has it.
-    """
-    negated = isinstance(part, Not)
-    inner = part.operand if isinstance(part, Not) else part
-    fact = inner.left if isinstance(inner, Comparison) else inner.operand if isinstance(inner, Membership) else inner
-    if not isinstance(fact, Fact) or (negated and not isinstance(inner, Fact)) or not view.is_measured(fact.spec.name):
-        return None
-    column = view.column(fact.spec.name)
-    if isinstance(inner, Fact):
-        return lambda subjects: [subject for subject in subjects if column[subject] is not negated]
-    if isinstance(inner, Membership):
-        values, excluded = frozenset(inner.values), inner.negated
-        return lambda subjects: [subject for subject in subjects if (column[subject] in values) is not excluded]
-    if not isinstance(inner, Comparison) or not isinstance(inner.right, Literal | Threshold):
-        return None
-    constant = limits[inner.right.name] if isinstance(inner.right, Threshold) else inner.right.value
-    return _comparison(column, inner.operator, constant)
-
-
-def _comparison(column: Mapping[str, FactValue], operator: str, constant: float | int | bool | str) -> _Filter:
-    # The two commonest are written out: a call for each subject would double their time.
-    if operator == "==":
-        return lambda subjects: [subject for subject in subjects if column[subject] == constant]
-    if operator == "!=":
-        return lambda subjects: [subject for subject in subjects if column[subject] != constant]
-    compare = COMPARE[operator]
-    return lambda subjects: [subject for subject in subjects if compare(column[subject], constant)]
-
-
-def _outcome(rule: Rule, tally: _Tally, target: str) -> RuleOutcome:
+def _outcome(rule: Rule, tally: _Tally, target: str, ignored: int) -> RuleOutcome:
     counts = {
-        State.VIOLATED: len(tally.violated),
+        State.VIOLATED: len(tally.violated) - ignored,
+        State.IGNORED: ignored,
         State.CLEAN: tally.clean,
         State.NOT_APPLICABLE: tally.not_applicable,
         State.NOT_MEASURED: len(tally.unmeasured),

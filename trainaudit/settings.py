@@ -1,0 +1,338 @@
+"""What the user wants: one frozen record from the closest settings file and the command line. Stdlib only, beside `judge.selection`.
+
+The closest of `trainaudit.toml`, `.trainaudit.toml` and `pyproject.toml` with a `[tool.trainaudit]` table counts, from the working folder
+upwards; files are never merged, and a pyproject.toml without that table is passed over. In trainaudit.toml the keys stand at the top. Paths
+are relative to the settings file.
+
+    select = ["initialization", "output"]      rules to run: ids, categories, globs, ALL
+    extend-select = ["a-preview-rule"]         rules to run besides
+    ignore-rules = ["leaked-paths"]            rules not to run (`--ignore`)
+    fail-on = "warning"                        error, warning, note or never
+    targets = ["models/*.onnx"]                what a bare `trainaudit` audits
+    exclude = ["models/third-party/*"]         never audited when found by a glob
+    loss = "cross-entropy"                     what the models' outputs feed
+    rules = ["lint/rules"]                     folders with rule files of your own
+    output-format = "full"                     what goes to the terminal
+    report = ["report.html"]                   reports to write
+    baseline = "trainaudit-baseline.json"      findings in it do not fail the run
+
+    [tool.trainaudit.thresholds]
+    "excessive-dropout.limit" = 0.9            a rule's threshold
+
+    [[tool.trainaudit.ignore]]                 findings set aside: the rule runs, and the report says why they do not count
+    rule = "symmetric-init"                    id, category, glob or ALL
+    layer = "stem.*"                           optional: glob on the layer's name, module path or parameter
+    target = "models/teacher.onnx"             optional: glob on the model's path
+    reason = "meant: a fixed averaging layer"  required
+    until = 2027-03-01                         optional: last day
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.judge.selection import Ignore, glob
+from trainaudit.suggestion import did_you_mean
+
+LOSSES: dict[str, str] = {
+    "cross-entropy": "logits",
+    "nll": "log-probabilities",
+    "categorical-crossentropy": "probabilities",
+    "bce": "probabilities",
+    "bce-with-logits": "logits",
+    "mse": "values",
+    "l1": "values",
+    "huber": "values",
+    "hinge": "scores",
+    "kl": "log-probabilities",
+}
+"""Loss → what it expects of the model's output."""
+
+FAIL_ON = ("error", "warning", "note", "never")
+OUTPUT_FORMATS = ("full", "concise", "json", "sarif", "junit", "github", "gitlab", "markdown")
+FILE_NAMES = ("trainaudit.toml", ".trainaudit.toml", "pyproject.toml")
+MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`root` is the folder of the settings file, `source` the file's path; both None without one."""
+
+    select: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+    ignore_rules: tuple[str, ...] = ()
+    ignores: tuple[Ignore, ...] = ()
+    fail_on: str = "warning"
+    targets: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    loss: str | None = None
+    rules: tuple[Path, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    output_format: str = "full"
+    reports: tuple[Path, ...] = ()
+    baseline: Path | None = None
+    root: Path | None = None
+    source: Path | None = None
+
+
+def read_settings(folder: Path | None = None, *, config: Path | None = None, isolated: bool = False) -> Settings:
+    """The settings for a working folder (the current one), from `config` where it is given; the defaults where `isolated`.
+
+    Raises `TrainauditError` that names the file, the key and the nearest known one.
+    """
+    if isolated:
+        return Settings()
+    folder = Path.cwd() if folder is None else folder.absolute()
+    if config is not None:
+        if not config.is_file():
+            raise TrainauditError("no-settings", f"There is no settings file at {config}.", "Check --config.")
+        table = _table(config)
+        if table is None:
+            raise TrainauditError(
+                "no-settings", f"{config} has no [tool.trainaudit] table.", "Add it, or name another file."
+            )
+        return _settings(table, config, folder)
+    for place in (folder, *folder.parents):
+        for name in FILE_NAMES:
+            path = place / name
+            if path.is_file():
+                table = _table(path)
+                if table is not None:
+                    return _settings(table, path, folder)
+    return Settings()
+
+
+def with_flags(
+    settings: Settings,
+    *,
+    select: Sequence[str] = (),
+    extend_select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    rule_folders: Sequence[Path] = (),
+    loss: str | None = None,
+    fail_on: str | None = None,
+    output_format: str | None = None,
+    reports: Sequence[Path] = (),
+    baseline: Path | None = None,
+) -> Settings:
+    """The settings with the command line on top: `--select`, targets and single values replace, the rest adds. What is not given
+    (empty or None) changes nothing."""
+    return replace(
+        settings,
+        select=tuple(select) or settings.select,
+        extend_select=(*settings.extend_select, *extend_select),
+        ignore_rules=(*settings.ignore_rules, *ignore),
+        targets=tuple(targets) or settings.targets,
+        rules=(*settings.rules, *rule_folders),
+        loss=settings.loss if loss is None else _choice(loss, LOSSES, "--loss"),
+        fail_on=settings.fail_on if fail_on is None else _choice(fail_on, FAIL_ON, "--fail-on"),
+        output_format=settings.output_format if output_format is None else output_format,
+        reports=tuple(reports) or settings.reports,
+        baseline=settings.baseline if baseline is None else baseline,
+    )
+
+
+def settings_record(settings: Settings) -> dict[str, object]:
+    """The settings as plain data for the audit record, without absolute paths."""
+    return {
+        "select": list(settings.select),
+        "extend-select": list(settings.extend_select),
+        "ignore-rules": list(settings.ignore_rules),
+        "ignore": [
+            {"rule": item.rule, "layer": item.layer, "target": item.target, "reason": item.reason,
+             "until": None if item.until is None else item.until.isoformat()}
+            for item in settings.ignores
+        ],
+        "fail-on": settings.fail_on,
+        "targets": list(settings.targets),
+        "exclude": list(settings.exclude),
+        "loss": settings.loss,
+        "rules": [folder.name for folder in settings.rules],
+        "thresholds": dict(settings.thresholds),
+        "baseline": None if settings.baseline is None else settings.baseline.name,
+        "source": None if settings.source is None else settings.source.name,
+    }  # fmt: skip
+
+
+def target_names(target: str, settings: Settings) -> tuple[str, ...]:
+    """The names by which globs know a target: as given, and relative to the settings file, with forward slashes."""
+    names = [target.replace(os.sep, "/").removeprefix("./")]
+    if settings.root is not None:
+        with suppress(ValueError):  # on another drive it has no relative path
+            names.append(os.path.relpath(target, settings.root).replace(os.sep, "/"))
+    return tuple(dict.fromkeys(names))
+
+
+def is_excluded(target: str, settings: Settings) -> bool:
+    """The target, or a folder it lies in, matches `exclude`."""
+    patterns = [
+        glob(form) for pattern in settings.exclude for form in (pattern.rstrip("/"), pattern.rstrip("/") + "/*")
+    ]
+    return any(pattern.match(name) for pattern in patterns for name in target_names(target, settings))
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """The table of settings in a file; None in a pyproject.toml without one."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise TrainauditError("bad-settings", f"{path} is larger than {MAX_BYTES // 1024} KB.", "Check the file.")
+        if path.name == "pyproject.toml" and b"trainaudit" not in data:
+            return None
+        table = tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise TrainauditError("bad-settings", f"{path} cannot be read: {error.strerror}.", "Check the file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TrainauditError("bad-settings", f"{path} is not valid TOML: {error}.", "Correct the file.") from None
+    if path.name == "pyproject.toml":
+        tool = table.get("tool")
+        own = tool.get("trainaudit") if isinstance(tool, dict) else None
+        return own if isinstance(own, dict) else None
+    return table
+
+
+def _settings(table: dict[str, Any], path: Path, folder: Path) -> Settings:
+    root = path.absolute().parent
+
+    def path_of(key: str, value: object) -> Path:
+        return Path(_near(_text(key, value), root, folder))
+
+    def paths(key: str, value: object) -> tuple[Path, ...]:
+        return tuple(Path(_near(text, root, folder)) for text in _texts(key, value))
+
+    readers: dict[str, tuple[str, Callable[[str, Any], object]]] = {
+        "select": ("select", _texts),
+        "extend-select": ("extend_select", _texts),
+        "ignore-rules": ("ignore_rules", _texts),
+        "ignore": ("ignores", _ignores),
+        "fail-on": ("fail_on", lambda key, value: _choice(value, FAIL_ON, key)),
+        "targets": ("targets", lambda key, value: tuple(_near(text, root, folder) for text in _texts(key, value))),
+        "exclude": ("exclude", _texts),
+        "loss": ("loss", lambda key, value: _choice(value, LOSSES, key)),
+        "rules": ("rules", paths),
+        "thresholds": ("thresholds", _thresholds),
+        "output-format": ("output_format", lambda key, value: _choice(value, OUTPUT_FORMATS, key)),
+        "report": ("reports", paths),
+        "baseline": ("baseline", path_of),
+    }
+    fields: dict[str, Any] = {}
+    try:
+        for key, value in table.items():
+            if key not in readers:
+                raise _unknown(key, readers, path)
+            name, read = readers[key]
+            fields[name] = read(key, value)
+    except TrainauditError as error:
+        raise TrainauditError("bad-settings", f"{path}: {error.what}", error.hint) from None
+    return Settings(**fields, root=root, source=path)
+
+
+def _unknown(key: str, known: Iterable[str], path: Path) -> TrainauditError:
+    if key == "tool" and path.name != "pyproject.toml":
+        return TrainauditError(
+            "bad-settings",
+            "The keys stand under [tool].",
+            f"In {path.name} they stand at the top, without [tool.trainaudit].",
+        )
+    hint = did_you_mean(key, known) or f"Known keys: {', '.join(known)}."
+    return TrainauditError("bad-settings", f'"{key}" is not a key of the settings.', hint)
+
+
+def _ignores(_key: str, value: object) -> tuple[Ignore, ...]:
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
+        hint = (
+            "Write [[tool.trainaudit.ignore]] tables with rule and reason; a list of rules not to run is ignore-rules."
+        )
+        raise TrainauditError("bad-settings", "ignore is not a list of tables.", hint)
+    return tuple(_ignore(table, number) for number, table in enumerate(value, 1))
+
+
+def _ignore(table: dict[str, object], number: int) -> Ignore:
+    where = f"ignore no. {number}"
+    for key in table:
+        known = ("rule", "layer", "target", "reason", "until")
+        if key not in known:
+            raise TrainauditError(
+                "bad-settings",
+                f'"{key}" is not a key of {where}.',
+                did_you_mean(key, known) or f"Known keys: {', '.join(known)}.",
+            )
+    for key, what in (("rule", "Say which rule it is for."), ("reason", "Say why: the report prints it.")):
+        if not str(table.get(key, "")).strip():
+            raise TrainauditError("ignore-without-" + key, f"{where} has no {key}.", what)
+    texts = {key: _text(f"{where}: {key}", table[key]) for key in ("rule", "layer", "target", "reason") if key in table}
+    return Ignore(**texts, until=_date(where, table["until"]) if "until" in table else None)
+
+
+def _date(where: str, value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        raise TrainauditError(
+            "bad-settings", f"{where}: until is not a date.", "Write a day, such as 2027-03-01."
+        ) from None
+
+
+def _thresholds(_key: str, value: object) -> dict[str, float]:
+    """ "rule-id.name" = number, or the same as nested tables, which is what TOML makes of it without the quotes."""
+    found: dict[str, float] = {}
+    if not isinstance(value, dict):
+        raise TrainauditError(
+            "bad-settings",
+            "thresholds is not a table.",
+            'Write "rule-id.name" = number under [tool.trainaudit.thresholds].',
+        )
+    for key, number in value.items():
+        inner = {f"{key}.{name}": item for name, item in number.items()} if isinstance(number, dict) else {key: number}
+        for name, item in inner.items():
+            if isinstance(item, bool) or not isinstance(item, int | float) or not math.isfinite(item):
+                raise TrainauditError(
+                    "bad-settings", f'The threshold "{name}" is not a finite number.', "Write a number."
+                )
+            found[name] = item
+    return found
+
+
+def _near(text: str, root: Path, folder: Path) -> str:
+    """A path of the settings file as seen from the working folder. A Python target ("package.module:name") is no path."""
+    if root == folder or Path(text).is_absolute() or ":" in text:
+        return text
+    try:
+        return os.path.relpath(root / text, folder)
+    except ValueError:
+        return str(root / text)
+
+
+def _text(key: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise TrainauditError("bad-settings", f"{key} is not a text.", "Put it in quotes.")
+    return value
+
+
+def _texts(key: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (_text(key, value),)
+    if not isinstance(value, list):
+        raise TrainauditError("bad-settings", f"{key} is not a list of texts.", f'Write {key} = ["…"].')
+    return tuple(_text(key, item) for item in value)
+
+
+def _choice(value: object, known: Iterable[str], where: str) -> str:
+    known = list(known)
+    if isinstance(value, str) and value in known:
+        return value
+    hint = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
+    raise TrainauditError("unknown-word", f'{where} is "{value}", which is not known.', hint)
