@@ -26,8 +26,8 @@ class Body:
     """One graph or function. `bodies`, `references` and `overloads` belong to the node of that index: its graph attributes,
     the attributes that stand for one of the function's (name -> the function's attribute), and the overload it calls.
 
-    `order` of tensors: `constants` are those of Constant nodes; `deferred` are Constant nodes whose value is an attribute of
-    the function, which stay in `nodes` until it is known.
+    `constants` names the tensors that came from Constant nodes; a Constant whose value is an attribute of the function stays in
+    `nodes` until that is known.
     """
 
     nodes: list[RawNode] = field(default_factory=list)
@@ -53,6 +53,7 @@ class BodyReader:
 
     tensors: TensorReader
     strings: dict[str, str] = field(default_factory=dict)
+    types: dict[bytes, tuple[str | None, Shape | None]] = field(default_factory=dict)
     nodes_left: int = MOST_NODES
     values_left: int = _MOST_VALUES
 
@@ -88,6 +89,8 @@ class BodyReader:
         return body
 
     def _add_tensor(self, body: Body, name: str, data: TensorData) -> None:
+        if not name:
+            return  # nothing can read it
         if name in body.tensors:
             raise TrainauditError(
                 "duplicate-name", f"Two tensors of the model are named {shown(name)}.", "Export the model again."
@@ -98,25 +101,19 @@ class BodyReader:
         return self.strings.setdefault(text, text)
 
     def _add_type(self, body: Body, value: Any) -> None:
+        """Note a ValueInfoProto. Equal types are told apart by their bytes and read once: a file repeats a few of them thousands of times."""
         self.values_left -= 1
         if self.values_left < 0:
             raise TrainauditError("too-large", f"The model declares more than {_MOST_VALUES:,} values.")
-        kind = value.type
-        if not kind.HasField("tensor_type"):
-            return
-        tensor = kind.tensor_type
-        name = TYPE_NAMES.get(tensor.elem_type)
-        if name is not None:
-            body.dtypes[value.name] = name
-        if tensor.HasField("shape"):
-            body.shapes[value.name] = tuple(
-                [
-                    (size if (size := axis.dim_value) >= 0 else None)
-                    if axis.HasField("dim_value")
-                    else axis.dim_param or None
-                    for axis in tensor.shape.dim
-                ]
-            )
+        content = value.type.SerializeToString()
+        known = self.types.get(content)
+        if known is None:
+            known = self.types[content] = _type_of(value.type)
+        dtype, shape = known
+        if dtype is not None:
+            body.dtypes[value.name] = dtype
+        if shape is not None:
+            body.shapes[value.name] = shape
 
     def _add_nodes(self, body: Body, nodes: Any) -> None:
         strings = self.strings
@@ -145,7 +142,7 @@ class BodyReader:
                     found = self._attribute(attribute)
                     if found is not None:
                         attributes[attribute.name] = found
-            outputs = list(node.output)
+            outputs = node.output[:]
             if op == "Constant" and not domain and not references and len(outputs) == 1:
                 data = constant_data(attributes)
                 if data is not None:
@@ -163,7 +160,7 @@ class BodyReader:
             }
             if node.doc_string:
                 metadata.setdefault("doc_string", self._shared(node.doc_string))
-            append(RawNode(op, domain, node.name, list(node.input), outputs, attributes, metadata))
+            append(RawNode(op, domain, node.name, node.input[:], outputs, attributes, metadata))
 
     def _attribute(self, attribute: Any) -> RawAttribute | None:
         """The attribute's value; None for kinds that no audit reads (types, lists of tensors, lists of graphs)."""
@@ -171,7 +168,8 @@ class BodyReader:
         if kind == _INT:
             return int(attribute.i)
         if kind == _INTS:
-            return list(attribute.ints)
+            integers: list[int] = attribute.ints[:]
+            return integers
         if kind == _FLOAT:
             return float(attribute.f)
         if kind == _TEXT:
@@ -179,12 +177,30 @@ class BodyReader:
         if kind == _TENSOR:
             return self.tensors.tensor(attribute.t)
         if kind == _FLOATS:
-            return list(attribute.floats)
+            numbers: list[float] = attribute.floats[:]
+            return numbers
         if kind == _TEXTS:
             return [text.decode(errors="replace") for text in attribute.strings]
         if kind == _SPARSE:
             return self.tensors.sparse(attribute.sparse_tensor)
         return None
+
+
+def _type_of(kind: Any) -> tuple[str | None, Shape | None]:
+    """(dtype, shape) of a TypeProto, as far as it tells; sequences, maps and optionals have neither."""
+    if not kind.HasField("tensor_type"):
+        return None, None
+    tensor = kind.tensor_type
+    dtype = TYPE_NAMES.get(tensor.elem_type)
+    if not tensor.HasField("shape"):
+        return dtype, None
+    shape: list[int | str | None] = []
+    for axis in tensor.shape.dim:
+        if axis.HasField("dim_value"):
+            shape.append(axis.dim_value if axis.dim_value >= 0 else None)
+        else:
+            shape.append(axis.dim_param or None)
+    return dtype, tuple(shape)
 
 
 def _guess(attribute: Any) -> int:

@@ -113,4 +113,6 @@ def changed(name: str) -> TrainauditError:
 
 def unreadable(name: str, error: OSError) -> TrainauditError:
     reason = os.strerror(error.errno).lower() if error.errno else "input/output error"
-    return TrainauditError("unreadable-file", f"{name} cannot be read: {reason}.", "Check its permissions and the disk.")
+    return TrainauditError(
+        "unreadable-file", f"{name} cannot be read: {reason}.", "Check its permissions and the disk."
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +95,7 @@ def decoder(kind: DataType) -> Callable[[Array], Array] | None:
     return None
 
 
-def _unpack(words: Array, bits: int) -> npt.NDArray[np.uint8]:
+def _unpack(words: Array, bits: int) -> Any:
     """Values of 2, 4 or 6 bits as bytes; the first value lies in the lowest bits (of three bytes where `bits` is 6)."""
     octets = words.view(np.uint8)
     if bits == 6:

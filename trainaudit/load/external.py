@@ -56,7 +56,11 @@ def shown_location(location: str) -> str:
     """The location as it may be printed: quoted, control characters escaped, shortened. An absolute path loses its folders."""
     if _is_absolute(location):
         location = "…/" + location.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    text = location.encode("unicode_escape", "backslashreplace").decode("ascii") if not location.isprintable() else location
+    text = (
+        location.encode("unicode_escape", "backslashreplace").decode("ascii")
+        if not location.isprintable()
+        else location
+    )
     return f"'{text if len(text) <= 120 else text[:117] + '…'}'"
 
 

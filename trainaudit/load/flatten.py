@@ -6,12 +6,12 @@ there is memory ("billion laughs"), so all work that inlining multiplies is coun
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Shape, TensorData
 from trainaudit.load.bodies import MOST_NODES, Body, constant_data, too_many_nodes
+from trainaudit.load.ordering import check_definitions, in_order
 from trainaudit.load.raw import RawAttribute, RawNode
 from trainaudit.load.tensors import shown
 
@@ -46,13 +46,12 @@ def flatten(body: Body, functions: dict[FunctionKey, Body]) -> Flat:
     functions that call themselves, and graphs that grow past all bounds."""
     flat = Flat(tensors=body.tensors, constants=body.constants, shapes=body.shapes, dtypes=body.dtypes)
     inputs = [name for name in body.inputs if name not in body.tensors]
-    _check_definitions(body, inputs)
     if functions or body.bodies or body.references:
         flat.node_count = body.node_count
         _Inliner(flat, functions, _names(body)).inline_main(body)
     else:
         flat.nodes, flat.node_count = body.nodes, body.node_count
-    flat.nodes = sorted_nodes(flat.nodes, (*inputs, *flat.tensors), body.outputs)
+    flat.nodes = in_order(flat.nodes, (*inputs, *flat.tensors), body.outputs)
     return flat
 
 
@@ -61,32 +60,6 @@ def _names(body: Body) -> set[str]:
     for node in body.nodes:
         names.update(node.outputs)
     return names
-
-
-def _check_definitions(body: Body, inputs: Iterable[str]) -> None:
-    """Static single assignment: each name of a body is defined once."""
-    defined = set(body.tensors)
-    for name in inputs:
-        if name in defined:
-            raise _twice(name)
-        defined.add(name)
-    size = len(defined)
-    for node in body.nodes:
-        for name in node.outputs:
-            if name:
-                defined.add(name)
-                size += 1
-        if len(defined) != size:
-            raise _twice(next(name for name in node.outputs if name in defined and name))
-    return
-
-
-def _twice(name: str) -> TrainauditError:
-    return TrainauditError(
-        "duplicate-name",
-        f"The value {shown(name)} is defined more than once.",
-        "ONNX allows one definition per name: export the model again.",
-    )
 
 
 @dataclass(slots=True)
@@ -106,12 +79,13 @@ class _Place:
 class _Inliner:
     """Carries what is shared by every body that is inlined: the result, the taken names and the budgets."""
 
-    __slots__ = ("characters", "flat", "functions", "taken", "visited", "work")
+    __slots__ = ("characters", "flat", "functions", "numbers", "taken", "visited", "work")
 
     def __init__(self, flat: Flat, functions: dict[FunctionKey, Body], taken: set[str]) -> None:
         self.flat = flat
         self.functions = functions
         self.taken = taken
+        self.numbers: dict[str, int] = {}
         self.work = self.characters = self.visited = 0
 
     def inline_main(self, body: Body) -> None:
@@ -142,8 +116,8 @@ class _Inliner:
                 if function is not None:
                     self._inline_call(node, attributes, key, function, place, depth)
                     continue
-            if bodies and node.op in _CONTROL and not node.domain:
-                self._inline_control(node, attributes, bodies, place, depth)
+            if bodies:
+                self._inline_bodies(node, attributes, bodies, place, depth)
                 continue
             if main:
                 emit(node)
@@ -192,44 +166,41 @@ class _Inliner:
             return node.name
         return self._made(f"{place.prefix}/{node.name}")
 
-    def _unique(self, name: str) -> str:
-        """A name that is not taken yet, and is from now on."""
+    def _unique(self, name: str, fallback: str) -> str:
+        """`name` where it is free, else `fallback` with a number as needed; taken from now on."""
         taken = self.taken
         if name in taken:
-            number = 1
-            while (candidate := f"{name}_{number}") in taken:
-                number = number * 2 if number > 64 else number + 1
-            if number > 64:  # search downwards from a power of two that is free: no quadratic counting
-                low, high = number // 2, number
-                while high - low > 1:
-                    middle = (low + high) // 2
-                    if f"{name}_{middle}" in taken:
-                        low = middle
-                    else:
-                        high = middle
-                candidate = f"{name}_{high}"
-            name = candidate
+            name = fallback
+            if name in taken:
+                number = self.numbers.get(name, 1)
+                while (candidate := f"{name}_{number}") in taken:
+                    number += 1
+                self.numbers[name] = number + 1
+                name = candidate
         taken.add(self._made(name))
         return name
 
-    def _define(self, body: Body, names: dict[str, str], prefix: str) -> None:
-        """Name everything that `body` defines (unless `names` has it), and take over its tensors and types."""
-        _check_definitions(body, [name for name in body.inputs if name not in body.tensors])
+    def _define(self, body: Body, names: dict[str, str], prefix: str, fallback: str) -> None:
+        """Name everything that `body` defines (unless `names` has it), and take over its tensors and types. Names get `prefix`
+        always and `fallback` where they would shadow another."""
+        check_definitions(body)
         self._spend(len(body.tensors) + len(body.shapes) + len(body.dtypes) + len(body.nodes))
         lead = f"{prefix}/" if prefix else ""
-        for name in body.inputs:
+
+        def define(name: str) -> None:
             if name and name not in names:
-                names[name] = self._unique(lead + name)
+                names[name] = self._unique(lead + name, f"{fallback}/{name}")
+
+        for name in body.inputs:
+            define(name)
         for name, data in body.tensors.items():
-            if name not in names:
-                names[name] = self._unique(lead + name)
+            define(name)
             self.flat.tensors[names[name]] = data
             if name in body.constants:
                 self.flat.constants.add(names[name])
         for node in body.nodes:
             for name in node.outputs:
-                if name and name not in names:
-                    names[name] = self._unique(lead + name)
+                define(name)
         for name, shape in body.shapes.items():
             if name in names:
                 self.flat.shapes.setdefault(names[name], shape)
@@ -244,7 +215,9 @@ class _Inliner:
     ) -> None:
         if key in place.active:
             raise TrainauditError(
-                "recursive-function", f"The function {shown(node.op)} calls itself.", "ONNX functions may not be recursive."
+                "recursive-function",
+                f"The function {shown(node.op)} calls itself.",
+                "ONNX functions may not be recursive.",
             )
         if len(node.inputs) > len(function.inputs) or len(node.outputs) > len(function.outputs):
             raise TrainauditError(
@@ -274,7 +247,7 @@ class _Inliner:
             [names], place.scope, (*place.functions, node.op), (*place.active, key), inner_attributes, prefix,
             node.metadata or place.metadata,
         )  # fmt: skip
-        self._define(function, names, prefix)
+        self._define(function, names, prefix, prefix)
         self._inline_nodes(function, inner, depth + 1)
         for name, result in copies:
             source = names[name]
@@ -290,134 +263,69 @@ class _Inliner:
 
     # -- control flow
 
-    def _inline_control(
+    def _inline_bodies(
         self, node: RawNode, attributes: Attributes, bodies: dict[str, Body], place: _Place, depth: int
     ) -> None:
+        """Inline a node that holds graphs. What is not If, Loop or Scan stays as it is, reads its bodies' results besides, and is
+        taken to pass its inputs to all of them: too many edges rather than weights that nobody looks at."""
         inputs = [self._resolve(name, place) for name in node.inputs]
         outputs = [self._resolve(name, place) for name in node.outputs]
         name = self._node_name(node, place)
         step = name or next((name for name in outputs if name), node.op)
         metadata = node.metadata or place.metadata
-        if node.op == "If":
-            joined = list(inputs[:1])
-            for branch in ("then_branch", "else_branch"):
-                body = bodies.get(branch)
-                if body is None or len(body.outputs) < len(outputs):
-                    raise _invalid_control(node, f"has no {branch} that gives its {len(outputs)} results")
-                inner = self._enter(body, place, f"{step}/{branch}")
-                self._inline_nodes(body, inner, depth + 1)
-                joined += [self._resolve(result, inner) for result in body.outputs[: len(outputs)]]
-            self._leave(node.op, name, joined, outputs, attributes, metadata, place)
-            return
-        body = bodies.get("body")
-        if body is None:
-            raise _invalid_control(node, "has no body")
-        if node.op == "Scan" and len(inputs) == len(body.inputs) + 1:
-            inputs = inputs[1:]  # opset 8: sequence_lens first
-        if len(inputs) > len(body.inputs) and node.op != "SequenceMap":
-            raise _invalid_control(node, f"passes {len(inputs)} values to a body that takes {len(body.inputs)}")
-        inner = self._enter(body, place, f"{step}/body")
-        entries = [self._resolve(entry, inner) for entry in body.inputs]
-        kept = {**attributes, "control": node.op}
-        self._leave("LoopEntry", name, inputs, entries, kept, metadata, inner)
-        self._inline_nodes(body, inner, depth + 1)
-        results = [self._resolve(result, inner) for result in body.outputs]
-        self._leave("LoopExit", name, results, outputs, dict(kept), metadata, place)
+        op = node.op if not node.domain else ""
+        read = inputs
+        if op == "If":
+            read = inputs[:1]
+            if set(bodies) != {"then_branch", "else_branch"}:
+                raise _invalid_control(node, "has not a then_branch and an else_branch")
+            bodies = {branch: bodies[branch] for branch in ("then_branch", "else_branch")}
+        elif op in ("Loop", "Scan"):
+            read = []
+            if set(bodies) != {"body"}:
+                raise _invalid_control(node, "has no body")
+            if op == "Scan" and len(inputs) == len(bodies["body"].inputs) + 1:
+                inputs = inputs[1:]  # opset 8: sequence_lens first
+            if len(inputs) > len(bodies["body"].inputs):
+                raise _invalid_control(
+                    node, f"passes {len(inputs)} values to a body that takes {len(bodies['body'].inputs)}"
+                )
+        for key, body in bodies.items():
+            inner = self._enter(body, place, f"{step}/{key}")
+            if op == "If":
+                if len(body.outputs) < len(outputs):
+                    raise _invalid_control(node, f"gives {len(outputs)} results, its {key} {len(body.outputs)}")
+            elif body.inputs:
+                entries = [self._resolve(entry, inner) for entry in body.inputs if entry not in body.tensors]
+                self._emit("LoopEntry", "", name, inputs, entries, {**attributes, "control": node.op}, metadata, inner)
+            self._inline_nodes(body, inner, depth + 1)
+            results = body.outputs[: len(outputs)] if op == "If" else body.outputs
+            read = read + [self._resolve(result, inner) for result in results]
+        if op in ("Loop", "Scan"):
+            attributes = {**attributes, "control": node.op}
+            self._emit("LoopExit", "", name, read, outputs, attributes, metadata, place)
+        else:
+            self._emit(node.op, node.domain, name, read, outputs, attributes, metadata, place)
 
     def _enter(self, body: Body, place: _Place, step: str) -> _Place:
         """The place of a body of control flow: its own names, then all that it can see around it."""
         names: dict[str, str] = {}
         scope = self._made(f"{place.scope}/{step}" if place.scope else step)
-        self._define(body, names, place.prefix)
+        self._define(body, names, place.prefix, scope)
         return _Place(
             [names, *place.names], scope, place.functions, place.active, place.passed, place.prefix, place.metadata
         )
 
-    def _leave(
-        self, op: str, name: str, inputs: list[str], outputs: list[str], attributes: Attributes, metadata: dict[str, str],
-        place: _Place,
+    def _emit(
+        self, op: str, domain: str, name: str, inputs: list[str], outputs: list[str], attributes: Attributes,
+        metadata: dict[str, str], place: _Place,
     ) -> None:  # fmt: skip
         self._spend(len(inputs) + len(outputs) + len(attributes))
         self.flat.nodes.append(
-            RawNode(op, "", name, inputs, outputs, attributes, metadata, place.scope, place.functions)
+            RawNode(op, domain, name, inputs, outputs, attributes, metadata, place.scope, place.functions)
         )
-
-
-_CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
 def _invalid_control(node: RawNode, what: str) -> TrainauditError:
     label = shown(node.name or next(iter(node.outputs), ""))
     return TrainauditError("invalid-control-flow", f"The {node.op} node {label} {what}.", "Export the model again.")
-
-
-def sorted_nodes(nodes: list[RawNode], given: Iterable[str], outputs: Iterable[str]) -> list[RawNode]:
-    """`nodes` in topological order, as they stand where that is one, else sorted stably (Kahn 1962).
-
-    Raises `TrainauditError` where a node or an output reads a value that nothing defines, where a value is defined twice, and
-    where the nodes form a cycle.
-    """
-    defined = set(given)
-    defined.add("")
-    in_order = True
-    for node in nodes:
-        if in_order:
-            for name in node.inputs:
-                if name not in defined:
-                    in_order = False
-                    break
-        defined.update(node.outputs)
-    if not in_order:
-        _check_reads(nodes, defined)
-        nodes = _kahn(nodes)
-    for name in outputs:
-        if name not in defined:
-            raise TrainauditError(
-                "undefined-value", f"The model's output {shown(name)} is computed by no node.", "Export the model again."
-            )
-    return nodes
-
-
-def _check_reads(nodes: list[RawNode], defined: set[str]) -> None:
-    for node in nodes:
-        for name in node.inputs:
-            if name not in defined:
-                label = shown(node.name or next(iter(node.outputs), ""))
-                raise TrainauditError(
-                    "undefined-value",
-                    f"The node {label} ({shown(node.op)}) reads {shown(name)}, which nothing defines.",
-                    "Export the model again.",
-                )
-
-
-def _kahn(nodes: list[RawNode]) -> list[RawNode]:
-    """Sort by dependency; among nodes that are ready, the one that stands first in the file goes first."""
-    import heapq
-
-    producer = {name: index for index, node in enumerate(nodes) for name in node.outputs if name}
-    waiting = [0] * len(nodes)
-    readers: list[list[int]] = [[] for _ in nodes]
-    for index, node in enumerate(nodes):
-        for name in node.inputs:
-            source = producer.get(name)
-            if source is not None:
-                waiting[index] += 1
-                readers[source].append(index)
-    ready = [index for index, count in enumerate(waiting) if count == 0]
-    ordered: list[RawNode] = []
-    while ready:
-        index = heapq.heappop(ready)
-        ordered.append(nodes[index])
-        for reader in readers[index]:
-            waiting[reader] -= 1
-            if waiting[reader] == 0:
-                heapq.heappush(ready, reader)
-    if len(ordered) != len(nodes):
-        stuck = next(node for node, count in zip(nodes, waiting, strict=True) if count)
-        label = shown(stuck.name or next(iter(stuck.outputs), ""))
-        raise TrainauditError(
-            "cyclic-graph",
-            f"The graph has a cycle: the node {label} ({shown(stuck.op)}) waits for its own result.",
-            "ONNX graphs are acyclic: export the model again.",
-        )
-    return ordered

@@ -30,7 +30,9 @@ def _is_safetensors(head: bytes) -> bool:
 
 
 def _is_torch_zip(head: bytes) -> bool:
-    return head.startswith(b"PK\x03\x04") and any(word in head for word in (b"data.pkl", b"/byteorder", b"/version", b".data/"))
+    return head.startswith(b"PK\x03\x04") and any(
+        word in head for word in (b"data.pkl", b"/byteorder", b"/version", b".data/")
+    )
 
 
 _LOOKS = (
@@ -61,7 +63,7 @@ _LOOKS = (
      "If it is an ONNX model in JSON, convert it with onnx.load(path, format='json') and onnx.save."),
     (lambda head: head.startswith(b"\n") and b"Placeholder" in head, "tensorflow-file", "a TensorFlow GraphDef (.pb)",
      "Convert it with tf2onnx (python -m tf2onnx.convert)."),
-    (lambda head: head.startswith(b"\x08\x01\x12") and b"serve" in head or b"tensorflow" in head[:4096].lower(),
+    (lambda head: (head.startswith(b"\x08\x01\x12") and b"serve" in head) or b"tensorflow" in head[:4096].lower(),
      "tensorflow-file", "a TensorFlow SavedModel", "Convert it with tf2onnx (python -m tf2onnx.convert)."),
     (lambda head: bool(head) and not any(head), "zeros", "nothing but zero bytes", "Copy or download the file again."),
 )  # fmt: skip

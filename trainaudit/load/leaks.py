@@ -12,14 +12,14 @@ _ROOTS = (
 
 _REST = re.compile(r"[^\s\"'<>|*?,;:(){}\[\]]+")
 _MOST_PATHS = 100
-_MOST_TEXT = 1 << 20
+_MOST_TEXT = 1 << 18
 _LONGEST = 400
 
 
 def leaked_paths(texts: Collection[str]) -> tuple[str, ...]:
     """The first hundred different absolute paths in `texts`, in the order they were found.
 
-    About a megabyte is searched; where there is more, texts are taken evenly from all of it: the same few source files repeat.
+    A quarter of a megabyte is searched; where there is more, texts are taken evenly from all of it: the same few source files repeat.
     """
     total = sum(map(len, texts))
     step = total // _MOST_TEXT + 1

@@ -50,7 +50,7 @@ def read_raw_graph(path: str) -> RawGraph:
                 _add_function(functions, reader, onnx.FunctionProto.FromString(content))
             else:
                 model = onnx.ModelProto.FromString(content)
-    except (WireError, _decode_error()) as error:
+    except (WireError, UnicodeDecodeError, _decode_error()) as error:
         raise _not_a_model(path, file, error, kind, content) from error
     if not has_graph or not (main.nodes or main.tensors or main.outputs):
         raise _not_a_model(path, file, None, GRAPH, b"")
@@ -62,7 +62,7 @@ def read_raw_graph(path: str) -> RawGraph:
         size=file.size,
         opset=opset or None,
         producer=f"{model.producer_name} {model.producer_version}".strip(),
-        leaked_paths=leaked_paths({*metadata.values(), *main.metadata.values(), model.doc_string, *reader.strings}),
+        leaked_paths=leaked_paths([*metadata.values(), model.doc_string, *reader.strings]),
     )
     inputs = [name for name in main.inputs if name not in main.tensors]
     flat = flatten(main, functions)
@@ -142,7 +142,7 @@ def _opset(path: str, model: Any, main: Body) -> int:
 
 def _not_a_model(path: str, file: DataFile, error: Exception | None, kind: int, content: bytes) -> TrainauditError:
     """The best sentence for bytes that could not be read as a model."""
-    if isinstance(error, TooDeepError) or (error is not None and content and message_depth(content, kind) > 99):
+    if isinstance(error, TooDeepError) or (not isinstance(error, WireError) and message_depth(content, kind) > 99):
         return TrainauditError(
             "too-deep",
             f"{path} nests bodies of If, Loop or Scan deeper than ONNX readers accept (protobuf allows 100 messages).",
@@ -168,7 +168,7 @@ def _not_a_model(path: str, file: DataFile, error: Exception | None, kind: int, 
             "damaged-file", f"{path} starts like an ONNX model but is damaged.", "Copy, download or export it again."
         )
     return TrainauditError(
-        "not-an-onnx-model", f"{path} is not an ONNX model.", "Export the model: torch.onnx.export(model, inputs, 'model.onnx')."
+        "not-an-onnx-model",
+        f"{path} is not an ONNX model.",
+        "Export the model: torch.onnx.export(model, inputs, 'model.onnx').",
     )
-
-

@@ -83,7 +83,7 @@ class StoredTensor:
         for start in range(0, self.size, elements):
             count = min(elements, self.size - start)
             part = buffer[: kind.byte_count(count)]
-            source.read_into(kind.byte_count(start), memoryview(part))
+            source.read_into(kind.byte_count(start), part.data)
             words = part.view(kind.stored)
             yield words if decode is None else decode(words)[:count]
 
@@ -95,7 +95,7 @@ class StoredTensor:
         first = start - start % kind.group
         begin = kind.byte_count(first)
         part = np.empty(kind.byte_count(stop) - begin, np.uint8)
-        self.source.read_into(begin, memoryview(part))
+        self.source.read_into(begin, part.data)
         return _values(kind, part, start - first, stop - first)
 
     def sample(self, positions: Positions) -> Array:
@@ -171,7 +171,7 @@ class VarintTensor:
             count = min(_PIECE, end - position)
             octets = np.empty(rest.size + count, np.uint8)
             octets[: rest.size] = rest
-            self.file.read_into(position, memoryview(octets[rest.size :]))
+            self.file.read_into(position, octets[rest.size :].data)
             position += count
             numbers, used = decode_varints(octets)
             rest = octets[used:]

@@ -22,7 +22,15 @@ from trainaudit.load.datatypes import (
     DataType,
 )
 from trainaudit.load.external import ExternalFiles
-from trainaudit.load.stored import FileBytes, MemoryBytes, SparseTensor, StoredTensor, StringTensor, VarintTensor, narrow
+from trainaudit.load.stored import (
+    FileBytes,
+    MemoryBytes,
+    SparseTensor,
+    StoredTensor,
+    StringTensor,
+    VarintTensor,
+    narrow,
+)
 from trainaudit.load.wire import Marker
 
 _EXTERNAL = 1
@@ -95,9 +103,7 @@ class TensorReader:
             raise _mismatch(name, shape, kind, f"{words:,} numbers", f"{length:,} bytes of them")
         return VarintTensor(shape, _unpacked(kind), self.file, start, length, size)
 
-    def _typed(
-        self, proto: Any, name: str, shape: tuple[int, ...], kind: DataType, size: int
-    ) -> StoredTensor:
+    def _typed(self, proto: Any, name: str, shape: tuple[int, ...], kind: DataType, size: int) -> StoredTensor:
         """Values in float_data and its like, which are few here: kept as raw bytes."""
         values = getattr(proto, _FIELDS[kind.field])
         parts = 2 if kind.name.startswith("complex") else 1
@@ -148,7 +154,8 @@ class TensorReader:
         self.dense_left -= size
         if self.dense_left < 0:
             raise TrainauditError(
-                "too-large", f"The sparse tensor {shown(name)} and those before it claim more than {_MOST_DENSE:,} elements."
+                "too-large",
+                f"The sparse tensor {shown(name)} and those before it claim more than {_MOST_DENSE:,} elements.",
             )
         coordinates = indices.read().astype(np.int64)
         if coordinates.ndim == 2:

@@ -14,7 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from trainaudit.load.datafile import DataFile
-from trainaudit.load.datatypes import DOUBLE_DATA, FLOAT_DATA, INT32_DATA, INT64_DATA, RAW_DATA, STRING_DATA, UINT64_DATA
+from trainaudit.load.datatypes import (
+    DOUBLE_DATA,
+    FLOAT_DATA,
+    INT32_DATA,
+    INT64_DATA,
+    RAW_DATA,
+    STRING_DATA,
+    UINT64_DATA,
+)
 
 MODEL, GRAPH, NODE, ATTRIBUTE, TENSOR, SPARSE, FUNCTION = range(7)
 
