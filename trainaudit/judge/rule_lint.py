@@ -20,7 +20,33 @@ BECAUSE_LENGTH = (20, 400)
 
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _COMMANDS = frozenset(
-    ["no", "not", "never", "always", "avoid", "use", "check", "add", "remove", "fix", "do", "dont", "must", "should", "prefer", "require", "disallow", "forbid", "ensure", "enforce", "is", "has", "detect", "find", "warn"]
+    [
+        "no",
+        "not",
+        "never",
+        "always",
+        "avoid",
+        "use",
+        "check",
+        "add",
+        "remove",
+        "fix",
+        "do",
+        "dont",
+        "must",
+        "should",
+        "prefer",
+        "require",
+        "disallow",
+        "forbid",
+        "ensure",
+        "enforce",
+        "is",
+        "has",
+        "detect",
+        "find",
+        "warn",
+    ]
 )
 """First words that make an id an order or a sentence. An id is the noun of the bad state: `missing-normalization`, not `no-normalization`."""
 _SCOLDING = re.compile(r"\bshould(n't)?\b|!(?![=\[])|\bplease\b", re.IGNORECASE)
