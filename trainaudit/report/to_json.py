@@ -25,7 +25,7 @@ _FLOATS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 def render_json(run: Run) -> str:
     """The whole record; each field of the run and of an audit, each finding, outcome and layer on a line of its own."""
     document: dict[str, Any] = {"format": FORMAT, "tool": {"name": "trainaudit", "version": run.version}}
-    document.update((name, value) for name, value in _encoded(run).items() if name != "version")
+    document.update((name, value) for name, value in encoded(run).items() if name != "version")
     try:
         return _laid_out(document) + "\n"
     except ValueError:
@@ -72,21 +72,21 @@ def from_json(text: str | bytes, name: str = "the record") -> Run:
     tool = document.get("tool")
     if not isinstance(tool, dict) or not isinstance(tool.get("version"), str):
         raise _bad(name, "does not say which version of trainaudit wrote it (tool.version)")
-    return _decoded(Run, {**document, "version": tool["version"]}, "", name)
+    return decoded(Run, {**document, "version": tool["version"]}, "", name)
 
 
-def _encoded(record: Any) -> dict[str, Any]:
+def encoded(record: Any) -> dict[str, Any]:
     """A dataclass as a dictionary, depth first. Mappings of plain values (facts, settings) are taken as they are."""
     encoded: dict[str, Any] = {}
     for field in fields(record):
         value = getattr(record, field.name)
         if is_dataclass(value):
-            value = _encoded(value)
+            value = encoded(value)
         elif isinstance(value, tuple) and value:
             if field.name in _PAIRS:
                 value = [dict(zip(_PAIRS[field.name], pair, strict=True)) for pair in value]
             elif is_dataclass(value[0]):
-                value = [_encoded(item) for item in value]
+                value = [encoded(item) for item in value]
         elif isinstance(value, Mapping) and not isinstance(value, dict):
             value = dict(value)
         encoded[field.name] = value
@@ -103,7 +103,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _decoded(kind: type[_Record], value: Any, path: str, name: str) -> _Record:
+def decoded(kind: type[_Record], value: Any, path: str, name: str) -> _Record:
     """A dictionary as a dataclass. `path` is where it stands, for messages."""
     if not isinstance(value, dict):
         raise _bad(name, f"holds {_shown(value)} at {path or 'the top'}, where an object must stand")
@@ -132,7 +132,7 @@ def _reader(hint: Any, field: str = "") -> _Reader:
     """The function that reads one type: dataclass, enum, tuple, mapping, union, scalar or anything."""
     origin, arguments = get_origin(hint), get_args(hint)
     if is_dataclass(hint) and isinstance(hint, type):
-        return lambda value, at, name: _decoded(hint, value, at, name)
+        return lambda value, at, name: decoded(hint, value, at, name)
     if origin is tuple and field in _PAIRS:
         keys, types = _PAIRS[field], get_args(arguments[0])
         return _tuple_reader(_pair_reader(keys, tuple(_reader(item) for item in types)))
