@@ -116,7 +116,7 @@ def _selection(function: Command) -> Command:
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def check(**options: Any) -> None:
     """Audit model files. Targets are paths or globs of .onnx files; without any, those named in the settings."""
-    from trainaudit.checking import check_targets
+    from trainaudit.commands import check_targets
 
     sys.exit(check_targets(**options))
 
@@ -136,7 +136,7 @@ def check(**options: Any) -> None:
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def report(record: Path, **options: Any) -> None:
     """Render a saved JSON record again, in any format, without the model."""
-    from trainaudit.checking import render_again
+    from trainaudit.commands import render_again
 
     sys.exit(render_again(record, **options))
 
@@ -151,7 +151,7 @@ def report(record: Path, **options: Any) -> None:
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def diff(old: Path, new: Path, **options: Any) -> None:
     """Compare two saved JSON records: new, fixed and unchanged findings. Exits with 1 on new ones."""
-    from trainaudit.checking import compare_records
+    from trainaudit.commands import compare_records
 
     sys.exit(compare_records(old, new, **options))
 
@@ -162,7 +162,7 @@ def diff(old: Path, new: Path, **options: Any) -> None:
 @click.option("-o", "--output-file", type=click.Path(path_type=Path), metavar="PATH", help="Write the facts there.")
 def measure(target: str, **options: Any) -> None:
     """Write the facts of a model as JSON: numbers and names, no weights."""
-    from trainaudit.checking import measure_target
+    from trainaudit.commands import measure_target
 
     sys.exit(measure_target(target, **options))
 
@@ -179,7 +179,7 @@ def measure(target: str, **options: Any) -> None:
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def judge(facts: Path, **options: Any) -> None:
     """Hold the rules against facts written by `measure`."""
-    from trainaudit.checking import judge_facts
+    from trainaudit.commands import judge_facts
 
     sys.exit(judge_facts(facts, **options))
 
@@ -191,7 +191,7 @@ def judge(facts: Path, **options: Any) -> None:
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def demo(output_folder: Path, color: str) -> None:
     """Build a faulty and a repaired network, audit both, and write the reports. No network, no GPU; opens nothing."""
-    from trainaudit.checking import run_demo
+    from trainaudit.commands import run_demo
 
     sys.exit(run_demo(output_folder, color=color))
 

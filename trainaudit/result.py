@@ -238,3 +238,5 @@ class Run:
     command: str
     fail_on: str
     failures: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+    """About the run as a whole: unused and expired ignores, stale entries of the baseline."""

@@ -1,0 +1,193 @@
+"""THE pipeline, read top-down: load → measure → judge → the record. May import every room but the command line and reports."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from trainaudit.ir.graph import Graph, Source
+from trainaudit.judge.judging import Judgment, judge
+from trainaudit.judge.rule import Rule
+from trainaudit.judge.rulefile import load_rules
+from trainaudit.judge.selection import active_ignores, select_rules
+from trainaudit.load.from_onnx import load_onnx
+from trainaudit.measure.facts import FactTable, FactValue, Unmeasured
+from trainaudit.measure.measuring import measure
+from trainaudit.resources import rules_folder
+from trainaudit.result import Audit, LayerRow, Location, ModelInfo, Scalar
+from trainaudit.settings import LOSSES, Settings, target_names, with_flags
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One model's record, and what its run says about the settings' ignores (see `selection.ignore_warnings`)."""
+
+    audit: Audit
+    judgment: Judgment
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that is known of a model before it is judged. Facts can be shared in this form, without weights."""
+
+    target: str
+    model: ModelInfo
+    table: FactTable
+    locations: Mapping[str, Location]
+    layers: tuple[LayerRow, ...]
+    timings: Mapping[str, float]
+
+
+def audit(
+    path: str | Path, *, loss: str | None = None, select: Sequence[str] = (), ignore: Sequence[str] = ()
+) -> Audit:
+    """Audit one .onnx file with the built-in rules, whatever settings files lie around.
+
+    `loss` is what the output feeds, by its name on the command line; `select` and `ignore` take rule ids, categories and globs.
+    Raises `TrainauditError` where the file cannot be audited.
+    """
+    settings = with_flags(Settings(), loss=loss, select=select, ignore=ignore)
+    return audit_file(str(path), settings, chosen_rules(settings), detail=True).audit
+
+
+def chosen_rules(settings: Settings) -> tuple[Rule, ...]:
+    """The built-in rules and the user's own, with the settings' thresholds, as far as they are selected."""
+    return select_rules(load_rules((rules_folder(), *settings.rules), settings.thresholds), settings)
+
+
+def audit_file(target: str, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:
+    """One target through the whole pipeline. `detail`: see `measure_file`."""
+    return judge_measured(measure_file(target, settings, detail=detail), settings, rules, detail=detail)
+
+
+def measure_file(target: str, settings: Settings, *, detail: bool) -> Measured:
+    """The first half: load and measure.
+
+    `detail` adds what only reports on disk show and what costs time: the file's hash and the layer table.
+    """
+    started = time.perf_counter()
+    with ThreadPoolExecutor(1) as pool:
+        # hashing releases the interpreter's lock, so it runs beside the rest; opening the file first refuses what is no model
+        graph = load_onnx(target)
+        digest = pool.submit(_sha256, target) if detail else None
+        loaded = time.perf_counter()
+        table = measure(graph, loss=settings.loss, expects=LOSSES)
+        rows = _layer_rows(graph, table) if detail else ()
+        model = _model_info(target, graph, table, "" if digest is None else digest.result())
+    timings = {"load": loaded - started, "measure": time.perf_counter() - loaded}
+    return Measured(target, model, table, Places(graph), rows, timings)
+
+
+def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:
+    """The second half: rules against facts. `detail` keeps all facts in the record."""
+    started = time.perf_counter()
+    ignores = active_ignores(settings.ignores, target_names(measured.target, settings), date.today())
+    judgment = judge(rules, measured.table, target=measured.target, locations=measured.locations, ignores=ignores)
+    facts, unmeasured = _plain_facts(measured.table) if detail else ({}, {})
+    audit = Audit(
+        target=measured.target,
+        evidence=("structure",) if measured.model.weights_state == "generated" else ("structure", "weights"),
+        model=measured.model,
+        findings=judgment.findings,
+        outcomes=judgment.outcomes,
+        layers=measured.layers,
+        facts=facts,
+        unmeasured=unmeasured,
+        warnings=_model_warnings(measured.model),
+        timings={**measured.timings, "judge": time.perf_counter() - started},
+    )
+    return Audited(audit, judgment)
+
+
+class Places(Mapping[str, Location]):
+    """Layer name → where it stands, made when asked for: an audit of 20,000 layers asks for a few."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._layers = {layer.name: layer for layer in graph.layers}
+
+    def __getitem__(self, name: str) -> Location:
+        layer = self._layers[name]
+        source: Source = layer.source
+        return Location(layer.name, layer.op.value, source.node, source.module, source.file, source.line)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+def _layer_rows(graph: Graph, table: FactTable) -> tuple[LayerRow, ...]:
+    from trainaudit.measure.static.rows import layer_rows
+
+    return layer_rows(graph, table.columns)
+
+
+def _model_info(target: str, graph: Graph, table: FactTable, digest: str) -> ModelInfo:
+    def fact(name: str) -> FactValue | None:
+        return table.columns.get(name, {}).get("model")
+
+    def described(names: Sequence[str]) -> tuple[str, ...]:
+        values = [graph.values[name] for name in names]
+        return tuple(
+            f"{value.name}: {value.dtype or 'unknown'}"
+            f"[{'…' if value.shape is None else ', '.join('?' if size is None else str(size) for size in value.shape)}]"
+            for value in values
+        )
+
+    count, state = fact("model.parameter_count"), fact("model.weights_state")
+    unknown = sum(times for _, times in graph.unrecognized)
+    return ModelInfo(
+        name=Path(target).name,
+        format=graph.origin.format,
+        size=graph.origin.size,
+        sha256=digest,
+        opset=graph.origin.opset,
+        producer=graph.origin.producer,
+        form=graph.form,
+        inputs=described(graph.inputs),
+        outputs=described(graph.outputs),
+        parameter_count=count if isinstance(count, int) else 0,
+        layer_count=len(graph.layers),
+        node_count=graph.node_count,
+        coverage=1.0 - unknown / graph.node_count if graph.node_count else 1.0,
+        unrecognized=graph.unrecognized,
+        weights_state=state if isinstance(state, str) else "unknown",
+    )
+
+
+def _model_warnings(model: ModelInfo) -> tuple[str, ...]:
+    warnings: list[str] = []
+    if model.weights_state == "generated":
+        warnings.append(
+            "The graph makes its weights itself (constant fills or random draws), so the file holds none to judge: "
+            "rules on weights were not run."
+        )
+    return tuple(warnings)
+
+
+def _plain_facts(table: FactTable) -> tuple[dict[str, dict[str, Scalar | None]], dict[str, str]]:
+    """Facts as the record holds them: None for what was not measured, and the first reason for each such fact."""
+    facts: dict[str, dict[str, Scalar | None]] = {}
+    unmeasured: dict[str, str] = {}
+    for name, column in table.columns.items():
+        values: dict[str, Scalar | None] = {}
+        for subject, value in column.items():
+            if isinstance(value, Unmeasured):
+                unmeasured.setdefault(name, value.reason)
+                values[subject] = None
+            else:
+                values[subject] = value
+        facts[name] = values
+    return facts, unmeasured
+
+
+def _sha256(target: str) -> str:
+    """Of the model file itself; external data is not part of it."""
+    with Path(target).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
