@@ -1,0 +1,173 @@
+"""Do these values follow that distribution? Moments, sharpness of the range, kurtosis and a Kolmogorov–Smirnov distance, against closed forms.
+Imports numpy only.
+
+Every test is a number of standard deviations or a ratio, and the few limits here are not verdicts about a model: they fix the error rate of the
+identification (a true hypothesis is refused about once in 10⁴ to 10⁵ draws), which `benchmarks/initializers.py` measures.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from trainaudit.measure.static.schemes import NORMAL, TRUNCATED, TRUNCATED_STD, TRUNCATION, UNIFORM
+from trainaudit.measure.static.tensor_statistics import TensorStatistics
+
+Floats = npt.NDArray[np.floating]
+
+SIGMAS = 4.7
+"""Two-sided tail of a normal beyond it: 2.6e-6."""
+_TAIL = 16.0
+"""e^-16 = 1e-7: chance that a range as short as the one refused arises by luck."""
+_KS_LIMIT = 2.35
+"""√n·D beyond it has probability 2·exp(−2·2.35²) = 3e-5 (Kolmogorov)."""
+_KS_VALUES = 4096
+
+ROUNDING = {"float64": 1e-5, "float32": 1e-5, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""Relative rounding of stored values. 1e-5 leaves room for a fresh BatchNorm that was folded in: a factor 1/√(1 + 1e-5)."""
+
+KURTOSIS = {UNIFORM: 1.8, NORMAL: 3.0, TRUNCATED: 2.3655}
+"""Fourth moment over squared variance; cut at ±2σ by integration (checked by a test)."""
+_KURTOSIS_SPREAD = {UNIFORM: 0.55, NORMAL: 24**0.5, TRUNCATED: 1.6}
+"""√n times the standard deviation of a sample's kurtosis, rounded up."""
+_STD_OF_SCALE = {UNIFORM: 3**-0.5, NORMAL: 1.0, TRUNCATED: TRUNCATED_STD}
+
+
+def fits_scale(statistics: TensorStatistics, family: str, scale: float) -> bool:
+    """The spread, and for bounded families the sharp ends of the range, are those of the distribution with that scale."""
+    n = statistics.size - statistics.non_finite_count
+    rounding = ROUNDING[statistics.dtype]
+    allowed = SIGMAS * math.sqrt((KURTOSIS[family] - 1.0) / (4.0 * n)) + rounding
+    if abs(statistics.std / (_STD_OF_SCALE[family] * scale) - 1.0) > allowed:
+        return False
+    return family == NORMAL or _ends_sharply(statistics, family, scale, n, rounding)
+
+
+def _ends_sharply(statistics: TensorStatistics, family: str, scale: float, n: int, rounding: float) -> bool:
+    """Both ends of the range lie within the bound, and as near to it as n draws come."""
+    bound = scale if family == UNIFORM else TRUNCATION * scale
+    density = 0.5 if family == UNIFORM else TRUNCATION * _EDGE_DENSITY  # of one end, per bound
+    slack = _TAIL / (n * density) + rounding
+    high, low = statistics.maximum / bound, -statistics.minimum / bound
+    return max(high, low) <= 1.0 + rounding and min(high, low) >= 1.0 - slack
+
+
+_EDGE_DENSITY = math.exp(-0.5 * TRUNCATION**2) / math.sqrt(2.0 * math.pi) / math.erf(TRUNCATION / math.sqrt(2.0))
+
+
+def natural_scale(statistics: TensorStatistics, family: str) -> float:
+    """The scale that the values themselves suggest: from the range for a uniform, from the spread otherwise."""
+    n = statistics.size - statistics.non_finite_count
+    if family == UNIFORM:
+        return statistics.absmax * (1.0 + 1.0 / n)
+    return statistics.std / _STD_OF_SCALE[family]
+
+
+def fits_shape(statistics: TensorStatistics, family: str, kurtosis: float, ordered: Floats) -> bool:
+    """Zero mean, and the range, kurtosis and distribution function of the family at its natural scale.
+
+    `kurtosis` is that of the sample; `ordered` holds at most 4096 of its values, sorted.
+    """
+    n = statistics.size - statistics.non_finite_count
+    if statistics.std <= 0.0 or n < 2:
+        return False
+    if abs(statistics.mean) * math.sqrt(n) > SIGMAS * statistics.std:
+        return False
+    scale = natural_scale(statistics, family)
+    if family == NORMAL:
+        if not _normal_extreme(n, statistics.absmax / statistics.std):
+            return False
+    elif not fits_scale(statistics, family, scale) and not _close_bound(statistics, family, n):
+        return False
+    m = statistics.sample.size
+    room = 6.0 if m >= 1024 else 9.0  # the kurtosis of a small sample is skewed to the right
+    if abs(kurtosis - KURTOSIS[family]) > room * _KURTOSIS_SPREAD[family] / math.sqrt(m):
+        return False
+    return kolmogorov_smirnov(ordered, family, scale) < _KS_LIMIT
+
+
+def _close_bound(statistics: TensorStatistics, family: str, n: int) -> bool:
+    """A truncated normal whose scale is taken from the spread: the bound is then known only as well as the spread."""
+    if family != TRUNCATED:
+        return False
+    bound = TRUNCATION * natural_scale(statistics, family)
+    error = SIGMAS * math.sqrt((KURTOSIS[family] - 1.0) / (4.0 * n)) + ROUNDING[statistics.dtype]
+    slack = _TAIL / (n * TRUNCATION * _EDGE_DENSITY)
+    return bound * (1.0 - error - slack) <= statistics.absmax <= bound * (1.0 + error)
+
+
+def _normal_extreme(n: int, extremity: float) -> bool:
+    """The largest of n standard normals may be that large and that small (each end with probability 1e-6 at most)."""
+    outside = math.erfc(extremity / math.sqrt(2.0))
+    if n * outside < 1e-6:
+        return False
+    return n * math.log1p(-min(outside, 1.0 - 1e-16)) > math.log(1e-6)
+
+
+def kolmogorov_smirnov(ordered: Floats, family: str, scale: float) -> float:
+    """√n·sup|F_n − F| for sorted values."""
+    n = len(ordered)
+    expected = distribution_function(family, ordered / scale)
+    steps = np.arange(n + 1) / n
+    distance = max(float(np.max(steps[1:] - expected)), float(np.max(expected - steps[:-1])))
+    return distance * math.sqrt(n)
+
+
+def ordered_values(sample: npt.NDArray[np.float32]) -> Floats:
+    """At most 4096 values spread over the sample, sorted."""
+    flat = sample.reshape(-1)
+    step = max(1, flat.size // _KS_VALUES)
+    while step > 1 and math.gcd(step, 210) > 1:
+        step += 1
+    return np.sort(flat[::step].astype(np.float64))
+
+
+def distribution_function(family: str, x: Floats) -> Floats:
+    """F(x) of the family at scale 1."""
+    if family == UNIFORM:
+        return np.clip(0.5 * (x + 1.0), 0.0, 1.0)
+    grid, values = _normal_table()
+    normal = np.interp(x, grid, values)
+    if family == NORMAL:
+        return normal
+    inside = math.erf(TRUNCATION / math.sqrt(2.0))
+    return np.clip((normal - 0.5 * (1.0 - inside)) / inside, 0.0, 1.0)
+
+
+@lru_cache(maxsize=1)
+def _normal_table() -> tuple[Floats, Floats]:
+    """Φ on a grid of 1/128: linear interpolation errs by less than 4e-6."""
+    grid = np.linspace(-6.0, 6.0, 1537)
+    return grid, np.array([0.5 * (1.0 + math.erf(z / math.sqrt(2.0))) for z in grid.tolist()])
+
+
+def uniform_grid_bits(values: npt.NDArray[np.float32], bound: float) -> float | None:
+    """Evidence, in bits, that float32 values are untouched draws of U(±bound); None when a value rules that out.
+
+    A generator gives k/2²⁴ with whole k, and scaling it to ±bound leaves every value on a grid of step bound/2²³ (half of that where the
+    generator rounds finer below one half; a power of two where product and sum were rounded apart). Values below the bound can be stored
+    more finely than that, so weights that were changed by as little as one training step miss the grid: each value that lies on it is
+    worth as many bits as it had chances to miss. Values that were rounded to half precision before tell nothing: 0.
+    """
+    flat = values.reshape(-1)
+    if float(np.count_nonzero(flat.view(np.int32) & 0xFF)) < 0.2 * flat.size:
+        return 0.0
+    bound = float(np.float32(bound))
+    magnitude = np.abs(flat[flat != 0.0]).astype(np.float64)
+    best: float | None = None
+    for step in (bound * 2.0**-23, bound * 2.0**-24):
+        small = magnitude[magnitude < 0.4 * bound]
+        tolerance = 0.02 + 0.6 * small * (2.0**-23 / step)
+        small, tolerance = small[tolerance < 0.25], tolerance[tolerance < 0.25]
+        position = small / step
+        if bool(np.all(np.abs(position - np.rint(position)) <= tolerance)):
+            best = max(best or 0.0, float(-np.log2(2.0 * tolerance).sum()))
+    exponent = math.floor(math.log2(bound))
+    small = magnitude[magnitude < 2.0 ** (exponent - 1)]
+    position = small * 2.0 ** (24 - exponent)
+    if bool(np.all(position == np.rint(position))):
+        best = max(best or 0.0, float((exponent - 1 - np.floor(np.log2(small))).sum()) if small.size else 0.0)
+    return best

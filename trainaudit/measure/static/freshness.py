@@ -1,0 +1,80 @@
+"""Fresh or trained: every parameter says what it knows, and those that cannot tell follow the vote. Imports ir only.
+
+Weights speak first, since converters add zero biases and unit scales of their own; where most weights cannot tell (a normal draw that was trained for
+a few steps still looks like one), biases, normalizations and running statistics decide: training moves them from the very first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from trainaudit.ir.graph import Role
+from trainaudit.measure.static.initialization import CHANGED, COMPATIBLE, CONSTANT, UNTOUCHED, MeasuredParameter
+
+FRESH = "fresh"
+TRAINED = "trained"
+MIXED = "mixed"
+UNKNOWN = "unknown"
+
+WEIGHT_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.EMBEDDING})
+_SPEAKING_SIZE = 256
+"""A weight with fewer values than that does not speak for the model."""
+
+
+def model_state(measured: Iterable[MeasuredParameter]) -> str:
+    """fresh, trained, mixed or unknown, by vote."""
+    known = list(measured)
+    changed_layers = {w.parameter.owners[0] for w in known if _is_weight(w) and w.identity.standing == CHANGED}
+    untouched = changed = silent = still = moved = 0
+    for one in known:
+        standing = one.identity.standing
+        if _is_weight(one):
+            if one.parameter.size < _SPEAKING_SIZE or standing == CONSTANT:
+                continue
+            untouched += standing == UNTOUCHED
+            changed += standing == CHANGED
+            silent += standing not in (UNTOUCHED, CHANGED)
+        elif one.parameter.role not in (Role.POSITION, Role.CONSTANT):
+            if standing == CHANGED:
+                moved += 1
+            elif standing == UNTOUCHED or (standing == CONSTANT and one.parameter.owners[0] not in changed_layers):
+                still += 1
+    if untouched + changed > 0.3 * (untouched + changed + silent):
+        return _majority(changed / (untouched + changed), 0.1)
+    if untouched + changed + moved + still:
+        return _majority((changed + moved) / (untouched + changed + moved + still), 0.25)
+    return FRESH if any(w.identity.standing == COMPATIBLE for w in known) else UNKNOWN
+
+
+def parameter_states(measured: Iterable[MeasuredParameter], model: str) -> Mapping[str, str]:
+    """Parameter name → fresh, trained or unknown."""
+    known = list(measured)
+    layer_standing: dict[int, str] = {}
+    for one in known:
+        if _is_weight(one) and one.identity.standing in (UNTOUCHED, CHANGED):
+            layer_standing[one.parameter.owners[0]] = one.identity.standing
+    states = {}
+    for one in known:
+        standing = one.identity.standing
+        if standing == UNTOUCHED:
+            state = FRESH
+        elif standing == CHANGED:
+            # A fresh model may hold designed values (sinusoids, decay rates): only its weights are called trained.
+            state = TRAINED if model != FRESH or _is_weight(one) else UNKNOWN
+        elif model in (FRESH, TRAINED):
+            state = model
+        else:
+            of_layer = layer_standing.get(one.parameter.owners[0])
+            state = {UNTOUCHED: FRESH, CHANGED: TRAINED}.get(of_layer or "", UNKNOWN)
+        states[one.parameter.name] = state
+    return states
+
+
+def _is_weight(one: MeasuredParameter) -> bool:
+    return one.parameter.role in WEIGHT_ROLES
+
+
+def _majority(trained_share: float, margin: float) -> str:
+    if trained_share >= 1.0 - margin:
+        return TRAINED
+    return FRESH if trained_share <= margin else MIXED

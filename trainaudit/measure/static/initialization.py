@@ -1,0 +1,259 @@
+"""Which initializer drew these weights? Family and named schemes of one tensor, or the reason why it is none. Imports ir only.
+
+An identity says how it stands to a fresh draw: *untouched* (only a fresh tensor looks so: on the generator's grid, exactly orthogonal, identity),
+*compatible* (a fresh draw would look so; barely trained weights may, too), *constant*, *changed* (no fresh draw looks so), or *silent* (too few
+values to tell). What it was, fresh or trained, is decided with its neighbours in `freshness`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainaudit.ir.graph import Parameter, Role
+from trainaudit.measure.static.distribution import (
+    fits_scale,
+    fits_shape,
+    natural_scale,
+    ordered_values,
+    uniform_grid_bits,
+)
+from trainaudit.measure.static.independence import is_independent
+from trainaudit.measure.static.schemes import NORMAL, TRUNCATED, UNIFORM, Scheme, bias_schemes, weight_schemes
+from trainaudit.measure.static.tensor_statistics import TensorStatistics
+
+UNTOUCHED = "untouched"
+COMPATIBLE = "compatible"
+CONSTANT = "constant"
+CHANGED = "changed"
+SILENT = "silent"
+
+_SURE_BITS = 20.0
+"""Of evidence for the generator's grid: 1 in 10⁶ by chance."""
+_FOLDED_FACTORS = (1.0, (1.0 + 1e-5) ** -0.5, (1.0 + 1e-3) ** -0.5)
+"""What a fresh BatchNorm (mean 0, variance 1, γ 1) multiplies into the weights before it, for torch's and Keras's ε."""
+_ORTHOGONAL_ROUNDING = {"float64": 3e-5, "float32": 3e-5, "float16": 3e-3, "bfloat16": 2e-2}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`names` are the schemes that fit, without repetition; `standing` is one of the five words above."""
+
+    family: str
+    names: tuple[str, ...]
+    standing: str
+
+    @property
+    def scheme(self) -> str:
+        return "|".join(self.names) or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredParameter:
+    """A parameter whose values were read, and what they are."""
+
+    parameter: Parameter
+    statistics: TensorStatistics
+    identity: Identity
+
+
+_UNKNOWN = Identity("unknown", (), SILENT)
+
+
+def identify_weight(parameter: Parameter, statistics: TensorStatistics, residual_branches: int = 0) -> Identity:
+    """A weight matrix, kernel, recurrent weight, embedding or positional tensor."""
+    plain = _plain_identity(statistics)
+    if plain is not None:
+        return plain
+    if _is_identity(parameter, statistics):
+        return Identity("identity", ("identity" if len(parameter.shape) == 2 else "dirac",), UNTOUCHED)
+    gain = orthogonal_gain(parameter, statistics)
+    if gain is not None:
+        return Identity("orthogonal", (_orthogonal_name(gain),), UNTOUCHED)
+    if statistics.zero_count > 0.1 * statistics.size and statistics.size >= 256:
+        return _sparse(statistics)
+    return _drawn(statistics, weight_schemes(parameter, residual_branches), _is_matrix(statistics))
+
+
+def identify_bias(
+    statistics: TensorStatistics, fan_in: int | None, hidden: int | None, rows_per_gate: int = 0
+) -> Identity:
+    """A bias. Blocks of equal values (an LSTM's forget gate at one, a detector's prior) count as constant."""
+    plain = _plain_identity(statistics)
+    if plain is not None:
+        return plain
+    values = statistics.sample.reshape(-1)
+    if statistics.is_whole and len(np.unique(values)) <= min(4, max(1, statistics.size // 8)):
+        names = ("zeros-forget-ones",) if rows_per_gate and set(values.tolist()) == {0.0, 1.0} else ()
+        return Identity("constant", names, CONSTANT)
+    if statistics.size < 8:
+        bound = max((s.scale for s in bias_schemes(fan_in, hidden)[:1]), default=0.0)
+        return _UNKNOWN if statistics.absmax <= bound else Identity("unknown", (), CHANGED if bound else SILENT)
+    found = _drawn(statistics, bias_schemes(fan_in, hidden), False)
+    return found if found.names or found.standing == CHANGED else Identity(found.family, (), CHANGED)
+
+
+def identify_around(statistics: TensorStatistics, home: float) -> Identity:
+    """A normalization's scale or shift, a running statistic, a slope: constant, or changed by training."""
+    plain = _plain_identity(statistics)
+    if plain is not None:
+        if statistics.size and statistics.mean != home and statistics.size < 4:
+            return Identity(plain.family, plain.names, SILENT)
+        return plain
+    return Identity("trained", (), CHANGED)
+
+
+def _plain_identity(statistics: TensorStatistics) -> Identity | None:
+    """Zeros, constants, empty and non-finite tensors."""
+    if statistics.size == 0 or statistics.non_finite_count:
+        return _UNKNOWN
+    if statistics.zero_count == statistics.size:
+        return Identity("zeros", ("zeros",), CONSTANT)
+    if statistics.is_constant:
+        return Identity("constant", (_number_name("constant", statistics.mean),), CONSTANT)
+    return None
+
+
+def _number_name(word: str, value: float) -> str:
+    return "ones" if word == "constant" and value == 1.0 else f"{word}-{value:.4g}"
+
+
+def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: bool) -> Identity:
+    """The families whose shape fits, the schemes whose scale fits, and whether the entries are independent."""
+    sample = _without_zero_rows(statistics.sample) if is_matrix else statistics.sample
+    if sample.size < 8 or statistics.std <= 0.0:
+        return _UNKNOWN
+    scaled = sample / np.float32(statistics.std)
+    squares = scaled * scaled
+    kurtosis = float(np.mean(squares * squares)) / float(np.mean(squares)) ** 2
+    families = _families(statistics, kurtosis, sample)
+    if not families:
+        return Identity("trained", (), CHANGED) if statistics.size >= 64 else Identity("unknown", (), SILENT)
+    fitting = [s for s in schemes if s.family in families and fits_scale(statistics, s.family, s.scale)]
+    names = tuple(dict.fromkeys(s.name for s in fitting))
+    if is_matrix and not is_independent(statistics, scaled, squares, kurtosis):
+        return Identity("trained", (), CHANGED)
+    standing = COMPATIBLE if statistics.size >= 64 else SILENT
+    if UNIFORM in families and statistics.dtype == "float32":
+        bounds = {s.scale for s in fitting if s.family == UNIFORM} or set()
+        bits = _grid_evidence(sample, bounds)
+        if bits is not None and bits >= _SURE_BITS:
+            standing = UNTOUCHED
+        elif bits is None and "pytorch-default" in names and bounds:
+            return Identity("trained", (), CHANGED)
+    if not names:
+        names = _round_name(statistics, families[0])
+    return Identity(families[0] if statistics.size >= 32 or names else "unknown", names, standing)
+
+
+def _families(statistics: TensorStatistics, kurtosis: float, sample: npt.NDArray[np.float32]) -> list[str]:
+    """The families that fit, the nearest first. One look at the kurtosis spares most tensors the rest."""
+    room = 40.0 / math.sqrt(sample.size)
+    if kurtosis > 3.0 + max(room, 0.5):
+        return []
+    ordered = ordered_values(sample)
+    found = [f for f in (UNIFORM, TRUNCATED, NORMAL) if fits_shape(statistics, f, kurtosis, ordered)]
+    nearest = {UNIFORM: 1.8, TRUNCATED: 2.37, NORMAL: 3.0}
+    return sorted(found, key=lambda f: abs(kurtosis - nearest[f]))
+
+
+def _grid_evidence(sample: npt.NDArray[np.float32], bounds: set[float]) -> float | None:
+    """The strongest evidence over the named bounds, as they are or behind a folded fresh BatchNorm; None when all are ruled out."""
+    best: float | None = None
+    flat = sample.reshape(-1)[:8192]
+    for bound in bounds:
+        for factor in _FOLDED_FACTORS:
+            bits = uniform_grid_bits(flat, bound * factor)
+            if bits is not None:
+                best = max(best or 0.0, bits)
+                if best >= _SURE_BITS:
+                    return best
+    return best
+
+
+def _without_zero_rows(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The padding row of an embedding is zero and says nothing about the draw."""
+    zero = ~sample.any(axis=1)
+    return sample[~zero] if zero.any() and not zero.all() else sample
+
+
+def _is_matrix(statistics: TensorStatistics) -> bool:
+    return statistics.sample.shape[0] >= 8 and statistics.sample.shape[1] >= 8
+
+
+def _round_name(statistics: TensorStatistics, family: str) -> tuple[str, ...]:
+    """`normal-0.03` where the scale is a number of one or two digits, known well enough for that to mean something."""
+    n = statistics.size - statistics.non_finite_count
+    scale = natural_scale(statistics, family)
+    error = 20.0 / n if family == UNIFORM else 4.7 * math.sqrt(0.5 / n)
+    for digits in (1, 2):
+        value = float(f"{scale:.{digits - 1}e}")
+        if error < 0.02 / 10 ** (digits - 1) and abs(scale / value - 1.0) <= error + 1e-4:
+            return (f"{family}-{value:.3g}",)
+    return ()
+
+
+def _sparse(statistics: TensorStatistics) -> Identity:
+    """Many exact zeros among values that are normal (torch.nn.init.sparse_, Martens 2010), or a pruned trained tensor."""
+    kept = statistics.sample[statistics.sample != 0.0]
+    if kept.size < 64:
+        return Identity("sparse", (), SILENT)
+    scaled = kept / np.float32(math.sqrt(float(np.mean(kept.astype(np.float64) ** 2))))
+    kurtosis = float(np.mean(scaled.astype(np.float64) ** 4))
+    if abs(kurtosis - 3.0) > 6.0 * math.sqrt(24.0 / kept.size):
+        return Identity("trained", (), CHANGED)
+    return Identity("sparse", ("sparse",), COMPATIBLE)
+
+
+def _orthogonal_name(gain: float) -> str:
+    return "orthogonal" if abs(gain - 1.0) < 1e-3 else f"orthogonal-{gain:.4g}"
+
+
+def orthogonal_gain(parameter: Parameter, statistics: TensorStatistics) -> float | None:
+    """The common norm of rows (or columns, or each gate's columns) that are orthogonal to each other; None where they are not.
+
+    Four leading rows are orthogonal by chance to a part in 10⁴ with a probability far below 1e-9 (Saxe et al. 2014, arXiv:1312.6120).
+    """
+    rows, columns = statistics.rows, statistics.columns
+    if statistics.first_rows is None or statistics.first_columns is None or min(rows, columns) < 4:
+        return None
+    tolerance = _ORTHOGONAL_ROUNDING[statistics.dtype]
+    sides = [_widen(statistics.first_rows)] if rows <= columns else []
+    if rows >= columns:
+        leading = _widen(statistics.first_columns).T
+        sides.append(leading)
+        if parameter.gates > 1 and parameter.role is Role.RECURRENT_WEIGHT and rows % parameter.gates == 0:
+            sides.append(leading[:, :columns] if rows >= columns else leading)
+    for side in sides:
+        vectors = side.astype(np.float64)
+        gram = vectors @ vectors.T
+        norms = np.diag(gram)
+        size = float(norms.mean())
+        if size > 0.0 and bool(np.all(np.abs(gram - size * np.eye(len(gram))) <= tolerance * size)):
+            return math.sqrt(size)
+    return None
+
+
+def _widen(stored: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
+    if stored.dtype == np.uint16:
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float64)
+
+
+def _is_identity(parameter: Parameter, statistics: TensorStatistics) -> bool:
+    """Ones on the diagonal (of the kernel's center) and zeros elsewhere: torch.nn.init.eye_ and dirac_."""
+    ones = statistics.size - statistics.zero_count
+    if statistics.minimum != 0.0 or statistics.maximum != 1.0 or statistics.sum_of_squares != ones:
+        return False
+    shape = parameter.shape
+    if len(shape) < 2 or statistics.size > 1 << 22 or ones < 2:
+        return False
+    center = tuple(n // 2 for n in shape[2:])
+    values = _widen(parameter.data.read())
+    per_group = max(1, shape[0] // parameter.groups)
+    diagonal = [(i, i % per_group) for i in range(shape[0]) if i % per_group < shape[1]]
+    return len(diagonal) == ones and all(values[(*at, *center)] == 1.0 for at in diagonal)

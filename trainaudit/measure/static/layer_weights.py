@@ -1,0 +1,214 @@
+"""Facts of layers that follow from their weights: gain, gates, recurrence, running statistics. Imports ir and measure.facts only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from trainaudit.ir.graph import Graph, Layer, Parameter, Role
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECTIFIERS, SHAPING, WEIGHTED, Op
+from trainaudit.measure.facts import Columns, FactValue, Unmeasured
+from trainaudit.measure.static.gain import wanted_gain
+from trainaudit.measure.static.initialization import MeasuredParameter
+from trainaudit.measure.static.recurrent import spectral_radius
+
+Put = Callable[[str, str, FactValue], None]
+Measured = Mapping[str, MeasuredParameter]
+
+_RARE = 3.0902
+"""Standard deviations: a standard normal lies above it with probability 1e-3."""
+_SUSPICIOUS_SHARE = 0.05
+"""Share of the sampled units from which on all units are looked at."""
+_COLLAPSED_SCALE = 1e-3
+_COLLAPSED_VARIANCE = 1e-8
+_FORGET_GATE = 2
+"""ONNX orders an LSTM's gates input, output, forget, cell."""
+
+
+def measure_layer_weights(
+    graph: Graph, structure: Columns, measured: Measured, states: Mapping[str, str], put: Put
+) -> None:
+    """Gains and what else one layer's own weights say. Follows an activation function in the graph where `structure` does not name it."""
+    words = structure.get("layer.activation", {})
+    for layer in graph.layers:
+        if layer.op in WEIGHTED:
+            _weighted(graph, layer, words.get(layer.name), measured, states, put)
+        elif layer.op is Op.BATCH_NORM:
+            _batch_norm(graph, layer, measured, put)
+
+
+def _weighted(
+    graph: Graph, layer: Layer, word: FactValue | None, measured: Measured, states: Mapping[str, str], put: Put
+) -> None:
+    weight = main_weight(graph, layer)
+    if weight is None:
+        return
+    one = measured.get(weight.name)
+    following = following_activation(graph, layer)
+    activation = following.op.value if following is not None else "none"
+    if isinstance(word, str) and word != activation:
+        following, activation = None, word
+    if layer.op in (Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE) and activation in ("none", *Op):
+        op = None if activation == "none" else Op(activation)
+        wanted = wanted_gain(op, following.attributes if following is not None else None)
+        if wanted is not None:
+            put("layer.wanted_gain", layer.name, wanted)
+    if one is None:
+        reason = Unmeasured(unread_reason(weight))
+        put("layer.weight_scheme", layer.name, reason)
+        put("layer.gain", layer.name, reason)
+        return
+    trained = states.get(weight.name) == "trained"
+    put("layer.weight_scheme", layer.name, "trained" if trained else one.identity.scheme)
+    if layer.op is not Op.EMBEDDING and weight.fan_in:
+        put("layer.gain", layer.name, one.statistics.std * math.sqrt(weight.fan_in))
+    if following is not None and following.op in RECTIFIERS:
+        share = rarely_firing_share(graph, layer, one, measured)
+        if share is not None:
+            put("layer.rarely_firing_share", layer.name, share)
+    if layer.op is Op.LSTM:
+        _forget_gate(graph, layer, measured, put)
+    if layer.op is Op.RNN:
+        recurrent = graph.parameter_of(layer, Role.RECURRENT_WEIGHT)
+        if recurrent is not None and recurrent.name in measured and measured[recurrent.name].statistics.size:
+            matrices = np.asarray(recurrent.data.read(), np.float64)
+            if measured[recurrent.name].statistics.non_finite_count:
+                put("layer.recurrent_spectral_radius", layer.name, Unmeasured("the recurrent weight is not finite"))
+            else:
+                put("layer.recurrent_spectral_radius", layer.name, max(spectral_radius(m) for m in matrices))
+
+
+def unread_reason(parameter: Parameter) -> str:
+    """Why a parameter has no measured values."""
+    if parameter.generated:
+        return f"the graph makes these values itself ({parameter.generated}); the file holds no weights"
+    if parameter.quantized:
+        return "the weights are stored quantized"
+    return f"the weights are stored as {parameter.data.dtype}"
+
+
+def main_weight(graph: Graph, layer: Layer) -> Parameter | None:
+    """The matrix, kernel or table of a weighted layer; of a recurrent layer what it multiplies its input by."""
+    for role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.EMBEDDING, Role.POSITION):
+        found = graph.parameter_of(layer, role)
+        if found is not None:
+            return found
+    return None
+
+
+def following_activation(graph: Graph, layer: Layer) -> Layer | None:
+    """The activation function that alone consumes the layer's output, behind nothing but reshapes, casts and dropout."""
+    current = layer
+    for _ in range(16):
+        if not current.outputs:
+            return None
+        value = graph.values.get(current.outputs[0])
+        if value is None or len(value.consumers) != 1 or value.name in graph.outputs:
+            return None
+        current = graph.layers[value.consumers[0]]
+        if current.op in ACTIVATIONS:
+            return current
+        if current.op not in SHAPING and current.op not in DROPOUTS:
+            return None
+    return None
+
+
+def rarely_firing_share(graph: Graph, layer: Layer, weight: MeasuredParameter, measured: Measured) -> float | None:
+    """Share of units with bias < −3.09·‖w‖: on inputs of mean 0 and variance 1 they fire with probability < 1e-3.
+
+    Behind a rectifier inputs have a positive mean, which adds mean·Σw to every unit's bias; that sum is near zero for fresh weights and is left
+    out. Units are sampled first; all are looked at only where many of the sampled ones are silent. None without a bias.
+    """
+    bias = graph.parameter_of(layer, Role.BIAS)
+    axis = weight.parameter.unit_axis
+    if bias is None or axis is None or bias.name not in measured:
+        return None
+    statistics = weight.statistics
+    offsets = measured[bias.name].statistics
+    if offsets.minimum >= 0.0 or offsets.size == 0:
+        return 0.0
+    if statistics.non_finite_count or offsets.non_finite_count or offsets.size != weight.parameter.shape[axis]:
+        return None
+    biases = np.asarray(bias.data.read(), np.float64).reshape(-1)
+    if not statistics.is_whole:
+        sampled = _sampled_norms(weight, axis)
+        if sampled is not None:
+            units, norms = sampled
+            share = float(np.mean(biases[units] < -_RARE * norms))
+            if share <= _SUSPICIOUS_SHARE:
+                return share
+    values = np.moveaxis(np.asarray(weight.parameter.data.read(), np.float64), axis, 0).reshape(biases.size, -1)
+    return float(np.mean(biases < -_RARE * np.sqrt(np.einsum("ij,ij->i", values, values))))
+
+
+def _sampled_norms(
+    weight: MeasuredParameter, axis: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+    """Unit indices and their estimated weight norms, from the sample."""
+    statistics, shape = weight.statistics, weight.parameter.shape
+    sample = statistics.sample.astype(np.float64)
+    if axis == 0 and statistics.rows == shape[0]:
+        units = np.arange(len(sample), dtype=np.int64) * statistics.sample_step
+        return units, np.sqrt(np.mean(sample * sample, axis=1) * statistics.columns)
+    if len(shape) == 2 and axis == 1 and statistics.columns == shape[1]:
+        units = np.arange(sample.shape[1], dtype=np.int64) + statistics.sample_offset
+        return units, np.sqrt(np.mean(sample * sample, axis=0) * statistics.rows)
+    return None
+
+
+def _forget_gate(graph: Graph, layer: Layer, measured: Measured, put: Put) -> None:
+    bias = graph.parameter_of(layer, Role.BIAS)
+    if bias is None:
+        return
+    if bias.name not in measured:
+        put("layer.forget_gate_bias", layer.name, Unmeasured(unread_reason(bias)))
+        return
+    values = np.asarray(bias.data.read(), np.float64)
+    hidden = values.shape[-1] // 8
+    if hidden == 0 or values.shape[-1] != 8 * hidden:
+        return
+    if measured[bias.name].statistics.non_finite_count:
+        put("layer.forget_gate_bias", layer.name, Unmeasured("the bias is not finite"))
+        return
+    gates = values.reshape(-1, 2, 4, hidden)
+    put("layer.forget_gate_bias", layer.name, float(gates.sum(axis=1)[:, _FORGET_GATE].mean()))
+
+
+def _batch_norm(graph: Graph, layer: Layer, measured: Measured, put: Put) -> None:
+    def values(role: Role) -> MeasuredParameter | None:
+        parameter = graph.parameter_of(layer, role)
+        one = measured.get(parameter.name) if parameter is not None else None
+        return one if one is not None and one.statistics.size and not one.statistics.non_finite_count else None
+
+    mean, variance, scale = values(Role.RUNNING_MEAN), values(Role.RUNNING_VARIANCE), values(Role.SCALE)
+    if mean is not None:
+        put("layer.running_mean_absmax", layer.name, mean.statistics.absmax)
+    if variance is not None:
+        put(
+            "layer.running_variance_deviation",
+            layer.name,
+            max(abs(variance.statistics.maximum - 1.0), abs(variance.statistics.minimum - 1.0)),
+        )
+    if scale is None and variance is None:
+        return
+    collapsed: npt.NDArray[np.bool_] | None = None
+    if scale is not None and not scale.statistics.is_constant:
+        magnitude = np.abs(_vector(scale))
+        collapsed = magnitude < _COLLAPSED_SCALE * float(np.median(magnitude))
+    elif scale is not None:
+        collapsed = np.zeros(scale.statistics.size, np.bool_)
+    if variance is not None:
+        small = _vector(variance) < _COLLAPSED_VARIANCE
+        collapsed = small if collapsed is None or collapsed.size != small.size else collapsed | small
+    if collapsed is not None and collapsed.size:
+        put("layer.collapsed_channel_share", layer.name, float(collapsed.mean()))
+
+
+def _vector(one: MeasuredParameter) -> npt.NDArray[np.float64]:
+    """The values of a vector that the pass kept whole, else read again."""
+    if one.statistics.is_whole:
+        return one.statistics.sample.reshape(-1).astype(np.float64)
+    return np.asarray(one.parameter.data.read(), np.float64).reshape(-1)

@@ -1,0 +1,126 @@
+"""Facts of weights: every parameter is read once, named, and voted on; layers then get what follows from their weights. Imports ir and measure.facts only."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Parameter, Role
+from trainaudit.ir.ops import RECURRENT, Op
+from trainaudit.measure.facts import Columns, FactValue, Unmeasured
+from trainaudit.measure.static.duplicates import duplicate_unit_share, identical_parameters
+from trainaudit.measure.static.freshness import model_state, parameter_states
+from trainaudit.measure.static.initialization import (
+    Identity,
+    MeasuredParameter,
+    identify_around,
+    identify_bias,
+    identify_weight,
+)
+from trainaudit.measure.static.layer_weights import measure_layer_weights, unread_reason
+from trainaudit.measure.static.tensor_statistics import FLOATS, TensorStatistics, tensor_statistics
+
+MEASURED_ROLES = TRAINABLE_ROLES | {Role.RUNNING_MEAN, Role.RUNNING_VARIANCE}
+
+_PER_TENSOR = (
+    "family", "scheme", "mean", "std", "absmax", "extremity", "zero_share", "denormal_share", "non_finite_count", "nan_count",
+    "duplicate_unit_share", "identical_count", "stable_rank_ratio",
+)  # fmt: skip
+
+
+def measure_weights(graph: Graph, structure: Columns) -> Columns:
+    """Every fact whose source is the weights. `structure` holds the graph's facts (layer.activation, layer.role); what it lacks is traced here
+    or left out. Reads each tensor once, in blocks."""
+    columns: Columns = {}
+    measured: dict[str, MeasuredParameter] = {}
+    generated = 0
+    branches = 2 * sum(layer.op is Op.ATTENTION for layer in graph.layers)
+    with np.errstate(all="ignore"):
+        for parameter in graph.parameters.values():
+            if parameter.role not in MEASURED_ROLES or not parameter.owners:
+                continue
+            if parameter.generated or parameter.quantized or parameter.data.dtype not in FLOATS:
+                generated += bool(parameter.generated)
+                _put_unmeasured(columns, parameter, unread_reason(parameter))
+                continue
+            statistics = tensor_statistics(parameter)
+            identity = _identify(graph, parameter, statistics, branches)
+            measured[parameter.name] = MeasuredParameter(parameter, statistics, identity)
+            _put_statistics(columns, parameter, statistics)
+        state = model_state(measured.values()) if measured else ("generated" if generated else "unknown")
+        if generated > len(measured):
+            state = "generated"
+        states = parameter_states(measured.values(), state)
+        columns["model.weights_state"] = {"model": state}
+        for name, one in measured.items():
+            _put(columns, "parameter.state", name, states[name])
+            _put(columns, "parameter.family", name, one.identity.family)
+            _put(columns, "parameter.scheme", name, one.identity.scheme)
+        _put_identical(columns, measured)
+        measure_layer_weights(graph, structure, measured, states, partial(_put, columns))
+    return columns
+
+
+def _identify(graph: Graph, parameter: Parameter, statistics: TensorStatistics, branches: int) -> Identity:
+    role = parameter.role
+    if role is Role.BIAS:
+        layer = graph.layers[parameter.owners[0]]
+        hidden = layer.attributes.get("hidden_size") if layer.op in RECURRENT else None
+        size = hidden if isinstance(hidden, int) else None
+        weight = graph.parameter_of(layer, Role.WEIGHT)
+        return identify_bias(statistics, weight.fan_in if weight else None, size, size or 0)
+    if role in (Role.SCALE, Role.RUNNING_VARIANCE):
+        return identify_around(statistics, 1.0)
+    if role in (Role.SHIFT, Role.RUNNING_MEAN):
+        return identify_around(statistics, 0.0)
+    if role is Role.SLOPE:
+        return identify_around(statistics, 0.25)
+    return identify_weight(parameter, statistics, branches)
+
+
+def _put(columns: Columns, fact: str, subject: str, value: FactValue) -> None:
+    columns.setdefault(fact, {})[subject] = value
+
+
+def _put_unmeasured(columns: Columns, parameter: Parameter, reason: str) -> None:
+    unmeasured = Unmeasured(reason)
+    for fact in _PER_TENSOR:
+        _put(columns, f"parameter.{fact}", parameter.name, unmeasured)
+    state = "generated" if parameter.generated else "quantized" if parameter.quantized else "unknown"
+    _put(columns, "parameter.state", parameter.name, state)
+    if parameter.quantized:
+        _put(columns, "parameter.family", parameter.name, "quantized")
+
+
+def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorStatistics) -> None:
+    name = parameter.name
+    facts: dict[str, FactValue] = {"non_finite_count": statistics.non_finite_count, "nan_count": statistics.nan_count}
+    if statistics.size:
+        facts["zero_share"] = statistics.zero_count / statistics.size
+        facts["denormal_share"] = statistics.denormal_count / statistics.size
+        if statistics.size > statistics.non_finite_count:
+            facts["mean"] = statistics.mean
+            facts["std"] = statistics.std
+            facts["absmax"] = statistics.absmax
+            if statistics.std > 0.0:
+                facts["extremity"] = statistics.absmax / statistics.std
+    if statistics.first_non_finite is not None:
+        index = np.unravel_index(statistics.first_non_finite, parameter.shape)
+        facts["first_non_finite"] = "[" + ", ".join(str(int(i)) for i in index) + "]"
+    if parameter.role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT):
+        share = duplicate_unit_share(parameter, statistics)
+        if share is not None:
+            facts["duplicate_unit_share"] = share
+    for fact, value in facts.items():
+        _put(columns, f"parameter.{fact}", name, value)
+
+
+def _put_identical(columns: Columns, measured: dict[str, MeasuredParameter]) -> None:
+    identical = identical_parameters((m.parameter, m.statistics) for m in measured.values())
+    for name, one in measured.items():
+        if one.parameter.role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.EMBEDDING):
+            others = identical.get(name, [])
+            _put(columns, "parameter.identical_count", name, len(others))
+            if others:
+                _put(columns, "parameter.identical_example", name, others[0])
