@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from trainaudit import __version__
+from trainaudit.cli_rules import fact, rule
 from trainaudit.errors import TrainauditError
 
 FORMATS = ("full", "concise", "json", "sarif", "junit", "github", "gitlab", "markdown")
@@ -196,11 +197,5 @@ def demo(output_folder: Path, color: str) -> None:
     sys.exit(run_demo(output_folder, color=color))
 
 
-@main.group()
-def rule() -> None:
-    """The rules: list, explain, write and test them."""
-
-
-@main.group()
-def fact() -> None:
-    """The facts that rules may read."""
+main.add_command(rule)
+main.add_command(fact)
