@@ -14,8 +14,9 @@ from trainaudit.ir.graph import Origin
 from trainaudit.load.bodies import Body, BodyReader
 from trainaudit.load.datafile import DataFile, kind_of, unreadable
 from trainaudit.load.external import ExternalFiles
-from trainaudit.load.flatten import FunctionKey, flatten
+from trainaudit.load.flatten import flatten
 from trainaudit.load.identify import what_it_is
+from trainaudit.load.inlining import FunctionKey
 from trainaudit.load.leaks import leaked_paths
 from trainaudit.load.protobuf import onnx_classes
 from trainaudit.load.raw import RawGraph

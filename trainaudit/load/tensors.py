@@ -21,16 +21,9 @@ from trainaudit.load.datatypes import (
     UINT64_DATA,
     DataType,
 )
+from trainaudit.load.encoded import SparseTensor, VarintTensor, narrow
 from trainaudit.load.external import ExternalFiles
-from trainaudit.load.stored import (
-    FileBytes,
-    MemoryBytes,
-    SparseTensor,
-    StoredTensor,
-    StringTensor,
-    VarintTensor,
-    narrow,
-)
+from trainaudit.load.stored import FileBytes, MemoryBytes, StoredTensor, StringTensor
 from trainaudit.load.wire import Marker
 
 _EXTERNAL = 1
