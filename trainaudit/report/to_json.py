@@ -77,7 +77,7 @@ def from_json(text: str | bytes, name: str = "the record") -> Run:
 
 def encoded(record: Any) -> dict[str, Any]:
     """A dataclass as a dictionary, depth first. Mappings of plain values (facts, settings) are taken as they are."""
-    encoded: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     for field in fields(record):
         value = getattr(record, field.name)
         if is_dataclass(value):
@@ -89,8 +89,8 @@ def encoded(record: Any) -> dict[str, Any]:
                 value = [encoded(item) for item in value]
         elif isinstance(value, Mapping) and not isinstance(value, dict):
             value = dict(value)
-        encoded[field.name] = value
-    return encoded
+        document[field.name] = value
+    return document
 
 
 def _finite(value: Any) -> Any:

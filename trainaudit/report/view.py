@@ -207,7 +207,8 @@ def verdict(run: Run, audit: Audit) -> str:
     live = live_findings(audit)
     if total.error:
         others = f" and {numbers.count(total.error - 1, 'more error')}" if total.error > 1 else ""
-        where = f" ({place(live[0])})" if place(live[0]) else ""
+        subject = visible(live[0].root.subject)
+        where = f" ({subject})" if live[0].kind != "model" else ""
         return f"As it stands, this network is unlikely to train well: {_lowered(live[0].name)}{where}{others}."
     if total.warning:
         return f"No error was found; {numbers.count(total.warning, 'warning')} may slow training down or limit what it reaches."

@@ -1,0 +1,43 @@
+"""The report as a tagged PDF: the printed form of the HTML page, set by WeasyPrint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.report.to_html import page
+from trainaudit.result import Run
+
+
+def render_pdf(run: Run) -> bytes:
+    """The run as a PDF/UA document with bookmarks, running headers and page numbers.
+
+    Raises `TrainauditError` ("no-pdf") where WeasyPrint or the Pango library that it needs is missing.
+    """
+    hint = missing()
+    if hint:
+        raise TrainauditError("no-pdf", "The PDF report cannot be made here.", hint)
+    import weasyprint
+
+    document = weasyprint.HTML(string=page(run, is_print=True), url_fetcher=_refuse)
+    content: bytes = document.write_pdf(pdf_variant="pdf/ua-1", pdf_tags=True)
+    return content
+
+
+def missing() -> str:
+    """What is missing for a PDF and how to get it, in one line; "" where nothing is."""
+    try:
+        import weasyprint  # noqa: F401
+    except ImportError:
+        return "WeasyPrint is not installed. Run: pip install 'trainaudit[pdf]'"
+    except OSError:
+        return (
+            "WeasyPrint does not find the Pango library. Install it (Debian: apt-get install libpango-1.0-0 libpangoft2-1.0-0, "
+            "macOS: brew install pango), or print the HTML report."
+        )
+    return ""
+
+
+def _refuse(url: str, *_: Any, **__: Any) -> Any:
+    """The page holds everything that it shows: nothing is fetched, neither files nor the network."""
+    raise ValueError(f"a report fetches nothing, and so not {url}")
