@@ -1,14 +1,14 @@
 """Element types of what operators give. Stdlib and load.datatypes and load.shape_known only.
 
-Per operator one entry for each output: the number of the input that the output takes its type from, or the type's name. An operator
-that is not listed gives the type of its first input.
+Per operator one entry for each output: the number of the input that the output takes its type from, or the type's name; outputs
+without entry are unknown. An operator that is not listed gives the type of its first input.
 """
 
 from __future__ import annotations
 
 from trainaudit.load.datatypes import TYPE_NAMES
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, integer
+from trainaudit.load.shape_known import Known, input_name
 
 DTYPES: dict[str, tuple[int | str, ...]] = {
     **dict.fromkeys(
@@ -40,22 +40,22 @@ DTYPES: dict[str, tuple[int | str, ...]] = {
     "Attention": (0, 1, 2, 0),
     "BatchNormalization": (0, 3, 3, 3, 3),
     "CastLike": (1,),
-    "Constant": ("",),
+    "Constant": (),
     "Dropout": (0, "bool"),
     "DynamicQuantizeLinear": ("uint8", "float32", "uint8"),
     "GRU": (0, 0),
-    "If": ("",),
+    "If": (),
     "ImageDecoder": ("uint8",),
     "LSTM": (0, 0, 0),
     "LayerNormalization": (0, "float32", "float32"),
-    "Loop": ("",),
-    "LoopEntry": ("",),
-    "LoopExit": ("",),
+    "Loop": (),
+    "LoopEntry": (),
+    "LoopExit": (),
     "MaxPool": (0, "int64"),
     "OneHot": (2,),
     "RNN": (0, 0),
     "RMSNormalization": (1,),
-    "Scan": ("",),
+    "Scan": (),
     "SoftmaxCrossEntropyLoss": (0, 0),
     "StringSplit": ("string", "int64"),
     "TfIdfVectorizer": ("float32",),
@@ -65,12 +65,12 @@ DTYPES: dict[str, tuple[int | str, ...]] = {
 }
 
 DOMAIN_DTYPES: dict[str, tuple[int | str, ...]] = {
-    "CategoryMapper": ("",),
+    "CategoryMapper": (),
     "DequantizeLinear": (1,),
     "DynamicQuantizeMatMul": (0,),
     "EmbedLayerNormalization": (2, "int32", 2),
     "FeatureVectorizer": ("float32",),
-    "LabelEncoder": ("",),
+    "LabelEncoder": (),
     "LinearClassifier": ("", "float32"),
     "LinearRegressor": ("float32",),
     "MatMulIntegerToFloat": (2,),
@@ -94,6 +94,7 @@ STATED: dict[str, tuple[str, int]] = {
     "BitCast": ("to", 0),
     "BlackmanWindow": ("output_datatype", 1),
     "Cast": ("to", 0),
+    "ConstantOfShape": ("value", 1),
     "DequantizeLinear": ("output_dtype", 0),
     "EyeLike": ("dtype", 0),
     "HammingWindow": ("output_datatype", 1),
@@ -109,26 +110,39 @@ STATED: dict[str, tuple[str, int]] = {
 """Operators whose first output's type an attribute states, and the number that it has by default (0: as listed above)."""
 
 
+_JOINED = {"If": 1, "LoopEntry": 0, "LoopExit": 1}
+"""Control flow gives each input's type to the output that stands as many places before it."""
+
+
 def set_dtypes(node: RawNode, known: Known) -> None:
     """Notes the element types of a node's outputs that are not known yet."""
     dtypes = known.dtypes
-    if node.op == "ConstantOfShape":
-        value = node.attributes.get("value")
-        dtypes.setdefault(node.outputs[0], "float32" if value is None else value.dtype)  # type: ignore[union-attr]
-        return
-    stated = STATED.get(node.op)
-    if stated is not None:
-        number = integer(node, *stated)
-        if number in TYPE_NAMES:
-            dtypes.setdefault(node.outputs[0], TYPE_NAMES[number])
+    op = node.op
+    sources = (DOMAIN_DTYPES if node.domain else DTYPES).get(op)
+    if sources is None:
+        if op in STATED and (name := _stated(node)):
+            dtypes.setdefault(node.outputs[0], name)
             return
-    sources: tuple[int | str, ...] = (DOMAIN_DTYPES if node.domain else DTYPES).get(node.op, (0,))
+        dtype = dtypes.get(node.inputs[0]) if node.inputs else None
+        if dtype is not None:
+            for output in node.outputs:
+                if output not in dtypes:
+                    dtypes[output] = dtype
+        return
+    if op in STATED and (name := _stated(node)):
+        dtypes.setdefault(node.outputs[0], name)
+    if op in _JOINED:
+        offset = _JOINED[op] if node.attributes.get("control") != "Scan" else 0
+        sources = tuple(range(offset, offset + len(node.outputs)))
     for output, source in zip(node.outputs, sources, strict=False):
-        if not output or output in dtypes:
-            continue
-        if isinstance(source, str):
-            dtype: str | None = source
-        else:
-            dtype = dtypes.get(node.inputs[source]) if source < len(node.inputs) else None
-        if dtype:
-            dtypes[output] = dtype
+        given = source if isinstance(source, str) else dtypes.get(input_name(node, source))
+        if given and output not in dtypes:
+            dtypes[output] = given
+
+
+def _stated(node: RawNode) -> str | None:
+    attribute, default = STATED[node.op]
+    value = node.attributes.get(attribute, default)
+    if isinstance(value, int):
+        return TYPE_NAMES.get(value)
+    return getattr(value, "dtype", None)  # ConstantOfShape has a tensor

@@ -28,13 +28,16 @@ MALFORMED: tuple[type[Exception], ...] = (IndexError, KeyError, TypeError, Value
 
 @dataclass(slots=True)
 class Known:
-    """Everything inferred so far. `numbers` holds the elements of small tensors, flat and in row-major order."""
+    """Everything inferred so far. `numbers` holds the elements of small tensors, flat and in row-major order; `loops` and
+    `weakened` serve `shape_rules_control`: entries by the loop's name, and what stays of carried shapes that change."""
 
     tensors: dict[str, TensorData]
     shapes: dict[str, Shape]
     dtypes: dict[str, str]
     opset: int
     numbers: dict[str, tuple[Number, ...]] = field(default_factory=dict)
+    loops: dict[str, RawNode] = field(default_factory=dict)
+    weakened: dict[str, Shape | None] = field(default_factory=dict)
 
     def is_foldable(self, name: str) -> bool:
         """Whether `vector` may know something; reads nothing."""

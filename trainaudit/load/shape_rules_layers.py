@@ -7,7 +7,6 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from trainaudit.ir.graph import Dimension, Shape
@@ -16,11 +15,8 @@ from trainaudit.load.dimensions import (
     as_size,
     broadcast,
     ceil_divide,
-    divide,
     floor_divide,
-    merge,
     multiply,
-    product,
     subtract,
 )
 from trainaudit.load.raw import RawNode
@@ -28,9 +24,7 @@ from trainaudit.load.shape_known import (
     Known,
     Rule,
     Shapes,
-    axis_of,
     input_name,
-    input_shape,
     integer,
     integers,
     shape_from,
@@ -194,74 +188,6 @@ def unpooling(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     return ((*shape[:2], *sizes),)
 
 
-def recurrent(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """RNN, GRU, LSTM: all hidden states, the last one, and the last cell (LSTM)."""
-    shape, recurrence = shapes[0], input_shape(shapes, 2)
-    directions = 2 if text(node, "direction", "forward") == "bidirectional" else 1
-    hidden: Dimension = recurrence[2] if recurrence is not None else None
-    if "hidden_size" in node.attributes:
-        hidden = integer(node, "hidden_size", 0)
-    sequence, batch = (None, None) if shape is None else shape[:2]
-    if integer(node, "layout", 0):
-        sequence, batch = batch, sequence
-        last: Shape = (batch, directions, hidden)
-        return ((batch, sequence, directions, hidden), last, last)
-    last = (directions, batch, hidden)
-    return ((sequence, directions, batch, hidden), last, last)
-
-
-def attention(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """Attention of ai.onnx (opset 23): 4-d (batch, heads, sequence, size) or 3-d with the heads in the last axis."""
-    query, key, value = shapes[:3]
-    past = input_shape(shapes, 4)
-    heads: Dimension
-    kv_heads: Dimension
-    if query is None or key is None or value is None:
-        return (query if query is not None and len(query) == 3 and value is None else None,)
-    if len(query) == 3:
-        heads = integer(node, "q_num_heads", 0)
-        kv_heads = integer(node, "kv_num_heads", 0)
-        batch, length = query[:2]
-        added = merge(key[1], value[1])
-        size, value_size = divide(key[2], kv_heads), divide(value[2], kv_heads)
-        result: Shape = (batch, length, multiply(value_size, heads))
-    else:
-        batch, heads, length = query[:3]
-        kv_heads, added = key[1], merge(key[2], value[2])
-        size, value_size = key[3], value[3]
-        result = (batch, heads, length, value_size)
-    if not input_name(node, 4):
-        total = added
-    else:
-        total = add(past[2], added) if past is not None else None
-    keys: Shape = (batch, kv_heads, total, size)
-    return (result, keys, (batch, kv_heads, total, value_size), (batch, heads, length, total))
-
-
-def linear_attention(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """LinearAttention: packed heads (B, T, heads·size), and the recurrent state (B, heads, key size, value size)."""
-    query, key, value = shapes[:3]
-    if query is None or key is None or value is None:
-        return (None,)
-    heads, kv_heads = integer(node, "q_num_heads", 0), integer(node, "kv_num_heads", 0)
-    key_size, value_size = divide(key[2], kv_heads), divide(value[2], kv_heads)
-    return ((query[0], query[1], multiply(value_size, heads)), (query[0], kv_heads, key_size, value_size))
-
-
-def causal_convolution(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """CausalConvWithState: the input's shape, and the last kernel − 1 positions."""
-    shape, weight = shapes[:2]
-    if shape is None:
-        return (None,)
-    return (shape, (*shape[:2], subtract(weight[-1], 1) if weight is not None else None))
-
-
-def flexible_attention(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """FlexAttention: (batch, heads, sequence, value size)."""
-    query, _, value = shapes[:3]
-    return (None if query is None else (*query[:3], value[3] if value is not None else None),)
-
-
 def einsum(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """Einsum: explicit or implicit output, with ellipsis."""
     left, arrow, right = text(node, "equation", "").replace(" ", "").partition("->")
@@ -293,205 +219,22 @@ def einsum(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     return ((*result, *[sizes[letter] for letter in after]),)
 
 
-def resize(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """Resize and Upsample: ⌊size · scale⌋ on each axis, or the stated sizes."""
-    shape = shapes[0]
-    if shape is None:
-        return (None,)
-    unknown: Shapes = ((None,) * len(shape),)
-    if "scales" in node.attributes:
-        listed = node.attributes["scales"]
-        scales = tuple(listed) if isinstance(listed, list) else None
-    else:
-        position = 1 if len(node.inputs) == 2 else 2
-        scales = known.vector(input_name(node, position)) if input_name(node, position) else ()
-    sizes = known.sizes(input_name(node, 3)) if input_name(node, 3) else None
-    axes = integers(node, "axes")
-    places = [axis_of(axis, len(shape)) for axis in axes] if axes is not None else list(range(len(shape)))
-    result = list(shape)
-    if sizes is not None:
-        if text(node, "keep_aspect_ratio_policy", "stretch") != "stretch":
-            sizes = (None,) * len(sizes)
-        for place, size in zip(places, sizes, strict=True):
-            result[place] = as_size(size)
-        return (tuple(result),)
-    if not scales or input_name(node, 3):
-        for place in places:
-            result[place] = None
-        return (tuple(result),) if scales is not None else unknown
-    for place, scale in zip(places, scales, strict=True):
-        result[place] = scaled(shape[place], scale)
-    return (tuple(result),)
-
-
-def scaled(size: Dimension, scale: object) -> Dimension:
-    """⌊size · scale⌋, unknown where single precision could decide otherwise."""
-    if not isinstance(scale, (int, float)):
-        return None
-    if float(scale).is_integer():
-        return multiply(size, int(scale))
-    if not isinstance(size, int):
-        inverse = 1 / scale if scale else 0.5
-        return floor_divide(size, int(inverse)) if inverse.is_integer() else None
-    exact = size * scale
-    low, high = math.floor(exact * (1 - 1e-6)), math.floor(exact * (1 + 1e-6))
-    if low == high:
-        return low
-    return round(exact) if float(exact).is_integer() else None
-
-
-def grid_sample(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """(N, C, …) sampled at a grid (N, …, coordinates) → (N, C, …)."""
-    shape, grid = shapes
-    if grid is None:
-        return (None,)
-    batch, channels = shape[:2] if shape is not None else (grid[0], None)
-    return ((merge(batch, grid[0]), channels, *grid[1:-1]),)
-
-
-def affine_grid(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """Sizes (N, C, …) → grid (N, …, coordinates)."""
-    sizes = known.sizes(node.inputs[1])
-    if sizes is None:
-        length = known.length(node.inputs[1])
-        return (None if length is None else ((None,) * (length - 1) + (length - 2,)),)
-    return (shape_from((sizes[0], *sizes[2:], len(sizes) - 2)),)
-
-
-def roi_align(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """(N, C, H, W) and R regions → (R, C, height, width)."""
-    shape, regions = shapes[:2]
-    channels = shape[1] if shape is not None else None
-    count = regions[0] if regions is not None else None
-    return ((count, channels, integer(node, "output_height", 1), integer(node, "output_width", 1)),)
-
-
-def roi_pool(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """MaxRoiPool."""
-    shape, regions = shapes[:2]
-    pooled = integers(node, "pooled_shape") or [None, None]
-    return ((regions[0] if regions is not None else None, shape[1] if shape is not None else None, *pooled),)
-
-
-def fold_columns(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """Col2Im: (N, C·∏block, L) → (N, C, …)."""
-    shape = shapes[0]
-    image, block = known.sizes(node.inputs[1]), known.sizes(node.inputs[2])
-    if image is None:
-        length = known.length(node.inputs[1]) or known.length(node.inputs[2])
-        if length is None:
-            return (None,)
-        image = (None,) * length
-    channels = divide(shape[1], product(block)) if shape is not None and block is not None else None
-    return ((shape[0] if shape is not None else None, channels, *shape_from(image)),)
-
-
-def determinant(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """Det: stacks of square matrices."""
-    shape = shapes[0]
-    return (None if shape is None else shape[:-2],)
-
-
-def fourier(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """DFT: the last axis holds real and imaginary parts; one-sided keeps ⌊n / 2⌋ + 1 frequencies."""
-    shape = shapes[0]
-    if shape is None:
-        return (None,)
-    onesided, inverse = integer(node, "onesided", 0), integer(node, "inverse", 0)
-    if input_name(node, 2):
-        axis = known.scalar(node.inputs[2])
-    else:
-        axis = integer(node, "axis", 1 if known.opset < 20 else -2)
-    length = as_size(known.scalar(node.inputs[1])) if input_name(node, 1) else None
-    last: Dimension = 2
-    if onesided and inverse:
-        last = 1
-    if axis is None:
-        return ((*(None,) * (len(shape) - 1), last),)
-    place = axis_of(axis, len(shape))
-    size: Dimension = length if input_name(node, 1) else shape[place]
-    if onesided and inverse:
-        size = length if input_name(node, 1) else multiply(subtract(shape[place], 1), 2)
-    elif onesided:
-        size = add(floor_divide(size, 2), 1)
-    return ((*shape[:place], size, *shape[place + 1 : -1], last),)
-
-
-def short_fourier(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """STFT: (batch, frames, frequencies, 2)."""
-    signal, window = shapes[0], input_shape(shapes, 2)
-    step = known.scalar(node.inputs[1])
-    length = known.scalar(input_name(node, 3)) if input_name(node, 3) else window[0] if window else None
-    frames: Dimension = None
-    if signal is not None and isinstance(step, int):
-        frames = add(floor_divide(as_size(subtract(signal[1], length)), step), 1)
-    bins = add(floor_divide(length, 2), 1) if integer(node, "onesided", 1) else length
-    return ((signal[0] if signal is not None else None, frames, bins, 2),)
-
-
-def window(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """HannWindow and its kin."""
-    return ((as_size(known.scalar(node.inputs[0])),),)
-
-
-def mel_weights(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """MelWeightMatrix: (⌊length / 2⌋ + 1, bins)."""
-    bins, length = known.scalar(node.inputs[0]), known.scalar(node.inputs[1])
-    return ((add(floor_divide(length, 2), 1), as_size(bins)),)
-
-
-def image(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """ImageDecoder: height, width, channels."""
-    return ((None, None, 1 if text(node, "pixel_format", "RGB") == "Grayscale" else 3),)
-
-
-def tfidf(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """TfIdfVectorizer: one column per n-gram."""
-    shape = shapes[0]
-    indexes = integers(node, "ngram_indexes")
-    if shape is None or not indexes:
-        return (None,)
-    return ((*shape[:-1], max(indexes) + 1),)
-
-
 RULES: dict[str, Rule] = {
-    "AffineGrid": affine_grid,
-    "Attention": attention,
     "AveragePool": pooling,
-    "BlackmanWindow": window,
-    "CausalConvWithState": causal_convolution,
-    "Col2Im": fold_columns,
     "Conv": convolution,
     "ConvInteger": convolution,
     "ConvTranspose": transposed_convolution,
-    "DFT": fourier,
     "DeformConv": convolution,
-    "Det": determinant,
     "Einsum": einsum,
-    "GRU": recurrent,
     "Gemm": gemm,
     "GlobalAveragePool": global_pooling,
     "GlobalLpPool": global_pooling,
     "GlobalMaxPool": global_pooling,
-    "GridSample": grid_sample,
-    "HammingWindow": window,
-    "HannWindow": window,
-    "ImageDecoder": image,
-    "LSTM": recurrent,
-    "LinearAttention": linear_attention,
     "LpPool": pooling,
     "MatMul": matmul,
     "MatMulInteger": matmul,
     "MaxPool": pooling,
-    "MaxRoiPool": roi_pool,
     "MaxUnpool": unpooling,
-    "MelWeightMatrix": mel_weights,
     "QLinearConv": quantized_convolution,
     "QLinearMatMul": quantized_matmul,
-    "RNN": recurrent,
-    "Resize": resize,
-    "RoiAlign": roi_align,
-    "STFT": short_fourier,
-    "TfIdfVectorizer": tfidf,
-    "Upsample": resize,
 }

@@ -10,18 +10,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load import shape_rules_domains, shape_rules_elementwise, shape_rules_layers, shape_rules_movement
+from trainaudit.load import (
+    shape_rules_classical,
+    shape_rules_control,
+    shape_rules_elementwise,
+    shape_rules_layers,
+    shape_rules_making,
+    shape_rules_microsoft,
+    shape_rules_movement,
+    shape_rules_sequences,
+    shape_rules_signals,
+)
 from trainaudit.load.dimensions import LARGEST, merge
 from trainaudit.load.raw import RawGraph
 from trainaudit.load.shape_dtypes import set_dtypes
 from trainaudit.load.shape_known import MALFORMED, Known, Number, Rule
-from trainaudit.load.shape_values import FOLDS, element_count
+from trainaudit.load.shape_values import FOLDS
+from trainaudit.load.shape_values_moved import element_count
 
 RULES: dict[str, dict[str, Rule]] = {
-    "": shape_rules_elementwise.RULES | shape_rules_movement.RULES | shape_rules_layers.RULES,
-    **shape_rules_domains.RULES,
+    "": shape_rules_elementwise.RULES
+    | shape_rules_movement.RULES
+    | shape_rules_making.RULES
+    | shape_rules_layers.RULES
+    | shape_rules_sequences.RULES
+    | shape_rules_signals.RULES
+    | shape_rules_control.RULES,
+    "com.microsoft": shape_rules_microsoft.RULES,
+    "ai.onnx.ml": shape_rules_classical.RULES,
+    "ai.onnx.preview": {"FlexAttention": shape_rules_sequences.flexible_attention},
 }
 """Domain → operator → rule."""
+
+_NO_RULES: dict[str, Rule] = {}
+
+_MOST_PASSES = 4
+"""How often inference starts over for loops whose carried values change shape, before it drops what they start with."""
 
 _MEANINGLESS = frozenset({"", "?", "None", "none", "unknown", "-1", "*"})
 """Declared symbols that exporters write for any unknown size, equal or not."""
@@ -45,16 +69,34 @@ class Inferred:
 
 def infer_shapes(raw: RawGraph) -> Inferred:
     """Shapes, element types and small numbers of all values of `raw`. Unknown is absent or None, never a guess."""
-    known = Known(
-        raw.tensors, {name: declared(shape) for name, shape in raw.shapes.items()}, dict(raw.dtypes), raw.opset
-    )
-    shapes, dtypes, numbers = known.shapes, known.dtypes, known.numbers
-    for name, tensor in raw.tensors.items():
-        shapes[name] = tensor.shape
-        dtypes[name] = tensor.dtype
+    stated = {name: declared(shape) for name, shape in raw.shapes.items()}
+    stated.update((name, tensor.shape) for name, tensor in raw.tensors.items())
+    dtypes = {**raw.dtypes, **{name: tensor.dtype for name, tensor in raw.tensors.items()}}
+    entries = [node for node in raw.nodes if node.op == "LoopEntry"]
+    loops = {node.name: node for node in entries if node.name}
+    weakened: dict[str, Shape | None] = {}
+    if len(loops) != len(entries):
+        weakened = {name: None for node in entries for name in node.outputs}  # whose exit is whose cannot be told
+        loops = {}
+    for attempt in range(_MOST_PASSES):
+        known = Known(raw.tensors, dict(stated), dict(dtypes), raw.opset, loops=loops, weakened=dict(weakened))
+        _infer(raw, known)
+        if known.weakened == weakened:
+            break
+        weakened = known.weakened
+        if attempt == _MOST_PASSES - 2:
+            weakened = {name: None for node in entries for name in node.outputs}
+    integers = {name: values for name, values in known.numbers.items() if _is_whole(known.dtypes.get(name), values)}
+    return Inferred(known.shapes, known.dtypes, integers, known.numbers)  # type: ignore[arg-type]
+
+
+def _infer(raw: RawGraph, known: Known) -> None:
+    """One pass over all nodes."""
+    shapes, numbers = known.shapes, known.numbers
     shape_of = shapes.get
     for node in raw.nodes:
-        rule = RULES.get(node.domain, {}).get(node.op)
+        op = node.op
+        rule = RULES.get(node.domain, _NO_RULES).get(op)
         if rule is None:
             continue
         inputs = [shape_of(name) for name in node.inputs]
@@ -64,15 +106,12 @@ def infer_shapes(raw: RawGraph) -> Inferred:
                     stated = shape_of(name)
                     shapes[name] = shape if stated is None or stated == shape else merged(shape, stated)
             set_dtypes(node, known)
-            fold = FOLDS.get(node.op)
-            if fold is not None and not node.domain:
-                values = fold(node, inputs, known)
+            if op in FOLDS and not node.domain:
+                values = FOLDS[op](node, inputs, known)
                 if values is not None and element_count(shape_of(node.outputs[0])) == len(values):
                     numbers[node.outputs[0]] = values
         except MALFORMED:
             continue
-    integers = {name: values for name, values in numbers.items() if _is_whole(dtypes.get(name), values)}
-    return Inferred(shapes, dtypes, integers, numbers)  # type: ignore[arg-type]
 
 
 def declared(shape: Shape) -> Shape:

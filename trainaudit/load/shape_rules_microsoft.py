@@ -1,6 +1,6 @@
-"""Shape rules of the operator domains beside ai.onnx: com.microsoft (fused and quantized layers), ai.onnx.ml (classical estimators).
+"""Shape rules of the domain com.microsoft: the fused and quantized layers of ONNX Runtime. Stdlib and load only.
 
-Stdlib and load only. Semantics: the ONNX-ML operator specification and ONNX Runtime's contrib operator documentation.
+Semantics: ONNX Runtime's contrib operator documentation.
 """
 
 # ruff: noqa: ARG001 (one signature for every rule)
@@ -22,17 +22,14 @@ from trainaudit.load.shape_rules_elementwise import (
 from trainaudit.load.shape_rules_layers import (
     convolution,
     convolution_shape,
-    flexible_attention,
-    fold_columns,
     gemm,
     global_pooling,
-    grid_sample,
     matmul_shape,
     pooling,
 )
-from trainaudit.load.shape_rules_movement import concat, expand, nothing, pad
-
-# --- com.microsoft -------------------------------------------------------------------------------------------------------
+from trainaudit.load.shape_rules_making import nothing
+from trainaudit.load.shape_rules_movement import concat, expand, pad
+from trainaudit.load.shape_rules_signals import fold_columns, grid_sample
 
 
 def skip_normalization(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
@@ -198,14 +195,14 @@ def halved(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     return (None if shape is None else (*shape[:-1], floor_divide(shape[-1], 2)),)
 
 
-_MICROSOFT_SAME = """
+_SAME = """
 BiasAdd BiasGelu BiasSoftmax FastGelu Gelu QuickGelu GroupNorm Inverse LongformerAttention RotaryEmbedding Trilu Irfft
 QuantizeLinear DequantizeLinear QLinearLeakyRelu QLinearSigmoid QLinearSoftmax SimplifiedLayerNormalization GemmaRotaryEmbedding
 BitmaskDropout BiasDropout
 """
 
-_MICROSOFT: dict[str, Rule] = {
-    **dict.fromkeys(_MICROSOFT_SAME.split(), same),
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_SAME.split(), same),
     "Attention": packed_attention,
     "BeamSearch": nothing,
     "BiasSplitGelu": halved,
@@ -248,88 +245,4 @@ _MICROSOFT: dict[str, Rule] = {
     "SkipLayerNormalization": skip_normalization,
     "SkipSimplifiedLayerNormalization": skip_normalization,
     "TransposeMatMul": fused_matmul,
-}
-
-# --- ai.onnx.ml ----------------------------------------------------------------------------------------------------------
-
-
-def _rows(shapes: Shapes) -> Dimension:
-    """The number of examples in (examples, features)."""
-    shape = shapes[0]
-    return shape[0] if shape is not None and len(shape) == 2 else None
-
-
-def _label_count(node: RawNode) -> int | None:
-    for name in ("classlabels_ints", "classlabels_int64s", "classlabels_strings"):
-        labels = node.attributes.get(name)
-        if isinstance(labels, list) and labels:
-            return len(labels)
-    return None
-
-
-def classifier(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """One label per example, and a score per class; only several classes have certainly as many scores."""
-    count = _label_count(node)
-    rows = _rows(shapes)
-    return ((rows,), (rows, count if count is not None and count > 2 else None))
-
-
-def support_vector_classifier(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """SVMClassifier: scores may count pairs of classes."""
-    rows = _rows(shapes)
-    return ((rows,), (rows, None))
-
-
-def regressor(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """One column per target."""
-    return ((_rows(shapes), integer(node, "targets" if node.op == "LinearRegressor" else "n_targets", 1)),)
-
-
-def array_feature_extractor(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """Columns picked from the last axis."""
-    shape, picked = shapes[:2]
-    if shape is None or picked is None:
-        return (None,)
-    count: Dimension = 1
-    for size in picked:
-        count = multiply(count, size)
-    return ((*(shape[:-1] if len(shape) > 1 else (1,)), count),)
-
-
-def feature_vectorizer(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """Columns side by side."""
-    widths = integers(node, "inputdimensions")
-    return ((_rows(shapes), sum(widths) if widths else None),)
-
-
-def one_hot_encoder(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
-    """A new last axis of categories."""
-    shape = shapes[0]
-    categories = node.attributes.get("cats_int64s") or node.attributes.get("cats_strings")
-    return (None if shape is None or not isinstance(categories, list) else (*shape, len(categories)),)
-
-
-_ML_SAME = "Binarizer CategoryMapper Imputer LabelEncoder Normalizer Scaler"
-
-_ML: dict[str, Rule] = {
-    **dict.fromkeys(_ML_SAME.split(), same),
-    "ArrayFeatureExtractor": array_feature_extractor,
-    "CastMap": nothing,
-    "DictVectorizer": nothing,
-    "FeatureVectorizer": feature_vectorizer,
-    "LinearClassifier": classifier,
-    "LinearRegressor": regressor,
-    "OneHotEncoder": one_hot_encoder,
-    "SVMClassifier": support_vector_classifier,
-    "SVMRegressor": regressor,
-    "TreeEnsemble": regressor,
-    "TreeEnsembleClassifier": classifier,
-    "TreeEnsembleRegressor": regressor,
-    "ZipMap": nothing,
-}
-
-RULES: dict[str, dict[str, Rule]] = {
-    "com.microsoft": _MICROSOFT,
-    "ai.onnx.ml": _ML,
-    "ai.onnx.preview": {"FlexAttention": flexible_attention},
 }
