@@ -122,19 +122,20 @@ def ordered_values(sample: npt.NDArray[np.float32]) -> Floats:
     step = max(1, flat.size // _KS_VALUES)
     while step > 1 and math.gcd(step, 210) > 1:
         step += 1
-    return np.sort(flat[::step].astype(np.float64))
+    ordered: Floats = np.sort(flat[::step].astype(np.float64))
+    return ordered
 
 
 def distribution_function(family: str, x: Floats) -> Floats:
     """F(x) of the family at scale 1."""
     if family == UNIFORM:
-        return np.clip(0.5 * (x + 1.0), 0.0, 1.0)
+        return np.asarray(np.clip(0.5 * (x + 1.0), 0.0, 1.0))
     grid, values = _normal_table()
-    normal = np.interp(x, grid, values)
+    normal = np.asarray(np.interp(x, grid, values))
     if family == NORMAL:
         return normal
     inside = math.erf(TRUNCATION / math.sqrt(2.0))
-    return np.clip((normal - 0.5 * (1.0 - inside)) / inside, 0.0, 1.0)
+    return np.asarray(np.clip((normal - 0.5 * (1.0 - inside)) / inside, 0.0, 1.0))
 
 
 @lru_cache(maxsize=1)

@@ -47,4 +47,5 @@ def _dispersion(deviations: npt.NDArray[np.floating], variance: float) -> float:
     """How far the deviations spread beyond what `variance` gives: a χ² in standard deviations of a normal (Wilson & Hilferty 1931)."""
     n = len(deviations)
     chi_square = float(np.dot(deviations, deviations)) / variance
-    return ((chi_square / n) ** (1.0 / 3.0) - (1.0 - 2.0 / (9.0 * n))) / math.sqrt(2.0 / (9.0 * n))
+    cube_root = (chi_square / n) ** (1.0 / 3.0)
+    return float((cube_root - 1.0 + 2.0 / (9.0 * n)) / math.sqrt(2.0 / (9.0 * n)))

@@ -256,4 +256,4 @@ def _is_identity(parameter: Parameter, statistics: TensorStatistics) -> bool:
     values = _widen(parameter.data.read())
     per_group = max(1, shape[0] // parameter.groups)
     diagonal = [(i, i % per_group) for i in range(shape[0]) if i % per_group < shape[1]]
-    return len(diagonal) == ones and all(values[(*at, *center)] == 1.0 for at in diagonal)
+    return len(diagonal) == ones and all(float(values[(*at, *center)]) == 1.0 for at in diagonal)

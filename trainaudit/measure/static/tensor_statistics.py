@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from trainaudit.ir.graph import Parameter, Role, TensorData
 
 Array = npt.NDArray[np.generic]
+Floats = npt.NDArray[np.floating]
 Float32s = npt.NDArray[np.float32]
 
 BLOCK = 131_072
@@ -133,7 +135,7 @@ def regular(blocks: Iterable[Array], elements: int) -> Iterator[Array]:
         yield np.concatenate(held)
 
 
-def widened(blocks: Iterable[Array], elements: int) -> Iterator[Array]:
+def widened(blocks: Iterable[Array], elements: int) -> Iterator[Floats]:
     """Stored blocks of at most `elements` values as float32 or float64. One that was yielded may be overwritten by the next.
 
     Half-precision bits are moved into a float32's place and rescaled by a power of two, which is exact for every finite value
@@ -158,7 +160,7 @@ def widened(blocks: Iterable[Array], elements: int) -> Iterator[Array]:
             np.left_shift(target, 16, out=target)
             yield target.view(np.float32)
         else:
-            yield block
+            yield cast(Floats, block)
 
 
 def _small(data: TensorData, rows: int, columns: int) -> TensorStatistics:

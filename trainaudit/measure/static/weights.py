@@ -9,9 +9,13 @@ import numpy as np
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Parameter, Role
 from trainaudit.ir.ops import RECURRENT, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
+from trainaudit.measure.static.attention_weights import measure_attention_weights
 from trainaudit.measure.static.duplicates import duplicate_unit_share, identical_parameters
-from trainaudit.measure.static.freshness import model_state, parameter_states
+from trainaudit.measure.static.freshness import TRAINED, WEIGHT_ROLES, model_state, parameter_states
 from trainaudit.measure.static.initialization import (
+    CHANGED,
+    CONSTANT,
+    SILENT,
     Identity,
     MeasuredParameter,
     identify_around,
@@ -19,10 +23,12 @@ from trainaudit.measure.static.initialization import (
     identify_weight,
 )
 from trainaudit.measure.static.layer_weights import measure_layer_weights, unread_reason
+from trainaudit.measure.static.spectrum import is_rank_deficient, stable_rank_ratio
 from trainaudit.measure.static.tensor_statistics import FLOATS, TensorStatistics, tensor_statistics
 
 MEASURED_ROLES = TRAINABLE_ROLES | {Role.RUNNING_MEAN, Role.RUNNING_VARIANCE}
 
+_MATRIX_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT})
 _PER_TENSOR = (
     "family", "scheme", "mean", "std", "absmax", "extremity", "zero_share", "denormal_share", "non_finite_count", "nan_count",
     "duplicate_unit_share", "identical_count", "stable_rank_ratio",
@@ -48,18 +54,34 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
             identity = _identify(graph, parameter, statistics, branches)
             measured[parameter.name] = MeasuredParameter(parameter, statistics, identity)
             _put_statistics(columns, parameter, statistics)
-        state = model_state(measured.values()) if measured else ("generated" if generated else "unknown")
-        if generated > len(measured):
-            state = "generated"
+        state = "generated" if generated > len(measured) else model_state(measured.values())
+        if state != TRAINED:
+            measured = {name: _without_false_training(one) for name, one in measured.items()}
+            state = state if state == "generated" else model_state(measured.values())
         states = parameter_states(measured.values(), state)
         columns["model.weights_state"] = {"model": state}
         for name, one in measured.items():
             _put(columns, "parameter.state", name, states[name])
             _put(columns, "parameter.family", name, one.identity.family)
             _put(columns, "parameter.scheme", name, one.identity.scheme)
+            if states[name] != TRAINED and one.parameter.role in _MATRIX_ROLES and one.identity.standing != CONSTANT:
+                ratio = stable_rank_ratio(one.statistics.sample)
+                if ratio is not None:
+                    _put(columns, "parameter.stable_rank_ratio", name, ratio)
         _put_identical(columns, measured)
-        measure_layer_weights(graph, structure, measured, states, partial(_put, columns))
+        put = partial(_put, columns)
+        measure_layer_weights(graph, structure, measured, states, put)
+        measure_attention_weights(graph, measured, put)
     return columns
+
+
+def _without_false_training(one: MeasuredParameter) -> MeasuredParameter:
+    """A weight of exactly low rank is no draw, yet training does not make one either: it follows the vote."""
+    if one.identity.standing != CHANGED or one.parameter.role not in _MATRIX_ROLES:
+        return one
+    if not is_rank_deficient(one.statistics.sample):
+        return one
+    return MeasuredParameter(one.parameter, one.statistics, Identity("unknown", (), SILENT))
 
 
 def _identify(graph: Graph, parameter: Parameter, statistics: TensorStatistics, branches: int) -> Identity:
@@ -108,7 +130,7 @@ def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorSt
     if statistics.first_non_finite is not None:
         index = np.unravel_index(statistics.first_non_finite, parameter.shape)
         facts["first_non_finite"] = "[" + ", ".join(str(int(i)) for i in index) + "]"
-    if parameter.role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT):
+    if parameter.role in _MATRIX_ROLES:
         share = duplicate_unit_share(parameter, statistics)
         if share is not None:
             facts["duplicate_unit_share"] = share
@@ -119,7 +141,7 @@ def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorSt
 def _put_identical(columns: Columns, measured: dict[str, MeasuredParameter]) -> None:
     identical = identical_parameters((m.parameter, m.statistics) for m in measured.values())
     for name, one in measured.items():
-        if one.parameter.role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.EMBEDDING):
+        if one.parameter.role in WEIGHT_ROLES:
             others = identical.get(name, [])
             _put(columns, "parameter.identical_count", name, len(others))
             if others:
