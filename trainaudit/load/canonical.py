@@ -1,0 +1,150 @@
+"""From the raw graph to the canonical one: patterns of several nodes first, then every remaining node by the tables.
+
+Every layer is drafted (`Draft`), drafts are put in order, and only then named and frozen. Attributes are those of `ir.ops`, and
+besides them: gate_order and activations of recurrent layers ("iofc" as ONNX orders an LSTM's gates), alpha of a linear layer that
+scales, index of a gather by one stored number, flattened of a softmax before opset 13, training of dropout and batch_norm, size,
+alpha and beta of local_response_norm, ordinal of lp_norm. Stdlib, numpy, ir and load only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trainaudit.ir.graph import Graph, Role
+from trainaudit.ir.ops import Op
+from trainaudit.load import (
+    recognize_activation,
+    recognize_kernels,
+    recognize_moments,
+    recognize_normalization,
+    recognize_weights,
+)
+from trainaudit.load.assemble import assemble
+from trainaudit.load.constants import fold_constants
+from trainaudit.load.elementwise import arithmetic, clip, prelu, where
+from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
+from trainaudit.load.raw import RawGraph, RawNode
+from trainaudit.load.shapes import Inferred
+from trainaudit.load.wiring import Draft, Use, Wiring, wire
+
+Convert = Callable[[Wiring, int, RawNode], Draft]
+
+CONVERTERS: dict[str, Convert] = {
+    **dict.fromkeys(("MatMul", "Gemm"), recognize_weights.matmul),
+    **dict.fromkeys(("QLinearMatMul", "MatMulInteger"), recognize_weights.quantized_matmul),
+    "Einsum": recognize_weights.einsum,
+    **dict.fromkeys(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv"), recognize_kernels.convolution),
+    "CausalConvWithState": recognize_kernels.convolution,
+    "Gather": recognize_kernels.gather,
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), recognize_kernels.recurrent),
+    "BatchNormalization": recognize_normalization.batch_norm,
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), recognize_normalization.layer_norm),
+    "GroupNormalization": recognize_normalization.group_norm,
+    "InstanceNormalization": recognize_normalization.instance_norm,
+    "MeanVarianceNormalization": recognize_normalization.mean_variance_norm,
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Sum", "Max", "Min"), arithmetic),
+    "Where": where, "Clip": clip, "PRelu": prelu,
+}  # fmt: skip
+
+PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
+    **dict.fromkeys(recognize_activation.ROOTS, (recognize_activation.written_out,)),
+    "Sigmoid": (recognize_activation.written_out, recognize_activation.glu),
+    **dict.fromkeys(("Sqrt", "Pow"), (recognize_moments.written_out,)),
+    **dict.fromkeys(("ReduceL2", "ReduceL1"), (recognize_moments.divided_by_length,)),
+    "InstanceNormalization": (recognize_moments.grouped,),
+    "Exp": (recognize_activation.softmax_in_pieces, recognize_activation.written_out),
+}
+"""Root operator → the patterns that may stand around it."""
+
+
+def canonicalize(raw: RawGraph, inferred: Inferred) -> Graph:
+    """The canonical graph of a raw one and of what inference found out about it; `raw`'s nodes are rewired in place."""
+    wiring = wire(raw, inferred)
+    folded = fold_constants(wiring)
+    drafts = recognize(wiring, folded)
+    unrecognized: dict[str, int] = {}
+    for place, node in enumerate(wiring.nodes):
+        if wiring.taken[place]:
+            continue
+        if folded[place]:
+            drafts.append(Draft(Op.CONSTANT, place, [], [name for name in node.outputs if name], (place,)))
+            continue
+        draft = convert(wiring, place, node)
+        if draft.op is Op.OTHER:
+            spelling = f"{node.domain}.{node.op}" if node.domain else node.op
+            unrecognized[spelling] = unrecognized.get(spelling, 0) + 1
+        drafts.append(draft)
+    drafts.sort(key=lambda draft: draft.last)
+    return assemble(wiring, _living(wiring, drafts, folded), unrecognized)
+
+
+def recognize(wiring: Wiring, folded: bytearray) -> list[Draft]:
+    """Find the layers that are written in several nodes, and mark the nodes as taken."""
+    drafts: list[Draft] = []
+    taken = wiring.taken
+    for place, node in enumerate(wiring.nodes):
+        patterns = PATTERNS.get(node.op)
+        if patterns is None or taken[place] or folded[place] or node.domain not in ("", "ai.onnx"):
+            continue
+        for pattern in patterns:
+            draft = pattern(wiring, place)
+            if draft is not None:
+                for member in draft.nodes:
+                    taken[member] = 1
+                drafts.append(draft)
+                break
+    return drafts
+
+
+def convert(wiring: Wiring, place: int, node: RawNode) -> Draft:
+    """One node as one layer."""
+    domain = node.domain
+    if domain in ("", "ai.onnx"):
+        converter = CONVERTERS.get(node.op)
+        if converter is not None:
+            return converter(wiring, place, node)
+        row = TABLE.get(node.op)
+    elif domain == "ai.onnx.ml":
+        row = CLASSICAL.get(node.op)
+    elif domain == "com.microsoft":
+        row = MICROSOFT.get(node.op)
+    elif domain == "ai.onnx.preview.training":
+        row = TRAINING.get(node.op)
+    else:
+        row = None
+    return _by_row(wiring, place, node, row)
+
+
+def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft:
+    op, translate, operands = row or (Op.OTHER, None, ALL)
+    draft = Draft(op, place, [], [name for name in node.outputs if name], (place,))
+    tensors, known = wiring.raw.tensors, wiring.known
+    for position, name in enumerate(node.inputs):
+        if not name:
+            continue
+        if name not in tensors and name not in known:
+            draft.inputs.append(name)
+        elif position < operands and op is not Op.COMPARE:
+            tensor = wiring.stored(name)
+            if tensor is not None:
+                draft.uses.append(Use(Role.CONSTANT, tensor))
+    if translate is not None:
+        draft.attributes = translate(wiring, node)
+    return draft
+
+
+def _living(wiring: Wiring, drafts: list[Draft], folded: bytearray) -> list[Draft]:
+    """Leave out the layers that made constants which nothing reads as an activation any more."""
+    needed = set(wiring.outputs)
+    kept: list[Draft] = []
+    for draft in reversed(drafts):
+        if draft.op is Op.CONSTANT and folded[draft.node]:
+            if not any(name in needed for name in draft.outputs):
+                continue
+            tensors = [wiring.stored(name) for name in draft.outputs]
+            draft.uses = [Use(Role.CONSTANT, tensor) for tensor in tensors if tensor is not None]
+        else:
+            needed.update(draft.inputs)
+        kept.append(draft)
+    kept.reverse()
+    return kept

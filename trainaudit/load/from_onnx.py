@@ -1,0 +1,17 @@
+"""`load_onnx`: an ONNX file as a canonical graph. Imports load and ir only."""
+
+from __future__ import annotations
+
+from trainaudit.ir.graph import Graph
+from trainaudit.load.canonical import canonicalize
+from trainaudit.load.onnx_file import read_raw_graph
+from trainaudit.load.shapes import infer_shapes
+
+
+def load_onnx(path: str) -> Graph:
+    """The model at `path` as a canonical graph; its weights stay in the file until they are read.
+
+    Raises `TrainauditError` with one sentence for everything that is not a readable ONNX model.
+    """
+    raw = read_raw_graph(path)
+    return canonicalize(raw, infer_shapes(raw))

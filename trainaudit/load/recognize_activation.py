@@ -1,0 +1,327 @@
+"""Activation functions written out in several nodes, recognised by what they compute rather than by how they are spelled.
+
+A small closed stretch of elementwise nodes with one activation x as its only input is evaluated at fixed points; the values are
+held against the known functions. So every order of association and every way to write a constant is the same. GLU, and a
+softmax in pieces, are matched node by node. Stdlib, numpy, ir, load.wiring and load.elementwise only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainaudit.ir.graph import Attribute
+from trainaudit.ir.ops import Op
+from trainaudit.load.raw import RawNode
+from trainaudit.load.wiring import Draft, Wiring, number, real
+
+Points = npt.NDArray[np.float64]
+
+POINTS: Points = np.array(
+    [
+        -14.0,
+        -9.5,
+        -6.5,
+        -5.0,
+        -4.1,
+        -3.3,
+        -2.7,
+        -2.0,
+        -1.5,
+        -1.1,
+        -0.8,
+        -0.5,
+        -0.3,
+        -0.1,
+        0.1,
+        0.2,
+        0.4,
+        0.7,
+        1.0,
+        1.3,
+        1.8,
+    ]
+    + [2.4, 3.0, 3.6, 4.5, 5.5, 6.4, 7.7, 12.0, 23.0]
+)
+_TOLERANCE = 1.5e-3
+"""Half-precision constants (0.7979 for √(2/π)) shift a GELU by about 5e-4 at these points."""
+
+
+def _sigmoid(x: Points) -> Points:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def _softplus(x: Points) -> Points:
+    return np.logaddexp(0.0, x)
+
+
+def _erf(x: Points) -> Points:
+    return np.array([math.erf(value) for value in x.tolist()])
+
+
+def _known() -> list[tuple[Op, dict[str, Attribute], Points]]:
+    x = POINTS
+    return [
+        (Op.GELU, {"approximate": "none"}, x * 0.5 * (1.0 + _erf(x / math.sqrt(2.0)))),
+        (Op.GELU, {"approximate": "tanh"}, x * 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))),
+        (Op.GELU, {"approximate": "quick"}, x * _sigmoid(1.702 * x)),
+        (Op.SILU, {}, x * _sigmoid(x)),
+        (Op.MISH, {}, x * np.tanh(_softplus(x))),
+        (Op.HARD_SWISH, {}, x * np.clip(x + 3.0, 0.0, 6.0) / 6.0),
+        (Op.HARD_SIGMOID, {"alpha": 1.0 / 6.0, "beta": 0.5}, np.clip(x / 6.0 + 0.5, 0.0, 1.0)),
+        (Op.HARD_SIGMOID, {"alpha": 0.2, "beta": 0.5}, np.clip(0.2 * x + 0.5, 0.0, 1.0)),
+        (Op.SIGMOID, {}, _sigmoid(x)),
+        (Op.TANH, {}, np.tanh(x)),
+        (Op.SOFTPLUS, {}, _softplus(x)),
+        (Op.LOG_SIGMOID, {}, -_softplus(-x)),
+        (Op.SOFTSIGN, {}, x / (1.0 + np.abs(x))),
+        (Op.RELU, {}, np.maximum(x, 0.0)),
+        (Op.RELU6, {}, np.clip(x, 0.0, 6.0)),
+        (Op.HARD_TANH, {"min": -1.0, "max": 1.0}, np.clip(x, -1.0, 1.0)),
+        (Op.SELU, {}, 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
+        (Op.ELU, {"alpha": 1.0}, np.where(x > 0, x, np.expm1(x))),
+    ]
+
+
+KNOWN = _known()
+_TABLE: Points = np.stack([values for _, _, values in KNOWN])
+_SCALE: Points = np.maximum(np.abs(_TABLE), 1.0)
+
+
+def name_function(values: Points) -> tuple[Op, dict[str, Attribute]] | None:
+    """The known function with these values at `POINTS`, or None."""
+    error = np.abs((_TABLE - values) / _SCALE).max(axis=1)
+    best = int(error.argmin())
+    if error[best] < _TOLERANCE:
+        op, attributes, _ = KNOWN[best]
+        return op, dict(attributes)
+    x = POINTS
+    slope = float(values[0] / x[0])
+    if 0 < abs(slope) < 1 and np.allclose(values, np.where(x > 0, x, slope * x), rtol=1e-3, atol=1e-6):
+        return Op.LEAKY_RELU, {"negative_slope": round(slope, 7)}
+    alpha = -float(values[0])
+    if 0 < alpha < 10 and np.allclose(values, np.where(x > 0, x, alpha * np.expm1(x)), rtol=1e-3, atol=1e-4):
+        return Op.ELU, {"alpha": round(alpha, 5)}
+    return None
+
+
+# --- evaluating a stretch of nodes ---------------------------------------------------------------------------------------
+
+
+def _leaky(node: RawNode, x: Any) -> Any:
+    return np.where(x > 0, x, real(node, "alpha", 0.01) * x)
+
+
+def _elu(node: RawNode, x: Any) -> Any:
+    return np.where(x > 0, x, real(node, "alpha", 1.0) * np.expm1(x))
+
+
+def _hard_sigmoid(node: RawNode, x: Any) -> Any:
+    return np.clip(real(node, "alpha", 0.2) * x + real(node, "beta", 0.5), 0.0, 1.0)
+
+
+def _clip(node: RawNode, x: Any, low: Any = None, high: Any = None) -> Any:
+    low = node.attributes.get("min", -np.inf) if low is None else low
+    high = node.attributes.get("max", np.inf) if high is None else high
+    return np.clip(x, low, high)
+
+
+def _two(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda node, *operands: function(*operands)
+
+
+_SINGLE: dict[str, Callable[..., Any]] = {
+    "Neg": _two(np.negative), "Abs": _two(np.abs), "Exp": _two(np.exp), "Log": _two(np.log), "Sqrt": _two(np.sqrt),
+    "Reciprocal": _two(np.reciprocal), "Tanh": _two(np.tanh), "Erf": _two(_erf), "Sigmoid": _two(_sigmoid),
+    "Softplus": _two(_softplus), "Relu": _two(lambda x: np.maximum(x, 0.0)), "HardSigmoid": _hard_sigmoid, "Elu": _elu,
+    "LeakyRelu": _leaky, "Clip": _clip, "Cast": _two(lambda x: x), "Sign": _two(np.sign), "Not": _two(np.logical_not),
+    "Add": _two(np.add), "Sub": _two(np.subtract), "Mul": _two(np.multiply), "Div": _two(np.divide), "Pow": _two(np.power),
+    "Max": _two(np.maximum), "Min": _two(np.minimum), "Where": _two(np.where), "Greater": _two(np.greater),
+    "GreaterOrEqual": _two(np.greater_equal), "Less": _two(np.less), "LessOrEqual": _two(np.less_equal),
+}  # fmt: skip
+"""Elementwise operators as functions of (node, operands)."""
+
+ROOTS = frozenset(
+    {"Erf", "Tanh", "Sigmoid", "Softplus", "Exp", "Abs", "Clip", "Relu", "Max", "Min", "HardSigmoid", "Elu", "Greater",
+     "GreaterOrEqual", "Less", "LessOrEqual"}
+)  # fmt: skip
+"""Operators that stand inside a written-out activation function."""
+
+_REACH = 12
+"""Most nodes of one function, and most steps forward from its root."""
+
+
+def _stretch(wiring: Wiring, name: str, stop: str, members: list[int], values: dict[str, Any]) -> Any:
+    """The values of `name` at `POINTS` with `stop` as x, or None where anything else than x and stored numbers is read."""
+    found = values.get(name)
+    if found is not None:
+        return found
+    number_held = wiring.scalar(name) if wiring.is_stored(name) else None
+    if number_held is not None:
+        return number_held
+    place = wiring.producer.get(name)
+    if place is None or wiring.taken[place] or len(members) >= _REACH:
+        return None
+    node = wiring.nodes[place]
+    function = _SINGLE.get(node.op)
+    if function is None or node.domain not in ("", "ai.onnx"):
+        return None
+    operands = []
+    for source in node.inputs:
+        operand = _stretch(wiring, source, stop, members, values) if source else None
+        if operand is None and source:
+            return None
+        operands.append(operand)
+    members.append(place)
+    result = function(node, *operands)
+    values[name] = result
+    return result
+
+
+def _sources(wiring: Wiring, place: int) -> list[str]:
+    """Values that could be x: those read on the way back from a node through elementwise nodes, nearest first."""
+    found: list[str] = []
+    pending = [name for name in wiring.nodes[place].inputs if name and not wiring.is_stored(name)]
+    while pending and len(found) < 8:
+        name = pending.pop(0)
+        if name in found:
+            continue
+        found.append(name)
+        maker = wiring.producer.get(name)
+        if maker is not None and not wiring.taken[maker] and wiring.nodes[maker].op in _SINGLE:
+            pending.extend(source for source in wiring.nodes[maker].inputs if source and not wiring.is_stored(source))
+    return found
+
+
+def written_out(wiring: Wiring, place: int) -> Draft | None:
+    """The longest known activation function around a root node."""
+    if not _may_start(wiring, place):
+        return None
+    best: Draft | None = None
+    candidates = _sources(wiring, place)
+    current = place
+    for _ in range(_REACH):
+        exit_name = wiring.nodes[current].outputs[0]
+        if current != place or wiring.nodes[place].op in ("Clip", "Max", "Min"):
+            draft = _match(wiring, place, exit_name, candidates)
+            if draft is not None:
+                best = draft
+        following = _next(wiring, current)
+        if following is None:
+            break
+        current = following
+    return best
+
+
+def _may_start(wiring: Wiring, place: int) -> bool:
+    """A root whose only reader is no elementwise node, and whose input is none either, is a layer of its own."""
+    node = wiring.nodes[place]
+    if _next(wiring, place) is not None:
+        return True
+    maker = wiring.producer.get(node.inputs[0])
+    return node.op in ("Clip", "Max", "Min") and maker is not None and wiring.nodes[maker].op in _SINGLE
+
+
+def _next(wiring: Wiring, place: int) -> int | None:
+    """The node that alone reads a node's result, elementwise and not yet absorbed."""
+    name = wiring.nodes[place].outputs[0]
+    readers = wiring.consumers.get(name)
+    if not readers or name in wiring.outputs or any(reader != readers[0] for reader in readers[1:]):
+        return None
+    reader = readers[0]
+    return None if wiring.taken[reader] or wiring.nodes[reader].op not in _SINGLE else reader
+
+
+def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> Draft | None:
+    for x in candidates:
+        members: list[int] = []
+        with np.errstate(all="ignore"):
+            values = _stretch(wiring, exit_name, x, members, {x: POINTS})
+        if values is None or np.shape(values) != POINTS.shape or len(members) < 2 or place not in members:
+            continue
+        if values.dtype.kind != "f" or not np.isfinite(values).all():
+            continue
+        named = name_function(values)
+        if named is None or not wiring.is_closed(members, (exit_name,)):
+            continue
+        ops = {wiring.nodes[member].op for member in members}
+        if named[0] is Op.LOG_SIGMOID and "Sigmoid" in ops:
+            continue  # log(sigmoid(x)) underflows: a rule looks for the two layers
+        if ops <= {"Cast", wiring.nodes[place].op} and len(members) > 1 and "Cast" in ops:
+            continue  # only casts around one operator
+        return Draft(named[0], place, [x], [exit_name], tuple(members), attributes=named[1])
+    return None
+
+
+# --- gated linear units --------------------------------------------------------------------------------------------------
+
+
+def glu(wiring: Wiring, place: int) -> Draft | None:
+    """Split in two halves, the sigmoid of one times the other (Dauphin et al. 2017, arXiv:1612.08083)."""
+    node = wiring.nodes[place]
+    gate = wiring.reader(node.outputs[0], "Mul")
+    splitter = wiring.maker(node.inputs[0], "Split")
+    if gate is None or splitter is None:
+        return None
+    split = wiring.nodes[splitter]
+    if len(split.outputs) != 2 or wiring.reader(node.inputs[0], "Sigmoid") is None:
+        return None
+    other = split.outputs[0] if split.outputs[1] == node.inputs[0] else split.outputs[1]
+    if other not in wiring.nodes[gate].inputs or not wiring.is_closed(
+        (splitter, place, gate), wiring.nodes[gate].outputs
+    ):
+        return None
+    axis = number(split, "axis", 0)
+    rank = wiring.rank(split.inputs[0])
+    members = (splitter, place, gate)
+    attributes: dict[str, Attribute] = {"dim": axis + rank if axis < 0 and rank is not None else axis}
+    return Draft(Op.GLU, place, [split.inputs[0]], [wiring.nodes[gate].outputs[0]], members, attributes=attributes)
+
+
+# --- softmax in pieces ---------------------------------------------------------------------------------------------------
+
+
+def softmax_in_pieces(wiring: Wiring, place: int) -> Draft | None:
+    """exp(x − max x) / Σ exp(x − max x), and its logarithm; `place` is the Exp."""
+    node = wiring.nodes[place]
+    grown = node.outputs[0]
+    readers = wiring.consumers.get(grown, [])
+    total = next((reader for reader in readers if wiring.nodes[reader].op == "ReduceSum"), None)
+    if total is None or wiring.taken[total] or not number(wiring.nodes[total], "keepdims", 1):
+        return None
+    axes = wiring.argument(wiring.nodes[total], 1, "axes")
+    if axes is None or len(axes) != 1:
+        return None
+    members = [place, total]
+    x = node.inputs[0]
+    shift = wiring.maker(x, "Sub")
+    shifted = x
+    if shift is not None:
+        highest = wiring.maker(wiring.nodes[shift].inputs[1], "ReduceMax")
+        if highest is not None and wiring.nodes[highest].inputs[0] == wiring.nodes[shift].inputs[0]:
+            x = wiring.nodes[shift].inputs[0]
+            members += [shift, highest]
+    sum_name = wiring.nodes[total].outputs[0]
+    divider = wiring.reader(sum_name, "Div")
+    rank = wiring.rank(x)
+    axis = axes[0] + rank if axes[0] < 0 and rank is not None else axes[0]
+    if divider is not None and wiring.nodes[divider].inputs[0] == grown:
+        members.append(divider)
+        last, op = divider, Op.SOFTMAX
+    else:
+        logarithm = wiring.reader(sum_name, "Log")
+        if logarithm is None:
+            return None
+        last_found = wiring.reader(wiring.nodes[logarithm].outputs[0], "Sub")
+        if last_found is None or wiring.nodes[last_found].inputs[0] != shifted:
+            return None
+        members += [logarithm, last_found]
+        last, op = last_found, Op.LOG_SOFTMAX
+    output = wiring.nodes[last].outputs[0]
+    if not wiring.is_closed(members, (output,)):
+        return None
+    return Draft(op, place, [x], [output], tuple(members), attributes={"dim": axis})

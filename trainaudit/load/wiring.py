@@ -1,0 +1,250 @@
+"""Who makes and who reads each value of a `RawGraph`, and what is known about it: the index that recognition works on.
+
+Stdlib, numpy, ir and load.raw only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from trainaudit.ir.graph import Attribute, Role, Shape
+from trainaudit.ir.ops import Op
+from trainaudit.load.datatypes import TYPE_NAMES
+from trainaudit.load.known import Stored
+from trainaudit.load.raw import RawGraph, RawNode
+from trainaudit.load.shape_known import Number
+from trainaudit.load.shapes import Inferred
+
+SMALL = 4096
+"""Stored tensors up to this many elements are read during recognition (shapes, axes, scalars)."""
+
+
+@dataclass(slots=True)
+class Use:
+    """A stored tensor in the role it has in a layer. `unit_axis` is an axis of the parameter as the file holds it."""
+
+    role: Role
+    tensor: Stored
+    unit_axis: int | None = None
+    fan_in: int | None = None
+    fan_out: int | None = None
+    groups: int = 1
+    gates: int = 1
+    trainable: bool | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A layer before it has a name: `node` is the raw node that names it, `last` the one whose place it takes, `nodes` all it stands for."""
+
+    op: Op
+    node: int
+    inputs: list[str]
+    outputs: list[str]
+    nodes: tuple[int, ...]
+    uses: list[Use] = field(default_factory=list)
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    last: int = -1
+
+    def __post_init__(self) -> None:
+        if self.last < 0:
+            self.last = max(self.nodes)
+
+
+@dataclass(slots=True)
+class Wiring:
+    """The index. `taken` marks nodes that a recognised pattern has absorbed; `known` caches what `stored` found."""
+
+    raw: RawGraph
+    nodes: list[RawNode]
+    shapes: dict[str, Shape]
+    dtypes: dict[str, str]
+    numbers: dict[str, tuple[Number, ...]]
+    outputs: frozenset[str]
+    producer: dict[str, int] = field(default_factory=dict)
+    consumers: dict[str, list[int]] = field(default_factory=dict)
+    known: dict[str, Stored] = field(default_factory=dict)
+    scalars: dict[str, float | None] = field(default_factory=dict)
+    taken: bytearray = field(default_factory=bytearray)
+
+    def stored(self, name: str) -> Stored | None:
+        """The tensor behind a value, where it is known without running the model."""
+        found = self.known.get(name)
+        if found is None:
+            data = self.raw.tensors.get(name)
+            if data is None:
+                return None
+            found = self.known[name] = Stored(name, data, data.shape)
+        return found
+
+    def is_stored(self, name: str) -> bool:
+        return name in self.raw.tensors or name in self.known
+
+    def scalar(self, name: str) -> float | None:
+        """The number that a value holds, where it is stored and has one element."""
+        try:
+            return self.scalars[name]
+        except KeyError:
+            pass
+        result: float | None = None
+        found = self.stored(name)
+        if found is not None and found.size == 1 and not found.quantized:
+            try:
+                result = float(found.read().reshape(-1)[0])
+            except (TypeError, ValueError):
+                result = None
+        self.scalars[name] = result
+        return result
+
+    def integers(self, name: str) -> tuple[int, ...] | None:
+        """The integers that a stored value of rank 0 or 1 holds."""
+        found = self.stored(name)
+        if found is None or found.size > SMALL or len(found.shape) > 1:
+            return None
+        array = found.read()
+        if array.dtype.kind not in "iub":
+            return None
+        return tuple(int(item) for item in array.reshape(-1).tolist())
+
+    def argument(self, node: RawNode, position: int, attribute: str) -> tuple[int, ...] | None:
+        """Integers that newer opsets give as an input and older ones as an attribute."""
+        value = node.attributes.get(attribute)
+        if isinstance(value, list):
+            return tuple(int(item) for item in value if not isinstance(item, str))
+        if isinstance(value, int):
+            return (value,)
+        if len(node.inputs) > position and node.inputs[position]:
+            return self.integers(node.inputs[position])
+        return None
+
+    def rank(self, name: str) -> int | None:
+        found = self.shapes.get(name)
+        if found is not None:
+            return len(found)
+        tensor = self.stored(name)
+        return None if tensor is None else len(tensor.shape)
+
+    def dimension(self, name: str, axis: int) -> int | None:
+        """The size of one axis, where it is a known number."""
+        found = self.shapes.get(name)
+        if found is None:
+            tensor = self.stored(name)
+            if tensor is None:
+                return None
+            found = tensor.shape
+        if not -len(found) <= axis < len(found):
+            return None
+        size = found[axis]
+        return size if isinstance(size, int) else None
+
+    def maker(self, name: str, *ops: str) -> int | None:
+        """The node that makes a value, where it is one of `ops` and not yet absorbed."""
+        number = self.producer.get(name)
+        if number is None or self.taken[number] or self.nodes[number].op not in ops:
+            return None
+        return number
+
+    def reader(self, name: str, *ops: str) -> int | None:
+        """The only node that reads a value, where it is one of `ops` and not yet absorbed."""
+        numbers = self.consumers.get(name)
+        if numbers is None or name in self.outputs or len(numbers) != 1:
+            return None
+        number = numbers[0]
+        return None if self.taken[number] or self.nodes[number].op not in ops else number
+
+    def is_closed(self, members: Iterable[int], exits: Iterable[str]) -> bool:
+        """Nothing outside `members` reads what they make, `exits` aside."""
+        inside = set(members)
+        allowed = set(exits)
+        for number in inside:
+            for name in self.nodes[number].outputs:
+                if not name or name in allowed:
+                    continue
+                if name in self.outputs:
+                    return False
+                for reader in self.consumers.get(name, ()):
+                    if reader not in inside:
+                        return False
+        return True
+
+    def split_scalar(self, node: RawNode) -> tuple[str, float] | None:
+        """Of a two-operand node the operand that is not stored and the number that the other one holds."""
+        if len(node.inputs) != 2:
+            return None
+        left, right = node.inputs
+        number = self.scalar(right)
+        if number is not None and not self.is_stored(left):
+            return left, number
+        number = self.scalar(left)
+        if number is not None and not self.is_stored(right):
+            return right, number
+        return None
+
+
+def number(node: RawNode, name: str, default: int) -> int:
+    """An integer attribute."""
+    value = node.attributes.get(name, default)
+    return value if isinstance(value, int) else default
+
+
+def real(node: RawNode, name: str, default: float) -> float:
+    """A number attribute."""
+    value = node.attributes.get(name, default)
+    return float(value) if isinstance(value, (int, float)) else default
+
+
+def numbers(node: RawNode, name: str) -> tuple[int, ...] | None:
+    """A list of integers, or None where the attribute is absent."""
+    value = node.attributes.get(name)
+    return tuple(int(item) for item in value) if isinstance(value, list) else None
+
+
+def word(node: RawNode, name: str, default: str = "") -> str:
+    """A text attribute."""
+    value = node.attributes.get(name, default)
+    return value if isinstance(value, str) else default
+
+
+def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
+    """Index a raw graph. Identity nodes, and casts to the type that a value has already, are skipped over: their readers are
+    rewired in place."""
+    wiring = Wiring(
+        raw,
+        raw.nodes,
+        inferred.shapes,
+        inferred.dtypes,
+        inferred.numbers,
+        frozenset(raw.outputs),
+        taken=bytearray(len(raw.nodes)),
+    )
+    producer, consumers, outputs = wiring.producer, wiring.consumers, wiring.outputs
+    tensors, dtypes = raw.tensors, wiring.dtypes
+    alias: dict[str, str] = {}
+    for number, node in enumerate(raw.nodes):
+        if alias:
+            node.inputs = [alias.get(name, name) for name in node.inputs]
+        if (
+            (node.op == "Identity" or (node.op == "Cast" and _keeps_type(node, dtypes)))
+            and node.outputs[0] not in outputs
+            and node.inputs[0] not in tensors
+        ):
+            alias[node.outputs[0]] = node.inputs[0]
+            wiring.taken[number] = 1
+            continue
+        for name in node.inputs:
+            if name:
+                readers = consumers.get(name)
+                if readers is None:
+                    consumers[name] = [number]
+                else:
+                    readers.append(number)
+        for name in node.outputs:
+            if name:
+                producer[name] = number
+    return wiring
+
+
+def _keeps_type(node: RawNode, dtypes: dict[str, str]) -> bool:
+    target = node.attributes.get("to")
+    return isinstance(target, int) and TYPE_NAMES.get(target, "") == dtypes.get(node.inputs[0])
