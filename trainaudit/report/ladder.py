@@ -92,7 +92,7 @@ def _tip(step: Step, rules: list[tuple[str, State]]) -> Tip:
     elif step.auto == "by-hand":
         state, remark = BY_HAND, "no tool can check it"
     else:
-        state, remark = NOT_RUN, "no rule checks it from a model file"
+        state, remark = NOT_RUN, "no rule for it"
     return Tip(step, state, remark, tuple(rules))
 
 

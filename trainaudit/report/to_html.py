@@ -215,6 +215,7 @@ def _section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: C
         ("not-run", "Not run", True),
         ("ignored", "Set aside", bool(aside)),
         ("passed", "Passed and not applicable", True),
+        ("tips", "The recipe, tip by tip", True),
         ("by-hand", "To check by hand", True),
     ]
     worst = next((name for name in ("error", "warning", "note") if getattr(total, name)), "clean")

@@ -12,7 +12,8 @@ from trainaudit.result import Run
 def render_pdf(run: Run) -> bytes:
     """The run as a PDF/UA document with bookmarks, running headers and page numbers.
 
-    Raises `TrainauditError` ("no-pdf") where WeasyPrint or the Pango library that it needs is missing.
+    Raises `TrainauditError`: "no-pdf" where WeasyPrint or the Pango library that it needs is missing, "pdf-failed" where WeasyPrint
+    breaks down over the page.
     """
     hint = missing()
     if hint:
@@ -20,7 +21,14 @@ def render_pdf(run: Run) -> bytes:
     import weasyprint
 
     document = weasyprint.HTML(string=page(run, is_print=True), url_fetcher=_refuse)
-    content: bytes = document.write_pdf(pdf_variant="pdf/ua-1", pdf_tags=True)
+    try:
+        content: bytes = document.write_pdf(pdf_variant="pdf/ua-1", pdf_tags=True)
+    except (AssertionError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
+        raise TrainauditError(
+            "pdf-failed",
+            f"WeasyPrint {weasyprint.__version__} could not set this report ({type(error).__name__}).",
+            "Write the HTML report and print it from a browser.",
+        ) from error
     return content
 
 
