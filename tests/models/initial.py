@@ -51,7 +51,7 @@ def normal(std: float, mean: float = 0.0) -> Initializer:
 
 
 def constant(value: float) -> Initializer:
-    return lambda random, shape: np.full(shape, value)
+    return lambda _random, shape: np.full(shape, value)
 
 
 def copied_rows(random: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -14,6 +14,7 @@ Every method takes value names and returns the name of its result; shapes are tr
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,7 @@ class Network:
         self.random = np.random.default_rng(seed)
         self.dtype = dtype
         self.opset = opset
+        self._taken: dict[str, int] = {}
         self.shapes: dict[str, Shape] = dict(inputs)
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: list[onnx.TensorProto] = []
@@ -57,12 +59,22 @@ class Network:
 
     def node(self, op: str, module: str, inputs: Sequence[str], shape: Shape | None = None, **attributes: Any) -> str:
         """Any ONNX node with one output. `shape` is that of its result, by default of its first input."""
-        domain = attributes.pop("domain", "")
-        output = f"/{module}/{op}_output_0" if module else f"/{op}_{len(self.nodes)}_output_0"
-        name = output.removesuffix("_output_0")
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=name, domain=domain, **attributes))
+        name = self._name(module, op)
+        output = f"{name}_output_0"
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=name, **attributes))
         self.shapes[output] = self.shapes[inputs[0]] if shape is None else shape
         return output
+
+    def _name(self, module: str, op: str) -> str:
+        """torch's name of a node: "blocks.0.fc" and Gemm give "/blocks.0/fc/Gemm", a second one "/blocks.0/fc/Gemm_1"."""
+        name = re.sub(r"\.(?=\D)", "/", f"/{module}") + f"/{op}" if module else f"/{op}"
+        count = self._taken.get(name, 0)
+        self._taken[name] = count + 1
+        return f"{name}_{count}" if count else name
+
+    def constant(self, module: str, values: Any) -> str:
+        """A stored tensor with the name that torch gives to a constant of a module."""
+        return self.tensor(f"{self._name(module, 'Constant')}_output_0", values)
 
     def parameter(self, name: str, values: Array) -> str:
         """A stored tensor of the model's type."""
@@ -177,8 +189,9 @@ class Network:
             self.parameter(f"{module}.bias_l0", biases),
         ]
         wide = self.node(op, module, [x, *names], (steps, 1, batch, hidden), hidden_size=hidden)
-        axes = self.tensor(f"/{module}/Constant_output_0", np.array([1], np.int64))
-        return self.node("Squeeze", module, [wide, axes], (steps, batch, hidden))
+        return self.node(
+            "Squeeze", module, [wide, self.constant(module, np.array([1], np.int64))], (steps, batch, hidden)
+        )
 
     # Normalization, activation, regularization
 
@@ -214,12 +227,12 @@ class Network:
         """As torch exports it: an instance normalization of the groups, then scale and shift."""
         batch, channels, *size = self.shapes[x]
         assert isinstance(channels, int)
-        grouped = self.reshape(f"{module}/split", x, (0, groups, -1), (batch, groups, "group"))
-        ones = self.tensor(f"/{module}/Constant_output_0", np.ones(groups, self.dtype))
-        zeros = self.tensor(f"/{module}/Constant_1_output_0", np.zeros(groups, self.dtype))
+        grouped = self.reshape(module, x, (0, groups, -1), (batch, groups, "group"))
+        ones = self.constant(module, np.ones(groups, self.dtype))
+        zeros = self.constant(module, np.zeros(groups, self.dtype))
         normal = self.node("InstanceNormalization", module, [grouped, ones, zeros], epsilon=epsilon)
         target = [0, channels, *(n if isinstance(n, int) else -1 for n in size)]
-        back = self.reshape(f"{module}/join", normal, target, (batch, channels, *size))
+        back = self.reshape(module, normal, target, (batch, channels, *size))
         flat = (channels, *([1] * len(size)))
         scaled = self.node("Mul", module, [back, self.parameter(f"{module}.weight", np.ones(flat))])
         return self.node("Add", module, [scaled, self.parameter(f"{module}.bias", np.zeros(flat))])
@@ -230,15 +243,14 @@ class Network:
 
     def dropout(self, module: str, x: str, p: float) -> str:
         """In training form."""
-        ratio = self.tensor(f"/{module}/Constant_output_0", np.array(p, np.float32))
-        training = self.tensor(f"/{module}/Constant_1_output_0", np.array(True))
+        ratio = self.constant(module, np.array(p, np.float32))
+        training = self.constant(module, np.array(True))
         return self.node("Dropout", module, [x, ratio, training])
 
     # Movement and arithmetic
 
     def reshape(self, module: str, x: str, target: Sequence[int], shape: Shape) -> str:
-        name = self.tensor(f"/{module}/Constant_reshape_output_0", np.array(target, np.int64))
-        return self.node("Reshape", module, [x, name], shape)
+        return self.node("Reshape", module, [x, self.constant(module, np.array(target, np.int64))], shape)
 
     def transpose(self, module: str, x: str, axes: Sequence[int]) -> str:
         return self.node("Transpose", module, [x], tuple(self.shapes[x][axis] for axis in axes), perm=list(axes))
@@ -252,9 +264,7 @@ class Network:
     def pool(self, module: str, x: str) -> str:
         """Global average pooling, flattened: (N, C, H, W) → (N, C)."""
         batch, channels, *size = self.shapes[x]
-        return self.flatten(
-            f"{module}/flat", self.node("GlobalAveragePool", module, [x], (batch, channels, *([1] * len(size))))
-        )
+        return self.flatten(module, self.node("GlobalAveragePool", module, [x], (batch, channels, *([1] * len(size)))))
 
     def add(self, module: str, a: str, b: str) -> str:
         return self.node("Add", module, [a, b])
@@ -275,27 +285,26 @@ class Network:
         size = width // heads
         parts = []
         for part in ("q_proj", "k_proj", "v_proj"):
-            flat = self.linear(f"{module}/{part}".replace("/", "."), x, width, weight=weight)
-            split = self.reshape(f"{module}/{part}/split", flat, (0, -1, heads, size), (batch, steps, heads, size))
-            parts.append(self.transpose(f"{module}/{part}/heads", split, (0, 2, 1, 3)))
+            flat = self.linear(f"{module}.{part}", x, width, weight=weight)
+            split = self.reshape(module, flat, (0, -1, heads, size), (batch, steps, heads, size))
+            parts.append(self.transpose(module, split, (0, 2, 1, 3)))
         query, key, value = parts
-        turned = self.transpose(f"{module}/turn", key, (0, 1, 3, 2))
-        scores = self.node("MatMul", f"{module}/scores", [query, turned], (batch, heads, steps, steps))
+        turned = self.transpose(module, key, (0, 1, 3, 2))
+        scores = self.node("MatMul", module, [query, turned], (batch, heads, steps, steps))
         factor = 1 / math.sqrt(size) if scale is None else scale
         if factor != 1:
-            constant = self.tensor(f"/{module}/Constant_output_0", np.array(factor, self.dtype))
-            scores = self.node("Mul", module, [scores, constant])
+            scores = self.node("Mul", module, [scores, self.constant(module, np.array(factor, self.dtype))])
         if mask is not None:
             scores = self._masked(module, scores, mask)
         shares = self.node("Softmax", module, [scores], axis=-1)
-        mixed = self.node("MatMul", f"{module}/mix", [shares, value], (batch, heads, steps, size))
-        merged = self.transpose(f"{module}/merge", mixed, (0, 2, 1, 3))
-        joined = self.reshape(f"{module}/join", merged, (0, -1, width), (batch, steps, width))
+        mixed = self.node("MatMul", module, [shares, value], (batch, heads, steps, size))
+        merged = self.transpose(module, mixed, (0, 2, 1, 3))
+        joined = self.reshape(module, merged, (0, -1, width), (batch, steps, width))
         return self.linear(f"{module}.out_proj", joined, width)
 
     def _masked(self, module: str, scores: str, mask: Array) -> str:
         """An additive mask that is stored in float32 and cast to the scores' type, as exporters write it."""
         stored = self.tensor(f"{module}.mask", np.asarray(mask, np.float32))
         if self.dtype != "float32":
-            stored = self.node("Cast", f"{module}/mask", [stored], to=self._kind)
-        return self.node("Add", f"{module}/masked", [scores, stored])
+            stored = self.node("Cast", module, [stored], to=self._kind)
+        return self.node("Add", module, [scores, stored])

@@ -185,7 +185,7 @@ _PARAMETER = (
     _word("parameter.gradient_blocker", GRAPH, "name of the first such layer"),
     _word("parameter.gradient_blocker_op", GRAPH, "its raw operator"),
     _boolean("parameter.is_blocker_before_weights", GRAPH,
-             "a weighted layer or a product of activations follows the first blocker on a path to an output"),
+             "the gradient is blocked, and a weighted layer or a product of activations follows the first blocker on a path to an output"),
     _word("parameter.zero_init_idiom", GRAPH, "the known design in which a zero weight is meant",
           "none", "residual-branch-end", "low-rank-adapter", "modulation", "output-head", "gate"),
     _boolean("parameter.is_tied_to_head", GRAPH, "an embedding that is also the output layer's weight"),

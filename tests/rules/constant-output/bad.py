@@ -1,0 +1,18 @@
+"""state is made of a parameter alone."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("state",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    net.output(net.linear("head", h, 10), "logits")
+    query = net.parameter("query", net.random.normal(0.0, 1.0, (1, 64)))
+    net.output(net.activation("Tanh", "tanh", query), "state")
+    net.save(path)

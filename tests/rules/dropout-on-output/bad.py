@@ -1,0 +1,18 @@
+"""Dropout behind the last layer."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("logits",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 10)
+    h = net.dropout("dropout", h, 0.5)
+    net.output(h, "logits")
+    net.save(path)

@@ -1,0 +1,14 @@
+"""A stack trace without folders."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    net.annotate(h, "pkg.torch.onnx.stack_trace", 'File "model.py", line 9, in forward')
+    h = net.activation("Relu", "relu1", h)
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

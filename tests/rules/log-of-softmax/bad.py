@@ -1,0 +1,19 @@
+"""The logarithm of a softmax."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("/Log",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 10)
+    h = net.activation("Softmax", "softmax", h, axis=-1)
+    h = net.node("Log", "", [h])
+    net.output(h, "log_probabilities")
+    net.save(path)

@@ -1,0 +1,14 @@
+"""Scores scaled by 1/√64."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 16, 256)})
+    h = net.layer_norm("norm1", "x")
+    h = net.add("", "x", net.attention("attention", h, 4))
+    h = net.layer_norm("norm2", h)
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

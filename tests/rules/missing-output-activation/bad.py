@@ -1,0 +1,18 @@
+"""Raw scores under a loss on log-probabilities."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+LOSS = "nll"
+VIOLATES = ("scores",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 10)
+    net.output(h, "scores")
+    net.save(path)

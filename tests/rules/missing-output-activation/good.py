@@ -1,0 +1,17 @@
+"""Log-probabilities under a loss on log-probabilities."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+LOSS = "nll"
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 10)
+    h = net.activation("LogSoftmax", "log_softmax", h, axis=-1)
+    net.output(h, "scores")
+    net.save(path)

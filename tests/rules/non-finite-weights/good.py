@@ -1,0 +1,15 @@
+"""fc1 is finite."""
+
+from __future__ import annotations
+
+from tests.models import initial
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    weight = initial.torch_default(net.random, (64, 32))
+    h = net.linear("fc1", "x", 64, weight=weight)
+    h = net.activation("Relu", "relu1", h)
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

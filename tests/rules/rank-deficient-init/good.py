@@ -1,0 +1,16 @@
+"""Weights drawn around zero."""
+
+from __future__ import annotations
+
+from tests.models import initial
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("fc2", h, 64, weight=initial.uniform(0.125))
+    h = net.activation("Relu", "relu2", h)
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

@@ -1,0 +1,16 @@
+"""N(0, 1) gives a spectral radius near √32."""
+
+from __future__ import annotations
+
+from tests.models import initial
+from tests.models.network import Network
+
+VIOLATES = ("rnn",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("T", "N", 16)})
+    h = net.recurrent("RNN", "rnn", "x", 32, recurrent_weight=initial.normal(1.0))
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

@@ -1,0 +1,17 @@
+"""A softmax over one unit."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("last",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 1)
+    net.output(net.activation("Softmax", "last", h, axis=-1), "probability")
+    net.save(path)

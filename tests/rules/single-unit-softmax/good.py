@@ -1,0 +1,14 @@
+"""A sigmoid of one unit."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 1)
+    net.output(net.activation("Sigmoid", "last", h), "probability")
+    net.save(path)

@@ -1,0 +1,17 @@
+"""Softmax over the batch."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("softmax",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 10)
+    net.output(net.activation("Softmax", "softmax", h, axis=0), "probabilities")
+    net.save(path)

@@ -1,0 +1,16 @@
+"""A cross-entropy on probabilities behind a softmax."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+LOSS = "categorical-crossentropy"
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.activation("Relu", "relu1", h)
+    h = net.linear("head", h, 10)
+    net.output(net.activation("Softmax", "softmax", h, axis=-1), "probabilities")
+    net.save(path)
