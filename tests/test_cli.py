@@ -1,0 +1,290 @@
+"""What a user types and sees: exit codes, formats, reports, settings, and one clear sentence for every broken file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner, Result
+
+from trainaudit.cli import main
+from trainaudit.demo import build
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path: Path, demo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project folder that holds the two demo models."""
+    for name in ("faulty.onnx", "repaired.onnx"):
+        (tmp_path / name).write_bytes((demo / name).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def test_a_faulty_model_exits_with_one_and_names_layers(work: Path) -> None:
+    result = run("faulty.onnx", "--loss", "cross-entropy")
+    assert result.exit_code == 1
+    for words in (
+        "error[double-softmax]",
+        "error[symmetric-init]",
+        "classifier.fc1",
+        "warning[linear-stack]",
+        "100 %",
+        "Found ",
+    ):
+        assert words in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines() if "http" not in line)
+    assert "\x1b" not in result.stdout
+
+
+def test_a_clean_model_exits_with_zero(work: Path) -> None:
+    result = run("repaired.onnx", "--loss", "cross-entropy")
+    assert result.exit_code == 0, result.stdout
+    assert "double-softmax" not in result.stdout
+
+
+def test_a_rule_that_needs_the_loss_is_not_run_rather_than_passed(work: Path) -> None:
+    result = run("faulty.onnx")
+    assert "double-softmax" not in result.stdout.replace("rule explain", "")
+    assert "not run" in result.stdout
+    assert "--loss NAME" in result.stdout
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [("error", 1), ("warning", 1), ("note", 1), ("never", 0)])
+def test_fail_on(work: Path, fail_on: str, code: int) -> None:
+    assert run("faulty.onnx", "--fail-on", fail_on).exit_code == code
+
+
+def test_fail_on_error_lets_warnings_pass(work: Path) -> None:
+    assert run("faulty.onnx", "--select", "linear-stack", "--fail-on", "error").exit_code == 0
+    assert run("faulty.onnx", "--select", "linear-stack", "--fail-on", "warning").exit_code == 1
+
+
+def test_exit_zero_does_not_hide_what_could_not_be_audited(work: Path) -> None:
+    assert run("faulty.onnx", "--exit-zero").exit_code == 0
+    Path("broken.onnx").write_bytes(b"")
+    assert run("faulty.onnx", "broken.onnx", "--exit-zero").exit_code == 2
+
+
+def test_one_broken_model_does_not_hide_the_findings_of_another(work: Path) -> None:
+    Path("broken.onnx").write_bytes(b"")
+    result = run("broken.onnx", "faulty.onnx")
+    assert result.exit_code == 2
+    assert "symmetric-init" in result.stdout
+    assert "broken.onnx" in result.stdout + result.stderr
+
+
+def test_json_is_the_record(work: Path) -> None:
+    result = run("faulty.onnx", "--loss", "cross-entropy", "--output-format", "json")
+    record = json.loads(result.stdout)
+    assert record["format"] == 1
+    (audit,) = record["audits"]
+    assert len(audit["model"]["sha256"]) == 64
+    assert {"double-softmax", "symmetric-init"} <= {finding["rule"] for finding in audit["findings"]}
+    assert str(work) not in result.stdout
+
+
+def test_many_reports_from_one_run(work: Path) -> None:
+    result = run(
+        "faulty.onnx",
+        "repaired.onnx",
+        *(word for suffix in ("html", "json", "sarif", "md", "xml") for word in ("--report", f"out/r.{suffix}")),
+    )
+    assert result.exit_code == 1
+    assert Path("out/r.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert len(json.loads(Path("out/r.json").read_bytes())["audits"]) == 2
+    assert json.loads(Path("out/r.sarif").read_bytes())["version"] == "2.1.0"
+    assert "symmetric-init" in Path("out/r.md").read_text(encoding="utf-8")
+    ElementTree.parse("out/r.xml")
+    assert sorted(path.name for path in Path("out").iterdir()) == ["r.html", "r.json", "r.md", "r.sarif", "r.xml"]
+
+
+@pytest.mark.parametrize("form", ["full", "concise", "json", "sarif", "junit", "github", "gitlab", "markdown"])
+def test_every_format_is_written_to_a_file_as_to_the_terminal(work: Path, form: str) -> None:
+    shown = run("faulty.onnx", "--output-format", form)
+    written = run("faulty.onnx", "--output-format", form, "-o", "out.txt", "--color", "always")
+    assert shown.exit_code == written.exit_code == 1
+    text = Path("out.txt").read_text(encoding="utf-8")
+    assert written.stdout == ""
+    assert "symmetric-init" in text
+    assert "\x1b" not in text
+
+
+def test_a_record_renders_again_without_the_model(work: Path) -> None:
+    run("faulty.onnx", "--report", "audit.json")
+    Path("faulty.onnx").unlink()
+    assert run("report", "audit.json", "--report", "again.html").exit_code == 0
+    assert "symmetric-init" in Path("again.html").read_text(encoding="utf-8")
+    again = run("report", "audit.json")
+    assert "symmetric-init" in again.stdout
+
+
+def test_diff_tells_new_from_fixed(work: Path) -> None:
+    run("faulty.onnx", "--report", "old.json")
+    Path("faulty.onnx").write_bytes(Path("repaired.onnx").read_bytes())
+    run("faulty.onnx", "--report", "new.json")
+    better, worse = run("diff", "old.json", "new.json"), run("diff", "new.json", "old.json")
+    assert better.exit_code == 0
+    assert "fixed" in better.stdout.lower()
+    assert worse.exit_code == 1
+    assert "symmetric-init" in worse.stdout
+
+
+def test_baseline(work: Path) -> None:
+    assert run("faulty.onnx", "--write-baseline", "base.json").exit_code == 1
+    assert run("faulty.onnx", "--baseline", "base.json").exit_code == 0
+    assert run("faulty.onnx", "--baseline", "base.json", "--loss", "cross-entropy").exit_code == 1
+
+
+def test_measure_and_judge_are_the_two_halves_of_check(work: Path) -> None:
+    assert run("measure", "faulty.onnx", "--loss", "cross-entropy", "-o", "facts.json").exit_code == 0
+    whole = json.loads(run("faulty.onnx", "--loss", "cross-entropy", "--output-format", "json").stdout)
+    half = run("judge", "facts.json", "--output-format", "json")
+    assert half.exit_code == 1
+    assert json.loads(half.stdout)["audits"][0]["findings"] == whole["audits"][0]["findings"]
+
+
+def test_settings_file(work: Path) -> None:
+    Path("trainaudit.toml").write_text(
+        'targets = ["*.onnx"]\nloss = "cross-entropy"\nexclude = ["repaired*"]\n'
+        '[[ignore]]\nrule = "symmetric-init"\nreason = "a test of ignores"\n'
+        '[[ignore]]\nrule = "tiny-epsilon"\nreason = "nothing of the kind is here"\n'
+    )
+    result = run()
+    assert result.exit_code == 1
+    assert "double-softmax" in result.stdout
+    assert "error[symmetric-init]" not in result.stdout
+    assert "1 ignored" in result.stdout
+    assert "matched nothing" in result.stdout + result.stderr
+    assert "repaired.onnx" not in result.stdout
+    assert "error[symmetric-init]" in run("faulty.onnx", "--isolated").stdout
+
+
+def test_an_ignore_without_a_reason_is_refused(work: Path) -> None:
+    Path("trainaudit.toml").write_text('[[ignore]]\nrule = "symmetric-init"\n')
+    result = run("faulty.onnx")
+    assert result.exit_code == 2
+    assert "reason" in result.stderr
+
+
+def test_threshold_override(work: Path) -> None:
+    assert "excessive-dropout" in run("faulty.onnx").stdout
+    Path("trainaudit.toml").write_text('[thresholds]\n"excessive-dropout.limit" = 0.95\n')
+    assert "excessive-dropout" not in run("faulty.onnx").stdout
+
+
+def test_jobs_give_the_same_record(work: Path) -> None:
+    one = json.loads(run("faulty.onnx", "repaired.onnx", "--output-format", "json").stdout)
+    two = json.loads(run("faulty.onnx", "repaired.onnx", "--output-format", "json", "--jobs", "2").stdout)
+    assert [audit["findings"] for audit in one["audits"]] == [audit["findings"] for audit in two["audits"]]
+
+
+def test_color_is_on_when_forced_and_off_when_refused(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" in run("faulty.onnx", "--color", "always").stdout
+    assert "\x1b[" not in run("faulty.onnx").stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in run("faulty.onnx").stdout
+    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in run("faulty.onnx").stdout
+
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("demo")
+    assert result.exit_code == 0, result.stdout
+    assert "symmetric-init" in result.stdout
+    for name in ("faulty.html", "repaired.html"):
+        assert f"trainaudit-demo/{name}" in result.stdout
+        assert Path("trainaudit-demo", name).stat().st_size > 10_000
+
+
+BAD_FILES = {
+    "empty": b"",
+    "random": bytes(range(256)) * 40,
+    "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123\n",
+    "html": b"<!DOCTYPE html><html><body>404</body></html>",
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_FILES, "truncated", "zip", "missing", "folder"])
+def test_a_broken_file_gets_one_sentence_and_exit_code_two(work: Path, kind: str) -> None:
+    path = Path(f"{kind}.onnx")
+    if kind in BAD_FILES:
+        path.write_bytes(BAD_FILES[kind])
+    elif kind == "truncated":
+        path.write_bytes(Path("faulty.onnx").read_bytes()[:100_000])
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02.")
+    elif kind == "folder":
+        path.mkdir()
+    result = run(str(path))
+    said = result.stdout + result.stderr
+    assert result.exit_code == 2, said
+    assert "Traceback" not in said
+    assert path.name in said
+    if kind == "lfs":
+        assert "git lfs pull" in said
+    if kind == "zip":
+        assert "torch" in said.lower()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing-*.onnx",), ("faulty.onnx", "--select", "double-sofmax"), ("faulty.onnx", "--loss", "crossentropy"),
+        ("faulty.onnx", "--report", "out.docx"), ("faulty.onnx", "--baseline", "missing.json"), ("report", "faulty.onnx"),
+        ("judge", "missing.json"), ("rule", "explain", "double-sofmax"), ("faulty.onnx", "--rules", "missing"), (),
+    ],
+)  # fmt: skip
+def test_bad_usage_gets_one_sentence_and_exit_code_two(work: Path, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2, result.stdout
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) <= 6
+
+
+def test_a_misspelt_rule_is_answered_with_the_right_one(work: Path) -> None:
+    assert "double-softmax" in run("faulty.onnx", "--select", "double-sofmax").stderr
+    assert "double-softmax" in run("rule", "explain", "double-sofmax").stderr
+
+
+def test_names_cannot_act_on_a_terminal_or_a_workflow(work: Path) -> None:
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    hostile = "\x1b[31mred\x1b[0m\n::error::owned<script>alert(1)</script>"
+    weight = numpy_helper.from_array(np.full((8, 8), 0.5, np.float32), hostile + ".weight")
+    nodes = [
+        helper.make_node("Gemm", ["x", weight.name], ["h"], name=hostile),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("Gemm", ["r", weight.name], ["y"], name="head"),
+    ]
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 8]) for name in ("x", "y")]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", info[:1], info[1:], [weight])), "hostile.onnx")
+    for form in ("full", "concise", "json", "sarif", "junit", "github", "gitlab", "markdown"):
+        result = run("hostile.onnx", "--output-format", form)
+        assert result.exit_code == 1, result.stdout + result.stderr
+        assert "\x1b" not in result.stdout
+        if form == "github":
+            assert not [line for line in result.stdout.splitlines() if line.startswith("::error::owned")]
+        if form == "markdown":
+            assert "<script>" not in result.stdout
+    run("hostile.onnx", "--report", "r.html")
+    assert "<script>alert" not in Path("r.html").read_text(encoding="utf-8")
