@@ -29,7 +29,7 @@ MALFORMED: tuple[type[Exception], ...] = (IndexError, KeyError, TypeError, Value
 @dataclass(slots=True)
 class Known:
     """Everything inferred so far. `numbers` holds the elements of small tensors, flat and in row-major order; `loops` and
-    `weakened` serve `shape_rules_control`: entries by the loop's name, and what stays of carried shapes that change."""
+    `weakened` serve `shape_rules_control`: entries by their body's scope, and what stays of carried shapes that change."""
 
     tensors: dict[str, TensorData]
     shapes: dict[str, Shape]

@@ -9,6 +9,8 @@ that in the end each assumption is proven by induction. Semantics: the ONNX oper
 
 from __future__ import annotations
 
+from collections import Counter
+
 from trainaudit.ir.graph import Shape
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shape_known import Known, Rule, Shapes, axis_of, integer, integers
@@ -53,9 +55,26 @@ def _state_count(entry: RawNode) -> int:
     return len(entry.inputs) - integer(entry, "num_scan_inputs", 0)
 
 
+def paired_loops(nodes: list[RawNode]) -> tuple[dict[str, RawNode], list[RawNode]]:
+    """The entry of each loop by the scope of its body, and the entries whose exit cannot be told."""
+    entries = [node for node in nodes if node.op == "LoopEntry"]
+    if not entries:
+        return {}, []
+    exits = Counter(_body_scope(node) for node in nodes if node.op == "LoopExit")
+    scopes = Counter(entry.scope for entry in entries)
+    loops = {entry.scope: entry for entry in entries if scopes[entry.scope] == 1 == exits[entry.scope]}
+    return loops, [entry for entry in entries if entry.scope not in loops]
+
+
+def _body_scope(node: RawNode) -> str:
+    """The scope that `flatten` gives the body of the loop that ends here."""
+    step = node.name or next((name for name in node.outputs if name), node.attributes.get("control"))
+    return f"{node.scope}/{step}/body" if node.scope else f"{step}/body"
+
+
 def loop_exit(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """The loop's results: carried values as they start and end, then what each iteration adds, stacked."""
-    entry = known.loops.get(node.name)
+    entry = known.loops.get(_body_scope(node))
     if entry is None:
         return ()
     if node.attributes.get("control") == "Loop":

@@ -72,12 +72,8 @@ def infer_shapes(raw: RawGraph) -> Inferred:
     stated = {name: declared(shape) for name, shape in raw.shapes.items()}
     stated.update((name, tensor.shape) for name, tensor in raw.tensors.items())
     dtypes = {**raw.dtypes, **{name: tensor.dtype for name, tensor in raw.tensors.items()}}
-    entries = [node for node in raw.nodes if node.op == "LoopEntry"]
-    loops = {node.name: node for node in entries if node.name}
-    weakened: dict[str, Shape | None] = {}
-    if len(loops) != len(entries):
-        weakened = {name: None for node in entries for name in node.outputs}  # whose exit is whose cannot be told
-        loops = {}
+    loops, unpaired = shape_rules_control.paired_loops(raw.nodes)
+    weakened: dict[str, Shape | None] = {name: None for entry in unpaired for name in entry.outputs}
     for attempt in range(_MOST_PASSES):
         known = Known(raw.tensors, dict(stated), dict(dtypes), raw.opset, loops=loops, weakened=dict(weakened))
         _infer(raw, known)
@@ -85,7 +81,7 @@ def infer_shapes(raw: RawGraph) -> Inferred:
             break
         weakened = known.weakened
         if attempt == _MOST_PASSES - 2:
-            weakened = {name: None for node in entries for name in node.outputs}
+            weakened = {name: None for entry in (*unpaired, *loops.values()) for name in entry.outputs}
     integers = {name: values for name, values in known.numbers.items() if _is_whole(known.dtypes.get(name), values)}
     return Inferred(known.shapes, known.dtypes, integers, known.numbers)  # type: ignore[arg-type]
 
