@@ -67,7 +67,7 @@ def _plain_start(line: str) -> str:
     head = line.lstrip("0123456789")
     if line[:1] in ("-", "+", "="):
         return f"\\{line}"
-    if head != line and head[:1] in (".", ")"):
+    if head != line and head[:1] in (".", ")") and head[1:2] in ("", " "):
         return f"{line[: len(line) - len(head)]}\\{head}"
     return line
 

@@ -77,7 +77,7 @@ class Section:
     cards: tuple[Card, ...]
     fixes: tuple[Card, ...]
     anchors: dict[str, str]
-    charts: tuple[charts.DepthChart, ...]
+    depth_charts: tuple[charts.DepthChart, ...]
     shares: tuple[charts.ShareBar, ...]
     rows: tuple[LayerRow, ...]
     rows_left_out: int
@@ -235,7 +235,7 @@ def _section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: C
         cards=cards,
         fixes=fixes,
         anchors=anchors,
-        charts=tuple(charts.depth_charts(audit)),
+        depth_charts=tuple(charts.depth_charts(audit)),
         shares=tuple(charts.share_bars(audit)),
         rows=rows,
         rows_left_out=len(audit.layers) - len(rows),

@@ -37,7 +37,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
     width = max(width, 40)
     lines: list[str] = []
     for target, reason in run.failures:
-        lines += [*_wrapped(f"{_style('error', color, 'error')}: {visible(target)}: {visible(reason)}", width, 2), ""]
+        lines += [*wrapped(f"{styled('error', color, 'error')}: {visible(target)}: {visible(reason)}", width, 2), ""]
     for audit in run.audits:
         if not quiet:
             lines += [*_model_lines(audit, width, color), ""]
@@ -46,7 +46,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
         if verbose:
             lines += _outcome_lines(audit, width, color)
         for warning in audit.warnings if not quiet else ():
-            lines += _wrapped(f"{_style('warning', color, 'note')}: {visible(warning)}", width, 2)
+            lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
     if not quiet:
         lines += _summary_lines(run, width, color)
     while lines and not lines[-1]:
@@ -57,14 +57,14 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
 def render_concise(run: Run, *, width: int = 80, color: bool = False, quiet: bool = False) -> str:
     """One line per finding, never wrapped: `target:layer: error[rule] message (high confidence, +36 more layers) file:line`."""
     lines = [
-        f"{visible(target)}: {_style('error', color, 'error')}: {visible(reason)}" for target, reason in run.failures
+        f"{visible(target)}: {styled('error', color, 'error')}: {visible(reason)}" for target, reason in run.failures
     ]
     for audit, finding in view.shown_findings(run.audits):
         subject = "" if finding.kind == "model" else f"{visible(finding.root.subject)}:"
         more = view.other_places(finding, 0)[1]
         source = view.source(finding.root.location)
         lines.append(
-            f"{_style('bold', color, f'{visible(audit.target)}:{subject}')} {_tag(finding, color)} "
+            f"{styled('bold', color, f'{visible(audit.target)}:{subject}')} {_tag(finding, color)} "
             f"{visible(finding.root.message)} ({visible(finding.confidence)} confidence{f', {more}' if more else ''})"
             f"{f'  {source}' if source else ''}"
         )
@@ -91,26 +91,26 @@ def render_statistics(run: Run, *, color: bool = False) -> str:
     name = max(len(visible(rule)) for rule in places)
     ordered = sorted(places.items(), key=lambda item: (-item[1], item[0]))
     return "".join(
-        f"{number:>{wide},}  {_style(first[rule].severity, color, f'{first[rule].severity:<7}')}  {visible(rule):<{name}}  "
+        f"{number:>{wide},}  {styled(first[rule].severity, color, f'{first[rule].severity:<7}')}  {visible(rule):<{name}}  "
         f"{visible(first[rule].name)}\n"
         for rule, number in ordered
     )
 
 
 def _model_lines(audit: Audit, width: int, color: bool) -> list[str]:
-    lines = _wrapped(f"{visible(audit.target)}: {view.model_sentence(audit.model)}", width, 2)
+    lines = wrapped(f"{visible(audit.target)}: {view.model_sentence(audit.model)}", width, 2)
     if color:
         name = visible(audit.target)
-        lines[0] = lines[0].replace(name, _style("bold", color, name), 1)
+        lines[0] = lines[0].replace(name, styled("bold", color, name), 1)
     unrecognized = view.unrecognized_sentence(audit.model)
-    return lines + (_wrapped(f"  {unrecognized}", width, 2) if unrecognized else [])
+    return lines + (wrapped(f"  {unrecognized}", width, 2) if unrecognized else [])
 
 
 def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool) -> list[str]:
     root = finding.root
     lines = _header(finding, width, color)
     where = [visible(audit.target), view.place(finding), view.source(root.location)]
-    arrow = _style("arrow", color, " -->")
+    arrow = styled("arrow", color, " -->")
     lines += [
         f"{arrow if index == 0 else '    '} {line}" for index, line in enumerate(_joined(where, " : ", width - 5))
     ]
@@ -138,22 +138,22 @@ def _header(finding: Finding, width: int, color: bool) -> list[str]:
     plain = f"{finding.severity}[{visible(finding.rule)}]"
     confidence = f"confidence {shortened(finding.confidence, 12)}"
     text = f"{plain} {visible(finding.name)}"
-    first = _wrapped(text, width - len(confidence) - 2, 2)[0]
+    first = wrapped(text, width - len(confidence) - 2, 2)[0]
     gap = " " * max(2, width - _cells(first) - len(confidence))
-    lines = [f"{first.replace(plain, _tag(finding, color), 1)}{gap}{_style('dim', color, confidence)}"]
+    lines = [f"{first.replace(plain, _tag(finding, color), 1)}{gap}{styled('dim', color, confidence)}"]
     rest = text[len(first) :].strip()
-    return lines + (_wrapped(f"  {rest}", width, 2) if rest else [])
+    return lines + (wrapped(f"  {rest}", width, 2) if rest else [])
 
 
 def _measured(measured: str, expected: str, width: int, color: bool) -> list[str]:
-    label = _style("dim", color, f"  {'measured':<{_LABEL - 2}}")
+    label = styled("dim", color, f"  {'measured':<{_LABEL - 2}}")
     if not expected:
         return _labelled("measured", measured, width, color)
     column = max(_LABEL + 36, _LABEL + _cells(measured) + 2)
     if column + 10 + _cells(expected) > width:
         return _labelled("measured", measured, width, color) + _labelled("expected", expected, width, color)
     gap = " " * (column - _LABEL - _cells(measured))
-    return [f"{label}{measured}{gap}{_style('dim', color, 'expected')}  {expected}"]
+    return [f"{label}{measured}{gap}{styled('dim', color, 'expected')}  {expected}"]
 
 
 def _outcome_lines(audit: Audit, width: int, color: bool) -> list[str]:
@@ -163,21 +163,21 @@ def _outcome_lines(audit: Audit, width: int, color: bool) -> list[str]:
         if not groups:
             continue
         lines.append(
-            _style("bold", color, f"{view.STATE_WORDS[state].capitalize()} ({sum(len(rules) for *_, rules in groups)})")
+            styled("bold", color, f"{view.STATE_WORDS[state].capitalize()} ({sum(len(rules) for *_, rules in groups)})")
         )
         for reason, command, rules in groups:
             names = ", ".join(map(visible, rules))
-            lines += _wrapped(f"  {names}{f': {visible(reason)}' if reason else ''}", width, 4)
+            lines += wrapped(f"  {names}{f': {visible(reason)}' if reason else ''}", width, 4)
             lines += [f"    {visible(command)}"] if command else []
         lines.append("")
     aside = [(finding, f"ignored: {finding.ignored}") for finding in view.ignored_findings(audit)]
     aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
     if aside:
-        lines.append(_style("bold", color, f"Set aside ({len(aside)})"))
+        lines.append(styled("bold", color, f"Set aside ({len(aside)})"))
         for finding, reason in aside:
             until = f" (until {finding.ignored_until})" if finding.ignored_until else ""
             where = f" at {finding.root.subject}" if finding.kind != "model" else ""
-            lines += _wrapped(f"  {visible(f'{finding.rule}{where}: {reason}{until}')}", width, 4)
+            lines += wrapped(f"  {visible(f'{finding.rule}{where}: {reason}{until}')}", width, 4)
         lines.append("")
     return lines
 
@@ -187,29 +187,30 @@ def _summary_lines(run: Run, width: int, color: bool) -> list[str]:
     lines: list[str] = []
     if total.models:
         sentence = view.problems_sentence(total)
-        lines = _wrapped(f"{sentence} {view.rules_sentence(total)}", width, 2)
+        lines = wrapped(f"{sentence} {view.rules_sentence(total)}", width, 2)
         worst = next((name for name in ("error", "warning", "note") if getattr(total, name)), "good")
         head = " ".join(sentence.split(" ")[:3])
-        lines[0] = lines[0].replace(head, _style(worst, color, head), 1)
+        lines[0] = lines[0].replace(head, styled(worst, color, head), 1)
     if total.failures:
-        lines += _wrapped(f"{numbers.count(total.failures, 'target')} could not be audited.", width, 2)
+        lines += wrapped(f"{numbers.count(total.failures, 'target')} could not be audited.", width, 2)
     hint, command = view.next_hint(run)
     return lines + (_joined([f"Next: {hint}:", command], " ", width) if hint else [])
 
 
 def _tag(finding: Finding, color: bool) -> str:
-    return _style(finding.severity, color, f"{finding.severity}[{visible(finding.rule)}]")
+    return styled(finding.severity, color, f"{finding.severity}[{visible(finding.rule)}]")
 
 
-def _style(name: str | Severity, color: bool, text: str) -> str:
+def styled(name: str | Severity, color: bool, text: str) -> str:
+    """The text in the color of that name, where color is wanted."""
     return f"\x1b[{_CODES[str(name)]}m{text}\x1b[0m" if color and text else text
 
 
 def _labelled(label: str, text: str, width: int, color: bool) -> list[str]:
     if not text:
         return []
-    lines = _wrapped(visible(text), width - _LABEL, 0)
-    head = _style("dim", color, f"  {label:<{_LABEL - 2}}")
+    lines = wrapped(visible(text), width - _LABEL, 0)
+    head = styled("dim", color, f"  {label:<{_LABEL - 2}}")
     return [f"{head if index == 0 else ' ' * _LABEL}{line}" for index, line in enumerate(lines)]
 
 
@@ -224,7 +225,7 @@ def _joined(parts: list[str], separator: str, width: int) -> list[str]:
     return lines
 
 
-def _wrapped(text: str, width: int, indent: int) -> list[str]:
+def wrapped(text: str, width: int, indent: int) -> list[str]:
     """Words on lines of at most `width` cells, further lines indented. A word longer than a line stays whole: a path, a number or a
     name that was cut can be neither copied nor searched."""
     leading = len(text) - len(text.lstrip(" "))

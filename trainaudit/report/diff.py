@@ -1,0 +1,124 @@
+"""What changed between two records: new, fixed and unchanged findings. Stdlib only.
+
+Occurrences are matched by rule, target and subject, as their fingerprints are: no number is compared, so a weight that moved a
+little is not a new finding. What is gone counts as fixed only where the new record judged the rule on that target and did not set the
+finding aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from trainaudit.report import numbers, view
+from trainaudit.report.escaping import visible
+from trainaudit.report.prose import code, markdown
+from trainaudit.result import Audit, Finding, Run, State
+
+_JUDGED = (State.CLEAN, State.VIOLATED, State.NOT_APPLICABLE)
+_Keys = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A finding, reduced to the occurrences that changed in the same way."""
+
+    target: str
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`unseen` holds old findings that the new record neither judged again nor shows: not fixed, not still there."""
+
+    new: tuple[Change, ...]
+    fixed: tuple[Change, ...]
+    unchanged: tuple[Change, ...]
+    unseen: tuple[Change, ...]
+
+    @property
+    def new_findings(self) -> tuple[Finding, ...]:
+        return tuple(change.finding for change in self.new)
+
+
+def compare(old: Run, new: Run) -> Difference:
+    """Findings target by target. Two records of one target each are compared whatever the files are called."""
+    before = {audit.target: audit for audit in old.audits}
+    after = {audit.target: audit for audit in new.audits}
+    if len(before) == len(after) == 1:
+        before = dict(zip(after, before.values(), strict=True))
+    fresh: list[Change] = []
+    unchanged: list[Change] = []
+    fixed: list[Change] = []
+    unseen: list[Change] = []
+    for target, audit in after.items():
+        was = before.get(target)
+        known = _keys(view.live_findings(was)) if was else frozenset()
+        for finding in view.live_findings(audit):
+            fresh += _part(target, finding, known, inside=False)
+            unchanged += _part(target, finding, known, inside=True)
+    for target, audit in before.items():
+        now = after.get(target)
+        present = _keys(now.findings) if now else frozenset()
+        judged = _judged(now) if now else frozenset()
+        for finding in view.live_findings(audit):
+            (fixed if finding.rule in judged else unseen).extend(_part(target, finding, present, inside=False))
+    return Difference(tuple(fresh), tuple(fixed), tuple(unchanged), tuple(unseen))
+
+
+def render_diff(difference: Difference, output_format: str = "full", *, width: int = 80, color: bool = False) -> str:
+    """As text for a terminal ("full") or as "markdown"."""
+    groups = (
+        ("New", difference.new, "error"),
+        ("Fixed", difference.fixed, "good"),
+        ("Not judged again", difference.unseen, "note"),
+        ("Unchanged", difference.unchanged, "dim"),
+    )
+    sentence = (
+        f"{numbers.count(len(difference.new), 'new finding')}, {len(difference.fixed)} fixed, {len(difference.unchanged)} unchanged"
+        + (f", {len(difference.unseen)} not judged again" if difference.unseen else "")
+        + "."
+    )
+    if output_format == "markdown":
+        blocks = [f"## trainaudit: {sentence}"]
+        for title, changes, _ in groups:
+            lines = [
+                f"- {change.finding.severity} {code(change.finding.rule)} in {code(change.target)} at {code(change.finding.root.subject)}"
+                f"{_more(change)}: {markdown(change.finding.root.message)}"
+                for change in changes
+            ]
+            blocks += [f"### {title}", "\n".join(lines)] if lines else []
+        return "\n\n".join(blocks) + "\n"
+    from trainaudit.report.to_terminal import styled, wrapped
+
+    lines = []
+    for title, changes, style in groups:
+        if changes:
+            lines.append(styled(style, color, f"{title} ({len(changes)})"))
+        for change in changes:
+            head = f"  {change.finding.severity}[{change.finding.rule}] {change.target}: {change.finding.root.subject}{_more(change)}"
+            lines += wrapped(visible(head), width, 4)
+            lines += (
+                wrapped(f"    {visible(change.finding.root.message)}", width, 4) if changes is difference.new else []
+            )
+        lines += [""] if changes else []
+    return "\n".join([*lines, sentence]) + "\n"
+
+
+def _keys(findings: Iterable[Finding]) -> _Keys:
+    return frozenset((finding.rule, occurrence.subject) for finding in findings for occurrence in finding.occurrences)
+
+
+def _judged(audit: Audit) -> frozenset[str]:
+    return frozenset(outcome.rule for outcome in audit.outcomes if outcome.state in _JUDGED)
+
+
+def _part(target: str, finding: Finding, keys: _Keys, *, inside: bool) -> Sequence[Change]:
+    """The finding with the occurrences that are among the keys (or are not), or nothing."""
+    kept = tuple(item for item in finding.occurrences if ((finding.rule, item.subject) in keys) is inside)
+    return [Change(target, replace(finding, occurrences=kept))] if kept else []
+
+
+def _more(change: Change) -> str:
+    more = view.other_places(change.finding, 0)[1]
+    return f" ({more})" if more else ""

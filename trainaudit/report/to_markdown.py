@@ -1,0 +1,140 @@
+"""GitHub-flavored Markdown for a job's summary or a pull-request comment. Stdlib only.
+
+Written here and not from a template: the text is built of blocks so that it can be cut between two of them when it would be longer than
+the place that shows it takes. Nothing from a model or a rule file can become markup (see `prose`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainaudit.report import ladder, numbers, view
+from trainaudit.report.prose import cell, code, code_block, markdown
+from trainaudit.result import Audit, Finding, Run, State
+
+SUMMARY_LIMIT = 1_000_000
+"""Bytes of a job summary: GitHub takes 1 MiB for one step."""
+
+COMMENT_LIMIT = 60_000
+"""Bytes of a comment: GitHub takes 65,536 characters."""
+
+_SIGNS = {"error": "❌", "warning": "⚠️", "note": "ℹ️"}
+_MARKER = "<!-- trainaudit -->"
+"""A bot finds its own comment by it."""
+
+
+def render_markdown(run: Run, *, limit: int = SUMMARY_LIMIT) -> str:
+    """The run as Markdown of at most `limit` bytes; what does not fit is counted in the last line."""
+    return _joined(_blocks(run), limit)
+
+
+def render_comment(run: Run) -> str:
+    """The same, short enough for a comment."""
+    return render_markdown(run, limit=COMMENT_LIMIT)
+
+
+def _blocks(run: Run) -> list[str]:
+    total = view.counts(run)
+    blocks = [_MARKER, f"## trainaudit: {markdown(view.problems_sentence(total))}"]
+    if run.failures:
+        lines = [f"- ❌ {code(target)}: {markdown(reason)}" for target, reason in run.failures]
+        blocks.append("\n".join([f"{numbers.count(len(run.failures), 'target')} could not be audited:", "", *lines]))
+    blocks.append(markdown(view.rules_sentence(total)))
+    hint, command = view.next_hint(run)
+    if hint:
+        blocks.append(f"Next: {markdown(hint)}: {code(command)}")
+    for audit in run.audits:
+        blocks += _audit_blocks(run, audit)
+    return blocks
+
+
+def _audit_blocks(run: Run, audit: Audit) -> list[str]:
+    unrecognized = view.unrecognized_sentence(audit.model)
+    model = markdown(view.model_sentence(audit.model)) + (f" ({markdown(unrecognized)})" if unrecognized else "")
+    blocks = [f"### {code(audit.target)}", f"{markdown(view.verdict(run, audit))}", f"{model}."]
+    findings = view.live_findings(audit)
+    if findings:
+        rows = ["| | rule | where | measured | expected |", "|---|---|---|---|---|"]
+        rows += [_row(finding) for finding in findings]
+        blocks.append("\n".join(rows))
+        blocks += [_details(finding) for finding in findings]
+    blocks += [_folded("The recipe", _ladder_lines(run, audit))]
+    for state, title in ((State.FAILED, "crashed"), (State.NOT_MEASURED, "not run")):
+        groups = view.outcome_groups(audit, state)
+        if groups:
+            count = numbers.count(sum(len(rules) for *_, rules in groups), "rule")
+            blocks.append(_folded(f"{count} {title}", [_reason(*group) for group in groups]))
+    aside = [(finding, finding.ignored) for finding in view.ignored_findings(audit)]
+    aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
+    if aside:
+        lines = [
+            f"- {code(finding.rule)} at {code(finding.root.subject)}: {markdown(reason)}" for finding, reason in aside
+        ]
+        blocks.append(_folded(f"{numbers.count(len(aside), 'finding')} set aside", lines))
+    blocks += [f"> {markdown(warning)}" for warning in audit.warnings]
+    return blocks
+
+
+def _row(finding: Finding) -> str:
+    root = finding.root
+    more = view.other_places(finding, 0)[1]
+    where = "the model" if finding.kind == "model" else code(root.subject) + (f" {more}" if more else "")
+    source = view.source(root.location)
+    compared = [(numbers.fact_label(item.fact), *numbers.measured_and_expected(item)) for item in root.evidence]
+    label, measured, expected = next((item for item in compared if item[2]), ("", "", ""))
+    cells = [
+        f"{_SIGNS[finding.severity]} {finding.severity}",
+        f"{code(finding.rule)}<br>{markdown(finding.name)}",
+        where + (f"<br>{code(source)}" if source else ""),
+        markdown(f"{label} {measured}".strip()),
+        markdown(expected),
+    ]
+    return "| " + " | ".join(cell(text) for text in cells) + " |"
+
+
+def _details(finding: Finding) -> str:
+    lines = [markdown(finding.root.message), "", f"**Why.** {markdown(view.paragraph(finding.why))}"]
+    if finding.fix is not None:
+        lines += ["", f"**Fix** ({markdown(finding.fix.safety.replace('-', ' '))}). {markdown(finding.fix.summary)}"]
+        lines += ["", code_block(finding.fix.code, "python")] if finding.fix.code else []
+    names, more = view.other_places(finding, 10)
+    if names:
+        lines += ["", f"Also: {', '.join(map(code, names))}{f' {more}' if more else ''}"]
+    return _folded(f"{finding.severity}: {finding.name}", lines)
+
+
+def _ladder_lines(run: Run, audit: Audit) -> list[str]:
+    rows = [
+        f"| {rung.number}. {rung.title} | {ladder.WORDS[rung.state]} | {rung.summary} |"
+        for rung in ladder.ladder(run, audit)
+    ]
+    return ["| stage | state | tips |", "|---|---|---|", *rows]
+
+
+def _reason(reason: str, command: str, rules: Sequence[str]) -> str:
+    text = f"- {', '.join(map(code, rules))}"
+    text += f": {markdown(reason)}" if reason else ""
+    return text + (f". Run {code(command)}" if command else "")
+
+
+def _folded(title: str, lines: Sequence[str]) -> str:
+    """A block that opens on a click. Inside `<summary>` Markdown is not read, so the title is escaped as HTML."""
+    from html import escape
+
+    from trainaudit.report.escaping import visible
+
+    return "\n".join([f"<details><summary>{escape(visible(title))}</summary>", "", *lines, "", "</details>"])
+
+
+def _joined(blocks: Sequence[str], limit: int) -> str:
+    room = limit - 200
+    kept: list[str] = []
+    for block in blocks:
+        room -= len(block.encode("utf-8", "backslashreplace")) + 2
+        if room < 0:
+            break
+        kept.append(block)
+    left = len(blocks) - len(kept)
+    if left:
+        kept.append(f"*{numbers.count(left, 'more part')} left out here: see the full report.*")
+    return "\n\n".join(kept) + "\n"
