@@ -93,12 +93,19 @@ class Network:
             return self.parameter(name, (given or default)(self.random, shape))
         return self.parameter(name, np.broadcast_to(given, shape))
 
-    def output(self, value: str, shape: Shape | None = None) -> str:
-        """Make a value an output of the model."""
-        self.outputs.append(
-            helper.make_tensor_value_info(value, self._kind, self.shapes[value] if shape is None else shape)
-        )
-        return value
+    def output(self, value: str, name: str = "output") -> str:
+        """Make a node's result an output of the model, under a name that a person chose."""
+        for node in self.nodes:
+            node.output[:] = [name if item == value else item for item in node.output]
+            node.input[:] = [name if item == value else item for item in node.input]
+        self.shapes[name] = self.shapes.pop(value)
+        self.outputs.append(helper.make_tensor_value_info(name, self._kind, self.shapes[name]))
+        return name
+
+    def annotate(self, value: str, key: str, text: str) -> None:
+        """Metadata of the node that makes a value, as the dynamo exporter writes it."""
+        node = next(node for node in self.nodes if value in node.output)
+        node.metadata_props.append(onnx.StringStringEntryProto(key=key, value=text))
 
     def model(self) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, "main_graph", self.inputs, self.outputs, self.tensors)

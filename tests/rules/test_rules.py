@@ -7,6 +7,7 @@ same model without the fault and comes out clean. LOSS in such a file is what `-
 from __future__ import annotations
 
 import re
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Any
