@@ -31,7 +31,7 @@ ROUNDING = {"float64": 1e-5, "float32": 1e-5, "float16": 2.0**-10, "bfloat16": 2
 
 KURTOSIS = {UNIFORM: 1.8, NORMAL: 3.0, TRUNCATED: 2.3655}
 """Fourth moment over squared variance; cut at ±2σ by integration (checked by a test)."""
-_KURTOSIS_SPREAD = {UNIFORM: 0.55, NORMAL: 24**0.5, TRUNCATED: 1.6}
+_KURTOSIS_SPREAD = {UNIFORM: 1.14, NORMAL: 24**0.5, TRUNCATED: 1.96}
 """√n times the standard deviation of a sample's kurtosis, rounded up."""
 _STD_OF_SCALE = {UNIFORM: 3**-0.5, NORMAL: 1.0, TRUNCATED: TRUNCATED_STD}
 
@@ -83,7 +83,7 @@ def fits_shape(statistics: TensorStatistics, family: str, kurtosis: float, order
     elif not fits_scale(statistics, family, scale) and not _close_bound(statistics, family, n):
         return False
     m = statistics.sample.size
-    room = 6.0 if m >= 1024 else 9.0  # the kurtosis of a small sample is skewed to the right
+    room = 5.5 if m >= 1024 else 8.0  # the kurtosis of a small sample is skewed to the right
     if abs(kurtosis - KURTOSIS[family]) > room * _KURTOSIS_SPREAD[family] / math.sqrt(m):
         return False
     return kolmogorov_smirnov(ordered, family, scale) < _KS_LIMIT

@@ -24,26 +24,31 @@ _SPEAKING_SIZE = 256
 def model_state(measured: Iterable[MeasuredParameter]) -> str:
     """fresh, trained, mixed or unknown, by vote."""
     known = list(measured)
-    changed_layers = {w.parameter.owners[0] for w in known if _is_weight(w) and w.identity.standing == CHANGED}
+    changed_layers = {one.parameter.owners[0] for one in known if _is_weight(one) and one.identity.standing == CHANGED}
+    # A forward pass in training mode (an export makes one) moves running statistics; training moves scale and shift as well.
+    unscaled_layers = {
+        one.parameter.owners[0]
+        for one in known
+        if one.parameter.role in (Role.SCALE, Role.SHIFT) and one.identity.standing == CONSTANT
+    }
     untouched = changed = silent = still = moved = 0
     for one in known:
-        standing = one.identity.standing
+        role, standing, layer = one.parameter.role, one.identity.standing, one.parameter.owners[0]
         if _is_weight(one):
-            if one.parameter.size < _SPEAKING_SIZE or standing == CONSTANT:
-                continue
+            large = one.parameter.size >= _SPEAKING_SIZE and standing != CONSTANT
             untouched += standing == UNTOUCHED
-            changed += standing == CHANGED
-            silent += standing not in (UNTOUCHED, CHANGED)
-        elif one.parameter.role not in (Role.POSITION, Role.CONSTANT):
-            if standing == CHANGED:
-                moved += 1
-            elif standing == UNTOUCHED or (standing == CONSTANT and one.parameter.owners[0] not in changed_layers):
-                still += 1
+            changed += large and standing == CHANGED
+            silent += large and standing not in (UNTOUCHED, CHANGED)
+        elif role in (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE) and layer in unscaled_layers:
+            continue
+        elif role not in (Role.POSITION, Role.CONSTANT):
+            moved += standing == CHANGED
+            still += standing == UNTOUCHED or (standing == CONSTANT and layer not in changed_layers)
     if untouched + changed > 0.3 * (untouched + changed + silent):
         return _majority(changed / (untouched + changed), 0.1)
     if untouched + changed + moved + still:
         return _majority((changed + moved) / (untouched + changed + moved + still), 0.25)
-    return FRESH if any(w.identity.standing == COMPATIBLE for w in known) else UNKNOWN
+    return FRESH if any(one.identity.standing == COMPATIBLE for one in known) else UNKNOWN
 
 
 def parameter_states(measured: Iterable[MeasuredParameter], model: str) -> Mapping[str, str]:

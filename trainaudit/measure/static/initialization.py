@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ _SURE_BITS = 20.0
 """Of evidence for the generator's grid: 1 in 10⁶ by chance."""
 _FOLDED_FACTORS = (1.0, (1.0 + 1e-5) ** -0.5, (1.0 + 1e-3) ** -0.5)
 """What a fresh BatchNorm (mean 0, variance 1, γ 1) multiplies into the weights before it, for torch's and Keras's ε."""
+_GRID_KURTOSIS = 2.2
+_GRID_VALUES = 8192
 _ORTHOGONAL_ROUNDING = {"float64": 3e-5, "float32": 3e-5, "float16": 3e-3, "bfloat16": 2e-2}
 
 
@@ -64,8 +66,14 @@ class MeasuredParameter:
 _UNKNOWN = Identity("unknown", (), SILENT)
 
 
-def identify_weight(parameter: Parameter, statistics: TensorStatistics, residual_branches: int = 0) -> Identity:
-    """A weight matrix, kernel, recurrent weight, embedding or positional tensor."""
+def identify_weight(
+    parameter: Parameter, statistics: TensorStatistics, residual_branches: int = 0, folded: bool = False
+) -> Identity:
+    """A weight matrix, kernel, recurrent weight, embedding or positional tensor.
+
+    `folded` says that a BatchNorm was multiplied into it at export: each unit then has a scale of its own, so that only the values within a
+    unit can be told from a draw, and no scheme can be named.
+    """
     plain = _plain_identity(statistics)
     if plain is not None:
         return plain
@@ -76,7 +84,20 @@ def identify_weight(parameter: Parameter, statistics: TensorStatistics, residual
         return Identity("orthogonal", (_orthogonal_name(gain),), UNTOUCHED)
     if statistics.zero_count > 0.1 * statistics.size and statistics.size >= 256:
         return _sparse(statistics)
-    return _drawn(statistics, weight_schemes(parameter, residual_branches), _is_matrix(statistics))
+    found = _drawn(statistics, weight_schemes(parameter, residual_branches), _is_matrix(statistics))
+    if folded and found.standing == CHANGED and parameter.unit_axis == 0 and _is_matrix(statistics):
+        return _drawn(_per_unit(statistics), (), True)
+    return found
+
+
+def _per_unit(statistics: TensorStatistics) -> TensorStatistics:
+    """The sample with every row scaled to the same second moment, as a tensor of its own."""
+    sample = _without_zero_rows(statistics.sample)
+    rows = sample / np.sqrt(np.mean(sample * sample, axis=1, keepdims=True))
+    return replace(
+        statistics, size=rows.size, mean=float(rows.mean()), std=float(rows.std(dtype=np.float64)), minimum=float(rows.min()),
+        maximum=float(rows.max()), sample=rows, column_sums=None,
+    )  # fmt: skip
 
 
 def identify_bias(
@@ -130,23 +151,25 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
     scaled = sample / np.float32(statistics.std)
     squares = scaled * scaled
     kurtosis = float(np.mean(squares * squares)) / float(np.mean(squares)) ** 2
+    candidates = list(schemes)
+    grid: float | None = 0.0
+    if statistics.dtype == "float32" and kurtosis < _GRID_KURTOSIS:
+        grid, names = _grid_names(statistics, sample, candidates)
+        if grid:
+            return Identity(UNIFORM, names, UNTOUCHED)
     families = _families(statistics, kurtosis, sample)
     if not families:
         return Identity("trained", (), CHANGED) if statistics.size >= 64 else Identity("unknown", (), SILENT)
-    fitting = [s for s in schemes if s.family in families and fits_scale(statistics, s.family, s.scale)]
-    names = tuple(dict.fromkeys(s.name for s in fitting))
+    names = tuple(
+        dict.fromkeys(s.name for s in candidates if s.family in families and fits_scale(statistics, s.family, s.scale))
+    )
     if is_matrix and not is_independent(statistics, scaled, squares, kurtosis):
         return Identity("trained", (), CHANGED)
-    standing = COMPATIBLE if statistics.size >= 64 else SILENT
-    if UNIFORM in families and statistics.dtype == "float32":
-        bounds = {s.scale for s in fitting if s.family == UNIFORM} or set()
-        bits = _grid_evidence(sample, bounds)
-        if bits is not None and bits >= _SURE_BITS:
-            standing = UNTOUCHED
-        elif bits is None and "pytorch-default" in names and bounds:
-            return Identity("trained", (), CHANGED)
+    if grid is None and families[0] == UNIFORM and "pytorch-default" in names:
+        return Identity("trained", (), CHANGED)
     if not names:
         names = _round_name(statistics, families[0])
+    standing = COMPATIBLE if statistics.size >= 64 else SILENT
     return Identity(families[0] if statistics.size >= 32 or names else "unknown", names, standing)
 
 
@@ -161,18 +184,24 @@ def _families(statistics: TensorStatistics, kurtosis: float, sample: npt.NDArray
     return sorted(found, key=lambda f: abs(kurtosis - nearest[f]))
 
 
-def _grid_evidence(sample: npt.NDArray[np.float32], bounds: set[float]) -> float | None:
-    """The strongest evidence over the named bounds, as they are or behind a folded fresh BatchNorm; None when all are ruled out."""
-    best: float | None = None
-    flat = sample.reshape(-1)[:8192]
-    for bound in bounds:
+def _grid_names(
+    statistics: TensorStatistics, sample: npt.NDArray[np.float32], schemes: Iterable[Scheme]
+) -> tuple[float | None, tuple[str, ...]]:
+    """The named bound whose grid the values surely lie on, as they are or behind a folded fresh BatchNorm, and the schemes of that bound.
+    The bound is 0 where no grid is sure, and None where the grids of all bounds that fit are ruled out."""
+    flat = sample.reshape(-1)[:_GRID_VALUES]
+    fitting = [s for s in schemes if s.family == UNIFORM and fits_scale(statistics, UNIFORM, s.scale)]
+    sure, found, possible = _SURE_BITS, 0.0, not fitting
+    for bound in {s.scale for s in fitting}:
         for factor in _FOLDED_FACTORS:
             bits = uniform_grid_bits(flat, bound * factor)
-            if bits is not None:
-                best = max(best or 0.0, bits)
-                if best >= _SURE_BITS:
-                    return best
-    return best
+            possible |= bits is not None
+            if bits is not None and bits > sure:
+                sure, found = bits, bound
+                break
+    if not found:
+        return (0.0 if possible else None), ()
+    return found, tuple(dict.fromkeys(s.name for s in fitting if s.scale == found))
 
 
 def _without_zero_rows(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -73,8 +73,9 @@ def _weighted(
         _forget_gate(graph, layer, measured, put)
     if layer.op is Op.RNN:
         recurrent = graph.parameter_of(layer, Role.RECURRENT_WEIGHT)
-        if recurrent is not None and recurrent.name in measured and measured[recurrent.name].statistics.size:
-            matrices = np.asarray(recurrent.data.read(), np.float64)
+        if recurrent is not None and recurrent.name in measured and recurrent.size % recurrent.shape[-1] ** 2 == 0:
+            hidden = recurrent.shape[-1]
+            matrices = np.asarray(recurrent.data.read(), np.float64).reshape(-1, hidden, hidden)
             if measured[recurrent.name].statistics.non_finite_count:
                 put("layer.recurrent_spectral_radius", layer.name, Unmeasured("the recurrent weight is not finite"))
             else:

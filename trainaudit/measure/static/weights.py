@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -41,6 +42,7 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
     columns: Columns = {}
     measured: dict[str, MeasuredParameter] = {}
     generated = 0
+    folded = frozenset(graph.folded_normalizations)
     branches = 2 * sum(layer.op is Op.ATTENTION for layer in graph.layers)
     with np.errstate(all="ignore"):
         for parameter in graph.parameters.values():
@@ -51,7 +53,7 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
                 _put_unmeasured(columns, parameter, unread_reason(parameter))
                 continue
             statistics = tensor_statistics(parameter)
-            identity = _identify(graph, parameter, statistics, branches)
+            identity = _identify(graph, parameter, statistics, branches, folded)
             measured[parameter.name] = MeasuredParameter(parameter, statistics, identity)
             _put_statistics(columns, parameter, statistics)
         state = "generated" if generated > len(measured) else model_state(measured.values())
@@ -84,21 +86,26 @@ def _without_false_training(one: MeasuredParameter) -> MeasuredParameter:
     return MeasuredParameter(one.parameter, one.statistics, Identity("unknown", (), SILENT))
 
 
-def _identify(graph: Graph, parameter: Parameter, statistics: TensorStatistics, branches: int) -> Identity:
+def _identify(
+    graph: Graph, parameter: Parameter, statistics: TensorStatistics, branches: int, folded: frozenset[str]
+) -> Identity:
     role = parameter.role
     if role is Role.BIAS:
         layer = graph.layers[parameter.owners[0]]
         hidden = layer.attributes.get("hidden_size") if layer.op in RECURRENT else None
         size = hidden if isinstance(hidden, int) else None
         weight = graph.parameter_of(layer, Role.WEIGHT)
-        return identify_bias(statistics, weight.fan_in if weight else None, size, size or 0)
+        found = identify_bias(statistics, weight.fan_in if weight else None, size, size or 0)
+        # Behind a folded BatchNorm a bias is −μγ/√(σ² + ε), which a single forward pass in training mode moves from zero.
+        return replace(found, standing=SILENT) if layer.name in folded and found.standing == CHANGED else found
     if role in (Role.SCALE, Role.RUNNING_VARIANCE):
         return identify_around(statistics, 1.0)
     if role in (Role.SHIFT, Role.RUNNING_MEAN):
         return identify_around(statistics, 0.0)
     if role is Role.SLOPE:
         return identify_around(statistics, 0.25)
-    return identify_weight(parameter, statistics, branches)
+    owner = graph.layers[parameter.owners[0]]
+    return identify_weight(parameter, statistics, branches, owner.name in folded)
 
 
 def _put(columns: Columns, fact: str, subject: str, value: FactValue) -> None:
