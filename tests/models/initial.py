@@ -42,8 +42,15 @@ def orthogonal(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def uniform(bound: float, low: float | None = None) -> Initializer:
-    """U(low, bound); `low` is −bound unless it is given."""
-    return lambda random, shape: random.uniform(-bound if low is None else low, bound, shape)
+    """U(low, bound) on the grid of torch's CPU generator, 2⁻²⁴ of the range apart; `low` is −bound unless it is given."""
+    start = np.float32(-bound if low is None else low)
+    span = np.float32(bound) - start
+
+    def draw(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        share = random.integers(0, 1 << 24, shape).astype(np.float32) * np.float32(2.0**-24)
+        return share * span + start
+
+    return draw
 
 
 def normal(std: float, mean: float = 0.0) -> Initializer:
