@@ -22,6 +22,8 @@ def render_github(run: Run) -> str:
     for target, reason in run.failures:
         message = visible(f"{anchors.repository_path(target)}: {reason}")
         commands["error"].append(_command("error", message, title="trainaudit: not audited"))
+    for warning in run.warnings:
+        commands["warning"].append(_command("warning", visible(warning), title="trainaudit"))
     for audit, finding in view.shown_findings(run.audits):
         kind = _COMMANDS[finding.severity]
         commands[kind].append(_annotation(audit, finding, kind))

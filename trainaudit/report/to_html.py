@@ -112,7 +112,7 @@ def page(run: Run, *, is_print: bool) -> str:
     total = view.counts(run)
     used = {outcome.rule for audit in shown for outcome in audit.outcomes}
     title = sections[0].audit.model.name if len(sections) == 1 else numbers.count(len(run.audits), "model")
-    return (
+    text: str = (
         _environment(jinja2)
         .get_template("page.html.j2")
         .render(
@@ -133,6 +133,7 @@ def page(run: Run, *, is_print: bool) -> str:
             record_is_thinned=is_thinned,
         )
     )
+    return text
 
 
 def _environment(jinja2: Any) -> Any:

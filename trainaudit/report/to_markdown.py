@@ -43,6 +43,7 @@ def _blocks(run: Run) -> list[str]:
     hint, command = view.next_hint(run)
     if hint:
         blocks.append(f"Next: {markdown(hint)}: {code(command)}")
+    blocks += [f"> {markdown(warning)}" for warning in run.warnings]
     for audit in run.audits:
         blocks += _audit_blocks(run, audit)
     return blocks

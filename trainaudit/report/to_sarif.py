@@ -227,6 +227,7 @@ def _invocation(run: Run, audits: Sequence[Audit], is_first: bool, results: int)
                     _notification("note", f"The rule {outcome.rule} was not run: {outcome.reason}", outcome.rule)
                 )
         notes += [_notification("warning", warning) for warning in audit.warnings]
+    notes += [_notification("warning", warning) for warning in run.warnings] if is_first else []
     failures = run.failures if is_first else ()
     notes += [_notification("error", f"{anchors.repository_path(target)}: {reason}") for target, reason in failures]
     if results > MAX_RESULTS:

@@ -48,6 +48,8 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
         for warning in audit.warnings if not quiet else ():
             lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
     if not quiet:
+        for warning in run.warnings:
+            lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
         lines += _summary_lines(run, width, color)
     while lines and not lines[-1]:
         lines.pop()
@@ -72,6 +74,7 @@ def render_concise(run: Run, *, width: int = 80, color: bool = False, quiet: boo
         for audit in run.audits:
             lines.append(f"{visible(audit.target)}: {view.model_sentence(audit.model)}")
             lines += [f"{visible(audit.target)}: {visible(warning)}" for warning in audit.warnings]
+        lines += [f"note: {visible(warning)}" for warning in run.warnings]
         lines += _summary_lines(run, width, color)
     return "\n".join(lines) + "\n" if lines else ""
 
