@@ -1,0 +1,221 @@
+"""Repeated blocks, and how one of them differs from its siblings. May import `ir`, `measure.facts` and sibling modules.
+
+Blocks are found by module path ("encoder.layers.3"), and where the layers have none by repetition along a plain chain: a weighted layer with
+the normalization and activation function behind it. Siblings are blocks of one kind: the same weighted layers in the same order.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trainaudit.ir.graph import Role
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, SHAPING, WEIGHTED, Op
+from trainaudit.measure.facts import Columns, FactValue
+from trainaudit.measure.static.index import Index, sole_use
+from trainaudit.measure.static.layer_facts import OP_WORDS, layer_width
+
+_FEWEST = 3
+"""Siblings below which nothing is said."""
+_COUNTED_ACTIVATIONS = ACTIVATIONS - {Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX}
+_UNIT_OPS = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
+_POOLS = frozenset({Op.MAX_POOL, Op.AVERAGE_POOL})
+
+
+@dataclass(slots=True)
+class Block:
+    """A block while it is found: its parts in order, and the group of siblings it belongs to. `can_skip` is false where it changes the
+    shape, `is_narrowest` where it is the code between wider layers."""
+
+    name: str
+    first: int
+    group: str
+    weighted: list[str] = field(default_factory=list)
+    activations: list[str] = field(default_factory=list)
+    normalizations: int = 0
+    biases: int = 0
+    skips: int = 0
+    can_skip: bool = True
+    is_narrowest: bool = False
+
+
+def find_blocks(index: Index, roles: Mapping[str, str]) -> dict[str, Block]:
+    """Block name → block, in topological order; only blocks that have at least two siblings."""
+    by_path, members = _blocks_by_path(index)
+    units = _units_in_chain(index, roles, members)
+    groups: dict[tuple[str, str], list[Block]] = {}
+    for block in [*by_path.values(), *units]:
+        if block.weighted:
+            groups.setdefault((block.group, "+".join(block.weighted)), []).append(block)
+    found = [block for siblings in groups.values() if len(siblings) >= _FEWEST for block in siblings]
+    for (group, kind), siblings in groups.items():
+        for block in siblings:
+            block.group = f"{group}|{kind}"
+    return {block.name: block for block in sorted(found, key=lambda block: block.first)}
+
+
+def _blocks_by_path(index: Index) -> tuple[dict[str, Block], set[int]]:
+    """Blocks named by an index in the module path; a layer without a path belongs where its first input comes from. Only blocks of two or
+    more layers count. Also returns the layers that stand in one."""
+    blocks: dict[str, Block] = {}
+    cache: dict[str, tuple[tuple[str, str], ...]] = {}
+    homes: list[tuple[tuple[str, str], ...]] = [()] * (len(index.layers) + 1)
+    counts: dict[str, int] = {}
+    for i, layer in enumerate(index.layers):
+        path = layer.source.module
+        if path is None:
+            homes[i] = _inherited(index, homes, i)
+        else:
+            home = cache.get(path)
+            if home is None:
+                home = cache[path] = _indexed_prefixes(path)
+            homes[i] = home
+        for name, group in homes[i]:
+            block = blocks.get(name)
+            if block is None:
+                block = blocks[name] = Block(name, i, group)
+            counts[name] = counts.get(name, 0) + 1
+            _add_part(index, block, i)
+    kept = {name: block for name, block in blocks.items() if counts[name] >= 2 and _is_composite(block)}
+    members = {i for i, home in enumerate(homes) if any(name in kept for name, _ in home)}
+    return kept, members
+
+
+def _inherited(index: Index, homes: list[tuple[tuple[str, str], ...]], position: int) -> tuple[tuple[str, str], ...]:
+    join = index.joins.get(position)
+    if join is not None:
+        return homes[join.branch] if join.branch >= 0 else ()
+    row = index.sources[position]
+    return homes[row[0]] if row and row[0] >= 0 else ()
+
+
+def _is_composite(block: Block) -> bool:
+    parts = len(block.weighted) + len(block.activations) + block.normalizations + block.skips
+    return bool(block.weighted) and parts >= 2
+
+
+def _indexed_prefixes(path: str) -> tuple[tuple[str, str], ...]:
+    """Every prefix of a path that ends in a number, with the list that it stands in: ("encoder.layers.3", "encoder.layers")."""
+    parts = path.split(".")
+    return tuple((".".join(parts[: k + 1]), ".".join(parts[:k])) for k, part in enumerate(parts) if part.isdecimal())
+
+
+def _add_part(index: Index, block: Block, position: int) -> None:
+    op = index.ops[position]
+    if op in WEIGHTED:
+        if op is not Op.EMBEDDING:
+            layer = index.layers[position]
+            block.weighted.append(OP_WORDS[op])
+            if Role.BIAS.value in layer.parameters:
+                block.biases += 1
+            stride = layer.attributes.get("stride")
+            if isinstance(stride, tuple) and any(isinstance(s, int) and s > 1 for s in stride):
+                block.can_skip = False
+    elif op in NORMALIZATIONS:
+        block.normalizations += 1
+    elif op in _COUNTED_ACTIVATIONS:
+        block.activations.append(OP_WORDS[op])
+    elif position in index.joins:
+        block.skips += 1
+        if index.joins[position].projected:
+            block.can_skip = False
+    elif op in _POOLS or op is Op.RESIZE:
+        block.can_skip = False
+
+
+def _units_in_chain(index: Index, roles: Mapping[str, str], members: set[int]) -> list[Block]:
+    """Runs of weighted layers of one kind that follow each other along a plain chain, each with what stands behind it."""
+    outputs = index.output_layers()
+    units: dict[int, Block] = {}
+    follower: dict[int, int] = {}
+    for i, op in enumerate(index.ops):
+        if op not in _UNIT_OPS or i in members or roles.get(index.layers[i].name) != "hidden":
+            continue
+        block = Block(index.layers[i].name, i, "", can_skip=False)
+        _add_part(index, block, i)
+        current: int | None = i
+        while current is not None:
+            current = sole_use(index, current, outputs, SHAPING | DROPOUTS | _POOLS)
+            if current is None or index.ops[current] in _UNIT_OPS:
+                break
+            if index.ops[current] not in NORMALIZATIONS and index.ops[current] not in ACTIVATIONS:
+                current = None
+                break
+            _add_part(index, block, current)
+        units[i] = block
+        if current is not None:
+            follower[i] = current
+    run = 0
+    named: dict[int, str] = {}
+    for i, block in units.items():
+        group = named.get(i)
+        if group is None:
+            run += 1
+            group = f"chain {run}"
+        block.group = group
+        after = follower.get(i)
+        if after is not None and after in units and index.ops[after] is index.ops[i]:
+            named[after] = group
+    _mark_latent(index, units, follower)
+    return list(units.values())
+
+
+def _mark_latent(index: Index, units: Mapping[int, Block], follower: Mapping[int, int]) -> None:
+    """A unit narrower than both its neighbours is a code in the middle, and may lack what they have."""
+    graph, layers = index.graph, index.layers
+    for i, block in units.items():
+        after = follower.get(i)
+        middle = layer_width(graph, layers[i])
+        end = None if after is None else layer_width(graph, layers[after])
+        begin = layers[i].attributes.get("in_features")
+        if isinstance(begin, int) and middle is not None and end is not None:
+            block.is_narrowest = middle < begin and middle < end
+
+
+def measure_blocks(blocks: Mapping[str, Block]) -> Columns:
+    """block.* facts."""
+    groups: dict[str, list[Block]] = {}
+    for block in blocks.values():
+        groups.setdefault(block.group, []).append(block)
+    columns: dict[str, dict[str, FactValue]] = {
+        f"block.{fact}": {}
+        for fact in ("name", "sibling_count", "activation", "sibling_activation", "sibling_agreement", "missing_part")
+    }
+    for siblings in groups.values():
+        kinds = Counter(_structure(block) for block in siblings)
+        common, agreeing = kinds.most_common(1)[0]
+        for block in siblings:
+            columns["block.name"][block.name] = block.name
+            columns["block.sibling_count"][block.name] = len(siblings)
+            columns["block.activation"][block.name] = "+".join(block.activations) or "none"
+            columns["block.sibling_activation"][block.name] = common[0]
+            columns["block.sibling_agreement"][block.name] = agreeing / len(siblings)
+            columns["block.missing_part"][block.name] = _missing_part(block, common, siblings)
+    return columns
+
+
+_Structure = tuple[str, int, int, int]
+
+
+def _structure(block: Block) -> _Structure:
+    return "+".join(block.activations) or "none", block.normalizations, block.biases, block.skips
+
+
+def _missing_part(block: Block, common: _Structure, siblings: list[Block]) -> str:
+    """What most siblings have more of. The first of the row may do without a normalization or an activation (a stem stands before it);
+    a block that changes the shape without a skip; a code in the middle without all."""
+    activations, normalizations, biases, skips = common
+    is_first = block is siblings[0]
+    if block.is_narrowest:
+        return "none"
+    if not is_first:
+        if block.normalizations < normalizations:
+            return "normalization"
+        if len(block.activations) < (0 if activations == "none" else activations.count("+") + 1):
+            return "activation"
+    if block.biases < biases and block.normalizations <= normalizations:
+        return "bias"
+    if block.skips < skips and block.can_skip:
+        return "skip"
+    return "none"

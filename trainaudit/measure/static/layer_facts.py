@@ -1,0 +1,164 @@
+"""The plain facts of layers: name, kind, depth, width, rates and types. May import `ir`, `measure.facts` and sibling modules."""
+
+from __future__ import annotations
+
+from trainaudit.ir.graph import Graph, Layer, Parameter, Role
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, WEIGHTED, Op
+from trainaudit.measure.facts import Columns, FactValue, Unmeasured
+from trainaudit.measure.static.flow import REACHES, WEIGHT_FOLLOWS
+from trainaudit.measure.static.index import Index
+from trainaudit.measure.static.naming import is_dotted_path, module_code
+
+OP_WORDS: dict[Op, str] = {op: op.value for op in Op}
+
+DTYPE_MAX = {
+    "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+    "float32": 3.4028234663852886e38,
+    "float64": 1.7976931348623157e308,
+    "float8e4m3fn": 448.0,
+    "float8e5m2": 57344.0,
+}
+"""Largest finite number of each floating-point type (IEEE 754; bfloat16: (2 − 2⁻⁷)·2¹²⁷; OCP 8-bit formats)."""
+
+_COMPUTING = WEIGHTED | NORMALIZATIONS | ACTIVATIONS | {Op.ATTENTION, Op.LOSS, Op.LOG}
+_MAIN_ROLES = (Role.WEIGHT, Role.INPUT_WEIGHT, Role.EMBEDDING)
+_STASHED = ("LayerNormalization", "RMSNormalization", "GroupNormalization", "Cast")
+"""Spellings of a normalization that keep their statistics in float32 when the values are half precision (ONNX: stash_type 1)."""
+
+
+def measure_layers(index: Index, flow: list[int], trainable: dict[str, int]) -> Columns:
+    """layer.* facts that need no search. `trainable` maps trainable parameters to their sizes."""
+    graph, layers, depth = index.graph, index.layers, index.depth
+    names = [layer.name for layer in layers]
+    columns: Columns = {
+        "layer.name": dict(zip(names, names, strict=True)),
+        "layer.op": {name: OP_WORDS[op] for name, op in zip(names, index.ops, strict=True)},
+        "layer.module": {layer.name: layer.source.module or layer.name for layer in layers},
+        "layer.code": layer_codes(graph),
+        "layer.depth": dict(zip(names, depth, strict=False)),
+        "layer.reaches_output": {name: bits & REACHES != 0 for name, bits in zip(names, flow, strict=False)},
+    }
+    folded = set(graph.folded_normalizations)
+    total = sum(trainable.values())
+    width: dict[str, FactValue] = {}
+    fan_in: dict[str, FactValue] = {}
+    has_bias: dict[str, FactValue] = {}
+    share: dict[str, FactValue] = {}
+    is_folded: dict[str, FactValue] = {}
+    dtype: dict[str, FactValue] = {}
+    largest: dict[str, FactValue] = {}
+    rate: dict[str, FactValue] = {}
+    epsilon: dict[str, FactValue] = {}
+    after: dict[str, FactValue] = {}
+    for i, layer in enumerate(layers):
+        op = layer.op
+        if op in DROPOUTS:
+            name = layer.name
+            p = layer.attributes.get("p")
+            rate[name] = float(p) if isinstance(p, (int, float)) else Unmeasured("the file does not store its rate")
+            after[name] = bool(flow[i] & REACHES) and not flow[i] & WEIGHT_FOLLOWS
+            continue
+        if op not in _COMPUTING:
+            continue
+        name = layer.name
+        computed = compute_dtype(index, layer)
+        dtype[name] = computed if computed is not None else Unmeasured("the type of its result is not known")
+        limit = DTYPE_MAX.get(computed or "")
+        if limit is not None:
+            largest[name] = limit
+        elif computed is None:
+            largest[name] = dtype[name]
+        if op in WEIGHTED:
+            weight = main_parameter(graph, layer)
+            units = layer_width(graph, layer)
+            width[name] = units if units is not None else _no_weight(weight)
+            fan_in[name] = weight.fan_in if weight is not None and weight.fan_in is not None else _no_weight(weight)
+            if op is not Op.EMBEDDING:
+                has_bias[name] = Role.BIAS.value in layer.parameters
+            is_folded[name] = name in folded
+            if total:
+                share[name] = sum(trainable.get(p, 0) for p in set(layer.parameters.values())) / total
+        elif op in NORMALIZATIONS:
+            eps = layer.attributes.get("eps")
+            if isinstance(eps, (int, float)):
+                epsilon[name] = float(eps)
+            elif op is not Op.LOCAL_RESPONSE_NORM and op is not Op.LP_NORM:
+                epsilon[name] = Unmeasured("the file does not store its epsilon")
+    columns["layer.width"] = width
+    columns["layer.fan_in"] = fan_in
+    columns["layer.has_bias"] = has_bias
+    columns["layer.parameter_share"] = share
+    columns["layer.is_normalization_folded"] = is_folded
+    columns["layer.compute_dtype"] = dtype
+    columns["layer.dtype_max"] = largest
+    columns["layer.dropout_rate"] = rate
+    columns["layer.epsilon"] = epsilon
+    columns["layer.is_after_last_weight"] = after
+    return columns
+
+
+def layer_codes(graph: Graph) -> dict[str, FactValue]:
+    """layer name → Python expression of its module: from the module path, else from the names of its parameters, else its name."""
+    known: dict[str, str] = {}
+    codes: dict[str, FactValue] = {}
+    for layer in graph.layers:
+        path = layer.source.module
+        if path is None:
+            for parameter in layer.parameters.values():
+                if is_dotted_path(parameter):
+                    path = parameter.rpartition(".")[0]
+                    break
+        codes[layer.name] = layer.name if path is None else known.get(path) or module_code(path, known)
+    return codes
+
+
+def main_parameter(graph: Graph, layer: Layer) -> Parameter | None:
+    """The weight of a weighted layer, or None."""
+    for role in _MAIN_ROLES:
+        name = layer.parameters.get(role.value)
+        if name is not None:
+            return graph.parameters.get(name)
+    return None
+
+
+def unit_count(weight: Parameter | None) -> int | None:
+    """Output units that a weight serves; a recurrent weight counts each gate's units once."""
+    if weight is None or weight.unit_axis is None or weight.unit_axis >= len(weight.shape):
+        return None
+    return weight.shape[weight.unit_axis]
+
+
+def layer_width(graph: Graph, layer: Layer) -> int | None:
+    """Output units of a weighted layer: features, channels, hidden units, or an embedding's width."""
+    for key in ("out_features", "hidden_size", "width"):
+        value = layer.attributes.get(key)
+        if isinstance(value, int):
+            return value
+    weight = main_parameter(graph, layer)
+    if layer.op is Op.EMBEDDING and weight is not None and weight.shape:
+        return weight.shape[-1]
+    units = unit_count(weight)
+    if units is None or weight is None:
+        return None
+    if layer.op is Op.CONV_TRANSPOSE and weight.groups > 1 and weight.unit_axis == 1:
+        return units * weight.groups
+    return units // weight.gates if weight.gates > 1 else units
+
+
+def _no_weight(weight: Parameter | None) -> Unmeasured:
+    return Unmeasured(
+        "its weight is computed, not stored" if weight is None else "the layout of its weight is not known"
+    )
+
+
+def compute_dtype(index: Index, layer: Layer) -> str | None:
+    """Type that the layer computes in: that of its result; float32 for a normalization that widens half precision inside."""
+    value = index.graph.values.get(layer.outputs[0]) if layer.outputs else None
+    dtype = None if value is None else value.dtype
+    if dtype is None and layer.inputs:
+        value = index.graph.values.get(layer.inputs[0])
+        dtype = None if value is None else value.dtype
+    if dtype in ("float16", "bfloat16") and layer.op in NORMALIZATIONS and any(s in layer.raw_op for s in _STASHED):
+        return "float32"
+    return dtype

@@ -1,0 +1,187 @@
+"""What weighted layers are for, and the designs in which a zero weight is meant. May import `ir`, `measure.facts` and sibling modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from trainaudit.ir.graph import Parameter, Role
+from trainaudit.ir.ops import NORMALIZATIONS, RECURRENT, WEIGHTED, Op
+from trainaudit.measure.facts import Columns, FactValue
+from trainaudit.measure.static.flow import (
+    BRANCH_END,
+    FLOAT,
+    GATE,
+    KEY,
+    MERGED,
+    MODULATES,
+    PROJECTED_SKIP,
+    QUERY,
+    REACHES,
+    SCORES,
+    VALUES,
+    WEIGHT_FOLLOWS,
+)
+from trainaudit.measure.static.index import Index, through
+from trainaudit.measure.static.parameters import audited_parameters
+
+_ATTENTION_ROLES = {QUERY: "attention-query", KEY: "attention-key", VALUES: "attention-value"}
+_LONGEST_CELL = 400
+"""Layers between two uses of a weight within which a written-out recurrence is looked for."""
+
+
+def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
+    """layer name → role, for every weighted layer."""
+    cells = _recurrent_cells(index)
+    first_join = min(index.joins, default=len(index.layers))
+    last_join = max(index.joins, default=-1)
+    roles: dict[str, str] = {}
+    for i, op in enumerate(index.ops):
+        if op in WEIGHTED:
+            layer = index.layers[i]
+            if op is Op.EMBEDDING:
+                role = "embedding"
+            elif op in RECURRENT:
+                role = "hidden"
+            else:
+                role = "recurrent-cell" if i in cells else _role(index, flow, i)
+                if (
+                    role == "hidden"
+                    and op is Op.CONV
+                    and first_join < i < last_join
+                    and _is_strided(layer.attributes.get("stride"))
+                ):
+                    role = "downsample"
+            roles[layer.name] = role
+    return roles
+
+
+def _role(index: Index, flow: list[int], position: int) -> str:
+    bits = flow[position]
+    if not bits & REACHES or not bits & FLOAT:
+        return "auxiliary"
+    attended = bits & (QUERY | KEY | VALUES)
+    if attended:
+        return _ATTENTION_ROLES.get(attended, "attention-input")
+    if _follows_attention(index, flow, position):
+        return "attention-out"
+    if bits & MODULATES:
+        return "modulation"
+    if bits & GATE:
+        return "gate"
+    if bits & BRANCH_END:
+        return "residual-branch-end"
+    if bits & PROJECTED_SKIP:
+        return "downsample"
+    return "hidden" if bits & WEIGHT_FOLLOWS else "output-head"
+
+
+def _follows_attention(index: Index, flow: list[int], position: int) -> bool:
+    above = through(index, position)
+    if above >= 0 and index.ops[above] in NORMALIZATIONS:
+        above = through(index, above)
+    if above < 0:
+        return False
+    if index.ops[above] is Op.ATTENTION:
+        return True
+    if index.ops[above] not in (Op.MATMUL, Op.EINSUM):
+        return False
+    return any(
+        source >= 0 and flow[source] & SCORES and not flow[source] & (QUERY | KEY) for source in index.sources[above]
+    )
+
+
+def _is_strided(stride: object) -> bool:
+    return isinstance(stride, tuple) and any(isinstance(s, int) and s > 1 for s in stride)
+
+
+def _recurrent_cells(index: Index) -> set[int]:
+    """Layers inside a loop's body that read carried state, and layers that reuse one weight on their own result with no attention between:
+    cells of a recurrence written out."""
+    cells = {
+        i
+        for i, op in enumerate(index.ops)
+        if op is Op.LINEAR and index.layers[i].scope and index.origin[i] >= 0 and _reads_loop_state(index, i)
+    }
+    for parameter in index.graph.parameters.values():
+        owners = sorted(i for i in parameter.owners if index.ops[i] is Op.LINEAR)
+        if len(owners) >= 3 and parameter.role is Role.WEIGHT:
+            last = _LONGEST_CELL * len(owners)
+            if owners[-1] - owners[0] <= last and all(
+                _leads_to(index, first, second) for first, second in pairwise(owners[:3])
+            ):
+                cells.update(owners)
+    return cells
+
+
+def _reads_loop_state(index: Index, position: int) -> bool:
+    above = through(index, position)
+    return above >= 0 and index.ops[above] is Op.LOOP_ENTRY
+
+
+def _leads_to(index: Index, first: int, second: int) -> bool:
+    """Whether the second layer depends on the first through a short path without attention."""
+    if second - first > _LONGEST_CELL:
+        return False
+    seen = {second}
+    waiting = [second]
+    found = False
+    while waiting:
+        current = waiting.pop()
+        if index.ops[current] is Op.ATTENTION:
+            return False
+        for source in index.sources[current]:
+            if source == first:
+                found = True
+            elif source > first and source not in seen:
+                seen.add(source)
+                waiting.append(source)
+    return found
+
+
+def measure_roles(index: Index, flow: list[int], roles: Mapping[str, str], idioms: Mapping[str, FactValue]) -> Columns:
+    """layer.role, parameter.zero_init_idiom and parameter.is_tied_to_head. `idioms` is the column layer.linear_idiom."""
+    zero: dict[str, FactValue] = {}
+    tied: dict[str, FactValue] = {}
+    for parameter in audited_parameters(index.graph):
+        if parameter.role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.SCALE):
+            zero[parameter.name] = _zero_idiom(index, flow, roles, idioms, parameter)
+        if parameter.role is Role.EMBEDDING or any(index.ops[i] is Op.EMBEDDING for i in parameter.owners):
+            zero[parameter.name] = "none"
+            tied[parameter.name] = any(
+                index.ops[i] is Op.LINEAR and not flow[i] & WEIGHT_FOLLOWS and flow[i] & REACHES
+                for i in parameter.owners
+            )
+    return {
+        "layer.role": dict(roles),
+        "parameter.zero_init_idiom": zero,
+        "parameter.is_tied_to_head": tied,
+    }
+
+
+_ROLE_IDIOMS = {
+    "output-head": "output-head",
+    "gate": "gate",
+    "modulation": "modulation",
+    "residual-branch-end": "residual-branch-end",
+}
+
+
+def _zero_idiom(
+    index: Index, flow: list[int], roles: Mapping[str, str], idioms: Mapping[str, FactValue], parameter: Parameter
+) -> str:
+    """Branch ends (Goyal 2017; Zhang 2019), the up-projection of a low-rank adapter (Hu 2021), adaLN-zero modulation (Peebles 2022), output
+    heads and gates."""
+    for i in parameter.owners:
+        name = index.layers[i].name
+        bits = flow[i]
+        if idioms.get(name) == "low-rank" and bits & MERGED:
+            return "low-rank-adapter"
+        if bits & (BRANCH_END | MERGED):
+            return "residual-branch-end"
+        word = _ROLE_IDIOMS.get(roles.get(name, ""))
+        if word is not None:
+            return word
+        if parameter.role is not Role.SCALE and bits & REACHES and not bits & WEIGHT_FOLLOWS:
+            return "output-head"
+    return "none"

@@ -1,0 +1,94 @@
+"""What softmaxes and sigmoids are for, and over which axis a softmax sums. May import `ir`, `measure.facts` and sibling modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainaudit.ir.graph import Layer, Role
+from trainaudit.ir.ops import Op
+from trainaudit.measure.facts import Columns, FactValue, Unmeasured
+from trainaudit.measure.static.flow import TO_GATE, TO_LOSS, TO_MIXING, TO_OUTPUT, TO_ROUTING, TO_WEIGHTED
+from trainaudit.measure.static.index import Index, sole_use
+from trainaudit.measure.static.layer_facts import layer_width
+
+_SOFTMAXES = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX})
+_SIGMOIDS = frozenset({Op.SIGMOID, Op.HARD_SIGMOID, Op.LOG_SIGMOID})
+
+
+def measure_softmax(index: Index, flow: list[int], batch_axis: Mapping[str, int | Unmeasured | None]) -> Columns:
+    """layer.softmax_use, softmax_axis_size and softmax_over_batch. `batch_axis` maps values to the axis of the batch, counted from the
+    end (−1 is the last axis), None where no axis is."""
+    use: dict[str, FactValue] = {}
+    size: dict[str, FactValue] = {}
+    over_batch: dict[str, FactValue] = {}
+    outputs = index.output_layers()
+    for i, op in enumerate(index.ops):
+        if op in _SOFTMAXES or op in _SIGMOIDS:
+            layer = index.layers[i]
+            word = _use(index, i, flow[i], outputs)
+            if word is not None:
+                use[layer.name] = word
+            if op in _SOFTMAXES:
+                axis = _axis(index, layer)
+                size[layer.name] = _size(index, layer, axis)
+                over_batch[layer.name] = _over_batch(layer, axis, batch_axis)
+    return {"layer.softmax_use": use, "layer.softmax_axis_size": size, "layer.softmax_over_batch": over_batch}
+
+
+def _use(index: Index, position: int, bits: int, outputs: frozenset[int]) -> str | None:
+    if bits & TO_MIXING:
+        return "attention"
+    if bits & TO_ROUTING:
+        return "routing"
+    if bits & TO_GATE:
+        return "gate"
+    if bits & TO_LOSS:
+        return "loss"
+    if bits & TO_OUTPUT:
+        return "output"
+    if bits & TO_WEIGHTED:
+        return (
+            "attention" if index.ops[position] in _SOFTMAXES and _is_expectation(index, position, outputs) else "hidden"
+        )
+    return None
+
+
+def _is_expectation(index: Index, position: int, outputs: frozenset[int]) -> bool:
+    """A softmax whose result is summed up by one unit without bias: the mean of a distribution over bins (soft arg-max, Li 2020)."""
+    user = sole_use(index, position, outputs)
+    if user is None:
+        return False
+    layer = index.layers[user]
+    return (
+        layer.op in (Op.LINEAR, Op.CONV)
+        and Role.BIAS.value not in layer.parameters
+        and layer_width(index.graph, layer) == 1
+    )
+
+
+def _axis(index: Index, layer: Layer) -> int | None:
+    """The softmax's axis, counted from the end."""
+    dim = layer.attributes.get("dim")
+    if not isinstance(dim, int):
+        return None
+    if dim < 0:
+        return dim
+    shape = index.input_shape(layer)
+    return None if shape is None else dim - len(shape)
+
+
+def _size(index: Index, layer: Layer, axis: int | None) -> FactValue:
+    shape = index.input_shape(layer)
+    if axis is None or shape is None or -axis > len(shape):
+        return Unmeasured("the shape of its input is not known")
+    size = shape[axis]
+    return size if isinstance(size, int) else Unmeasured("the size of its axis is not fixed in the file")
+
+
+def _over_batch(layer: Layer, axis: int | None, batch_axis: Mapping[str, int | Unmeasured | None]) -> FactValue:
+    if axis is None or not layer.inputs:
+        return Unmeasured("the shape of its input is not known")
+    batch = batch_axis.get(layer.inputs[0])
+    if isinstance(batch, Unmeasured):
+        return batch
+    return batch is not None and batch == axis

@@ -1,0 +1,100 @@
+"""All facts that the graph tells without its weights, and the subjects that facts are about. May import `ir`, `measure.facts` and siblings.
+
+The graph is indexed by one pass forward and one backward; every measurement then reads those lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import Op
+from trainaudit.measure.facts import Columns, Subject
+from trainaudit.measure.static.attention import measure_attention
+from trainaudit.measure.static.batch_axis import follow_batch
+from trainaudit.measure.static.blocks import Block, find_blocks, measure_blocks
+from trainaudit.measure.static.flow import trace_uses
+from trainaudit.measure.static.index import build_index
+from trainaudit.measure.static.layer_facts import measure_layers
+from trainaudit.measure.static.linear_chains import measure_linear_chains
+from trainaudit.measure.static.model_facts import measure_model
+from trainaudit.measure.static.neighbors import measure_neighbors
+from trainaudit.measure.static.normalization import measure_normalization
+from trainaudit.measure.static.outputs import measure_ends
+from trainaudit.measure.static.parameters import audited_parameters, measure_parameters, trainable_sizes
+from trainaudit.measure.static.roles import layer_roles, measure_roles
+from trainaudit.measure.static.softmax import measure_softmax
+
+Subjects = dict[str, dict[str, Subject]]
+
+
+def measure_structure(graph: Graph) -> tuple[Subjects, Columns]:
+    """Every fact of the catalog whose source is the graph, and all subjects. Linear in layers and edges."""
+    index = build_index(graph)
+    flow = trace_uses(index)
+    roles = layer_roles(index, flow)
+    trainable = trainable_sizes(graph)
+    blocks = find_blocks(index, roles)
+    batch = follow_batch(index)
+    linear = measure_linear_chains(index, roles)
+    columns: Columns = {}
+    for measured in (
+        measure_model(index, flow),
+        measure_layers(index, flow, trainable),
+        measure_ends(index, flow, roles),
+        measure_neighbors(index),
+        linear,
+        measure_roles(index, flow, roles, linear["layer.linear_idiom"]),
+        measure_softmax(index, flow, batch.axes),
+        batch.columns,
+        measure_normalization(index),
+        measure_attention(index),
+        measure_parameters(index, flow, trainable),
+        measure_blocks(blocks),
+    ):
+        for fact, column in measured.items():
+            if fact in columns:
+                columns[fact].update(column)
+            else:
+                columns[fact] = column
+    return subjects_of(graph, blocks), columns
+
+
+def subjects_of(graph: Graph, blocks: Mapping[str, Block]) -> Subjects:
+    """Everything that facts can be about: the model, its inputs, outputs, blocks, layers and parameters."""
+    layers = graph.layers
+    last = len(layers)
+    outputs: dict[str, Subject] = {}
+    for name in graph.outputs:
+        value = graph.values.get(name)
+        producer = None if value is None else value.producer
+        owner = None if producer is None else layers[producer].name
+        outputs[name] = Subject("output", name, owner, last if producer is None else producer)
+    parameters: dict[str, Subject] = {}
+    for parameter in audited_parameters(graph):
+        first = parameter.owners[0] if parameter.owners else None
+        owner = None if first is None else layers[first].name
+        parameters[parameter.name] = Subject("parameter", parameter.name, owner, last if first is None else first)
+    return {
+        "model": {"model": Subject("model", "model", None, 0)},
+        "input": {name: Subject("input", name, None, 0) for name in graph.inputs},
+        "output": outputs,
+        "block": {
+            name: Subject("block", name, layers[block.first].name, block.first) for name, block in blocks.items()
+        },
+        "layer": {layer.name: Subject("layer", layer.name, layer.name, layer.index) for layer in layers},
+        "parameter": parameters,
+    }
+
+
+def loss_in_graph(graph: Graph) -> str | None:
+    """The loss that the graph itself computes (its last loss layer), or None."""
+    for layer in reversed(graph.layers):
+        if layer.op is Op.LOSS:
+            name = layer.attributes.get("name")
+            if isinstance(name, str):
+                return name
+    return None
+
+
+__all__ = ["Subjects", "loss_in_graph", "measure_structure", "subjects_of"]
