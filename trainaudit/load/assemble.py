@@ -149,7 +149,7 @@ def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -
         node = nodes[draft.node] if draft.node >= 0 else None
         source = nowhere if node is None else namer.source(node)
         module = source.module
-        if mapping:
+        if draft.uses and draft.op is not Op.ATTENTION and draft.uses[0].role is not Role.CONSTANT:
             path = path_of_parameter(next(iter(mapping.values())))
             fused = node is not None and "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
             if path is not None and (module is None or fused or path.startswith(module + ".")):

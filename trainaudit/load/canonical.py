@@ -14,6 +14,7 @@ from trainaudit.ir.graph import Graph, Role
 from trainaudit.ir.ops import Op
 from trainaudit.load import (
     recognize_activation,
+    recognize_attention,
     recognize_kernels,
     recognize_moments,
     recognize_normalization,
@@ -52,6 +53,7 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     **dict.fromkeys(("Sqrt", "Pow"), (recognize_moments.written_out,)),
     **dict.fromkeys(("ReduceL2", "ReduceL1"), (recognize_moments.divided_by_length,)),
     "InstanceNormalization": (recognize_moments.grouped,),
+    "Softmax": (),
     "Exp": (recognize_activation.softmax_in_pieces, recognize_activation.written_out),
 }
 """Root operator → the patterns that may stand around it."""
@@ -81,18 +83,30 @@ def canonicalize(raw: RawGraph, inferred: Inferred) -> Graph:
 def recognize(wiring: Wiring, folded: bytearray) -> list[Draft]:
     """Find the layers that are written in several nodes, and mark the nodes as taken."""
     drafts: list[Draft] = []
+    softmaxes: list[Draft] = []
     taken = wiring.taken
     for place, node in enumerate(wiring.nodes):
         patterns = PATTERNS.get(node.op)
         if patterns is None or taken[place] or folded[place] or node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op == "Softmax":
+            softmaxes.append(convert(wiring, place, node))
             continue
         for pattern in patterns:
             draft = pattern(wiring, place)
             if draft is not None:
                 for member in draft.nodes:
                     taken[member] = 1
-                drafts.append(draft)
+                (softmaxes if draft.op is Op.SOFTMAX else drafts).append(draft)
                 break
+    for softmax in softmaxes:
+        draft = recognize_attention.attention(wiring, softmax)
+        if draft is not None:
+            for member in draft.nodes:
+                taken[member] = 1
+            drafts.append(draft)
+        elif len(softmax.nodes) > 1:
+            drafts.append(softmax)
     return drafts
 
 

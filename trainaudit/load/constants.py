@@ -273,7 +273,8 @@ _ELEMENTWISE_LIMIT = 1 << 20
 
 
 def fold_constants(wiring: Wiring) -> bytearray:
-    """Find every value that stored tensors alone determine. Returns a mark for each node that only makes such values."""
+    """Find every value that stored tensors alone determine. Returns a mark for each node that only makes such values; those no
+    longer count as readers."""
     marks = bytearray(len(wiring.nodes))
     tensors, known, numbers_of = wiring.raw.tensors, wiring.known, wiring.numbers
     for place, node in enumerate(wiring.nodes):
@@ -299,6 +300,12 @@ def fold_constants(wiring: Wiring) -> bytearray:
             except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError):
                 # A malformed constant expression: its nodes stay layers, where shape inference or a rule may speak of them.
                 continue
+    for place, node in enumerate(wiring.nodes):
+        if marks[place]:
+            for name in node.inputs:
+                readers = wiring.consumers.get(name)
+                if readers:
+                    wiring.consumers[name] = [reader for reader in readers if reader != place]
     return marks
 
 

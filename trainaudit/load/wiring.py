@@ -45,7 +45,7 @@ class Draft:
     nodes: tuple[int, ...]
     uses: list[Use] = field(default_factory=list)
     attributes: dict[str, Attribute] = field(default_factory=dict)
-    last: int = -1
+    last: float = -1
 
     def __post_init__(self) -> None:
         if self.last < 0:
@@ -66,6 +66,7 @@ class Wiring:
     consumers: dict[str, list[int]] = field(default_factory=dict)
     known: dict[str, Stored] = field(default_factory=dict)
     scalars: dict[str, float | None] = field(default_factory=dict)
+    masks: dict[str, tuple[float, bool]] = field(default_factory=dict)
     taken: bytearray = field(default_factory=bytearray)
 
     def stored(self, name: str) -> Stored | None:
