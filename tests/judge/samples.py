@@ -46,7 +46,12 @@ def rule_text(
         extra,
     ]
     for name, value in ({"limit": 2.0} if thresholds is None else thresholds).items():
-        lines += [f"[thresholds.{name}]", f"value = {value}", f'unit = "{unit}"', 'because = "A source that says so, 2017."']
+        lines += [
+            f"[thresholds.{name}]",
+            f"value = {value}",
+            f'unit = "{unit}"',
+            'because = "A source that says so, 2017."',
+        ]
     if fix:
         lines += ["[fix]", 'summary = "Repair {layer.name}."' if subject == "layer" else 'summary = "Repair it."']
         lines += ['safety = "changes-training"', f"torch = {json.dumps(fix)}"]
@@ -68,7 +73,9 @@ def make_table(layers: int = 3, **columns: Mapping[str, FactValue]) -> FactTable
     subjects = {
         "model": {"model": Subject("model", "model", None, 0)},
         "layer": {name: Subject("layer", name, name, index) for index, name in enumerate(names)},
-        "parameter": {f"p{name[1:]}": Subject("parameter", f"p{name[1:]}", name, index) for index, name in enumerate(names)},
+        "parameter": {
+            f"p{name[1:]}": Subject("parameter", f"p{name[1:]}", name, index) for index, name in enumerate(names)
+        },
         "output": {"y": Subject("output", "y", names[-1] if names else None, layers)},
         "input": {"x": Subject("input", "x", None, 0)},
         "block": {},

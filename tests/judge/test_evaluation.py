@@ -170,7 +170,9 @@ def test_a_condition_never_holds_without_a_required_fact(tree: tuple[Any, ...], 
 
 @settings(max_examples=200, deadline=None)
 @given(tree=conditions, table=st.tuples(*[rows(known=True)] * 3))
-def test_whole_columns_give_what_single_subjects_give(tree: tuple[Any, ...], table: tuple[dict[str, Value], ...]) -> None:
+def test_whole_columns_give_what_single_subjects_give(
+    tree: tuple[Any, ...], table: tuple[dict[str, Value], ...]
+) -> None:
     node = parse(written(tree), "layer", LIMITS)
     columns = columns_of(dict(zip(SUBJECTS, table, strict=True)))
     one_by_one = [evaluator(node, LIMITS)(columns, subject) for subject in SUBJECTS]
@@ -230,7 +232,9 @@ def lines_of(text: str, because: dict[str, str] | None = None, **facts: Any) -> 
 
 
 def test_evidence_gives_value_unit_threshold_and_source() -> None:
-    assert lines_of("layer.role == 'hidden' and layer.gain > limit", {"limit": "He 2015"}, layer__role="hidden", layer__gain=3.0) == [
+    assert lines_of(
+        "layer.role == 'hidden' and layer.gain > limit", {"limit": "He 2015"}, layer__role="hidden", layer__gain=3.0
+    ) == [
         ("layer.gain", 3.0, "ratio", ">", 2.0, "He 2015"),
         ("layer.role", "hidden", "", "", None, ""),
     ]
@@ -239,7 +243,9 @@ def test_evidence_gives_value_unit_threshold_and_source() -> None:
 def test_evidence_of_a_limit_on_the_left_of_a_negation_and_of_alternatives() -> None:
     assert lines_of("limit < layer.gain", layer__gain=3.0) == [("layer.gain", 3.0, "ratio", ">", 2.0, "")]
     assert lines_of("not layer.gain < limit", layer__gain=3.0) == [("layer.gain", 3.0, "ratio", ">=", 2.0, "")]
-    assert lines_of("layer.gain < floor or layer.gain > limit", layer__gain=3.0) == [("layer.gain", 3.0, "ratio", ">", 2.0, "")]
+    assert lines_of("layer.gain < floor or layer.gain > limit", layer__gain=3.0) == [
+        ("layer.gain", 3.0, "ratio", ">", 2.0, "")
+    ]
 
 
 def test_evidence_of_a_computation_names_it_and_its_facts() -> None:

@@ -165,8 +165,15 @@ def test_which_facts_a_subject_sees() -> None:
 
 
 def test_what_a_condition_reads() -> None:
-    node = parse("layer.gain > limit and (layer.has_bias or not layer.reaches_output) and layer.gain < 9", "layer", LIMITS)
-    assert [spec.name for spec in facts_in(node)] == ["layer.gain", "layer.has_bias", "layer.reaches_output", "layer.gain"]
+    node = parse(
+        "layer.gain > limit and (layer.has_bias or not layer.reaches_output) and layer.gain < 9", "layer", LIMITS
+    )
+    assert [spec.name for spec in facts_in(node)] == [
+        "layer.gain",
+        "layer.has_bias",
+        "layer.reaches_output",
+        "layer.gain",
+    ]
     assert list(thresholds_in(node)) == ["limit"]
     assert required_facts(node) == {"layer.gain"}
 

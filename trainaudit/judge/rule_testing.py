@@ -116,8 +116,9 @@ def summary(checks: Sequence[Check]) -> str:
     failures = [check for check in checks if not check.passed]
     lines = [f"{check.rule}: {check.what}: {check.detail}" for check in failures]
     rules = len({check.rule for check in checks})
+    noun = "rule" if rules == 1 else "rules"
     lines.append(
-        f"{len(checks)} checks of {rules} rules: {len(checks) - len(failures)} passed, {len(failures)} failed."
+        f"{len(checks)} checks of {rules} {noun}: {len(checks) - len(failures)} passed, {len(failures)} failed."
     )
     return "\n".join(lines)
 

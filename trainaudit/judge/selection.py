@@ -1,6 +1,6 @@
 """Which rules run, and which of their findings the user has set aside. May import `judge.rule`, `measure.facts`, `result` and `errors`.
 
-Rules are named by id, by category, by a glob (`*` and `?`; nothing else is special, so `layers[0]` is just a name) or `ALL`.
+Rules are named by id, by category, by a glob on either (`*` and `?`; nothing else is special, so `layers[0]` is just a name) or `ALL`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Choice(Protocol):
     def extend_select(self) -> Sequence[str]: ...
     @property
     def ignore_rules(self) -> Sequence[str]: ...
+    @property
+    def ignores(self) -> Sequence[Ignore]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,12 @@ def select_rules(rules: Sequence[Rule], choice: Choice) -> tuple[Rule, ...]:
     """The rules that run, in their order. Without a selection, all stable ones.
 
     Rules in preview run only where they are selected by id or by ALL, deprecated ones only by id. Raises `TrainauditError` on a
-    token that names no rule.
+    token, or an ignore, that names no rule at all.
     """
     select = split_tokens(choice.select) or [ALL]
     selecting = [*select, *split_tokens(choice.extend_select)]
     ignoring = split_tokens(choice.ignore_rules)
-    check_tokens([*selecting, *ignoring], rules)
+    check_tokens([*selecting, *ignoring, *(ignore.rule for ignore in choice.ignores)], rules)
     asked_for_all = ALL in split_tokens(choice.select) + split_tokens(choice.extend_select)
     chosen = []
     for rule in rules:
@@ -147,7 +149,10 @@ def _closeness(token: str, rule: Rule) -> int:
         return _BY_ALL
     if token == rule.category:
         return _BY_CATEGORY
-    return _BY_GLOB if _is_glob(token) and glob(token).match(rule.id) else 0
+    if not _is_glob(token):
+        return 0
+    pattern = glob(token)
+    return _BY_GLOB if pattern.match(rule.id) else _BY_CATEGORY if pattern.match(rule.category) else 0
 
 
 def _is_glob(token: str) -> bool:
