@@ -180,12 +180,23 @@ def measure_blocks(blocks: Mapping[str, Block]) -> Columns:
         groups.setdefault(block.group, []).append(block)
     columns: dict[str, dict[str, FactValue]] = {
         f"block.{fact}": {}
-        for fact in ("name", "sibling_count", "activation", "sibling_activation", "sibling_agreement", "missing_part")
+        for fact in (
+            "name",
+            "sibling_count",
+            "activation",
+            "sibling_activation",
+            "sibling_agreement",
+            "missing_part",
+            "row_position",
+        )
     }
     for siblings in groups.values():
         kinds = Counter(_structure(block) for block in siblings)
         common, agreeing = kinds.most_common(1)[0]
-        for block in siblings:
+        for place, block in enumerate(siblings):
+            columns["block.row_position"][block.name] = (
+                "first" if place == 0 else "last" if place == len(siblings) - 1 else "middle"
+            )
             columns["block.name"][block.name] = block.name
             columns["block.sibling_count"][block.name] = len(siblings)
             columns["block.activation"][block.name] = "+".join(block.activations) or "none"

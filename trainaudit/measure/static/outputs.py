@@ -50,6 +50,9 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
     units: dict[str, FactValue] = {}
     rank: dict[str, FactValue] = {}
     trunk: dict[str, FactValue] = {}
+    final_op: dict[str, FactValue] = {}
+    dropout_rate: dict[str, FactValue] = {}
+    dropout_layer: dict[str, FactValue] = {}
     has_primary = False
     known: dict[int, int] = {}
     for name in graph.outputs:
@@ -75,6 +78,14 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
         else:
             rank[name] = len(value.shape)
             units[name] = _unit_count(index, value.shape, producer, at)
+        final_op[name] = "none" if at < 0 else OP_WORDS[index.ops[at]]
+        dropped = INPUT if producer is None else _final_dropout(index, producer)
+        if dropped >= 0:
+            rate = index.layers[dropped].attributes.get("p")
+            dropout_rate[name] = (
+                float(rate) if isinstance(rate, (int, float)) else Unmeasured("the file does not store its rate")
+            )
+            dropout_layer[name] = index.layers[dropped].name
         trunk[name] = at >= 0 and _is_trunk(index, roles, at, known)
     return {
         "output.name": {name: name for name in graph.outputs},
@@ -86,6 +97,9 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
         "output.unit_count": units,
         "output.rank": rank,
         "output.is_trunk_feature": trunk,
+        "output.final_op": final_op,
+        "output.final_dropout_rate": dropout_rate,
+        "output.final_dropout_layer": dropout_layer,
     }
 
 
@@ -112,6 +126,16 @@ def _last_computation(index: Index, position: int, known: dict[int, int]) -> int
     for passed in path:
         known[passed] = found
     return found
+
+
+def _final_dropout(index: Index, producer: int) -> int:
+    """The dropout behind which an output passes only activation functions, reshapes, casts and selections; INPUT for none."""
+    current = producer
+    while current >= 0 and index.ops[current] not in DROPOUTS:
+        row = index.sources[current]
+        passes = index.ops[current] in _SELECTIONS or index.ops[current] in ACTIVATIONS
+        current = row[0] if passes and row and row[0] >= 0 else INPUT
+    return current
 
 
 def _activation_before(index: Index, position: int, known: dict[int, int]) -> str:

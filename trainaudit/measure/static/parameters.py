@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainaudit.ir.graph import Graph, Parameter, Role
 from trainaudit.ir.ops import STEPS, Op
 from trainaudit.measure.facts import Columns, FactValue
-from trainaudit.measure.static.flow import GRADIENT, VALUE, cast_type, is_float
+from trainaudit.measure.static.flow import GRADIENT, VALUE, WEIGHT_FOLLOWS, cast_type, is_float
 from trainaudit.measure.static.index import Index
 from trainaudit.measure.static.naming import is_dotted_path, module_code
 
@@ -52,6 +52,7 @@ def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int])
     blocked: dict[str, FactValue] = {}
     blocker: dict[str, FactValue] = {}
     blocker_op: dict[str, FactValue] = {}
+    before_weights: dict[str, FactValue] = {}
     first_blocker: list[int] | None = None
     known: dict[str, str] = {}
     outputs = set(graph.outputs)
@@ -71,12 +72,14 @@ def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int])
             continue
         is_blocked = name not in outputs and not any(flow[i] & GRADIENT and not _blocks(index, i) for i in reaching)
         blocked[name] = is_blocked
+        before_weights[name] = False
         if is_blocked:
             if first_blocker is None:
                 first_blocker = _first_blockers(index, flow)
             at = min(i if _blocks(index, i) else first_blocker[i] for i in reaching)
             blocker[name] = index.layers[at].name
             blocker_op[name] = index.layers[at].raw_op
+            before_weights[name] = flow[at] & WEIGHT_FOLLOWS != 0
     return {
         "parameter.name": name_column,
         "parameter.code": code,
@@ -89,6 +92,7 @@ def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int])
         "parameter.is_gradient_blocked": blocked,
         "parameter.gradient_blocker": blocker,
         "parameter.gradient_blocker_op": blocker_op,
+        "parameter.is_blocker_before_weights": before_weights,
     }
 
 

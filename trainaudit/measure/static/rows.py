@@ -1,0 +1,66 @@
+"""The layer table of the report: one row for each layer that computes something of note. May import `ir`, `result`, `measure.facts`."""
+
+from __future__ import annotations
+
+from trainaudit.ir.graph import Graph, Shape
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, WEIGHTED, Op
+from trainaudit.measure.facts import Columns, FactValue
+from trainaudit.result import LayerRow
+
+_SHOWN = (
+    WEIGHTED
+    | NORMALIZATIONS
+    | ACTIVATIONS
+    | DROPOUTS
+    | {Op.ATTENTION, Op.MATMUL, Op.EINSUM, Op.LOSS, Op.OTHER, Op.ESTIMATOR}
+)
+
+
+def layer_rows(graph: Graph, columns: Columns) -> tuple[LayerRow, ...]:
+    """Rows in topological order: layers with parameters, normalizations, activation functions, products, losses and what was not
+    recognized. Numbers stand where `columns` holds them."""
+    depth, role = columns.get("layer.depth", {}), columns.get("layer.role", {})
+    scheme, std = columns.get("layer.weight_scheme", {}), columns.get("parameter.std", {})
+    gain, wanted = columns.get("layer.gain", {}), columns.get("layer.wanted_gain", {})
+    rows = []
+    for layer in graph.layers:
+        if layer.op not in _SHOWN and not layer.parameters:
+            continue
+        name = layer.name
+        weight = (
+            layer.parameters.get("weight") or layer.parameters.get("input_weight") or layer.parameters.get("embedding")
+        )
+        output = graph.values.get(layer.outputs[0]) if layer.outputs else None
+        level = depth.get(name)
+        rows.append(
+            LayerRow(
+                name=name,
+                op=layer.op.value,
+                role=_word(role.get(name)),
+                depth=level if isinstance(level, int) else 0,
+                output_shape=shape_text(None if output is None else output.shape),
+                parameters=sum(graph.parameters[p].size for p in set(layer.parameters.values())),
+                initializer=_word(scheme.get(name)),
+                weight_std=_number(std.get(weight)) if weight is not None else None,
+                gain=_number(gain.get(name)),
+                wanted_gain=_number(wanted.get(name)),
+                file=layer.source.file,
+                line=layer.source.line,
+            )
+        )
+    return tuple(rows)
+
+
+def shape_text(shape: Shape | None) -> str:
+    """A shape as people write it: "batch × 64 × 56 × 56", "?" for what is not known."""
+    if shape is None:
+        return "?"
+    return " × ".join("?" if size is None else str(size) for size in shape) or "scalar"
+
+
+def _word(value: FactValue | None) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: FactValue | None) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
