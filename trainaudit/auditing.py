@@ -18,6 +18,7 @@ from trainaudit.judge.selection import active_ignores, select_rules
 from trainaudit.load.from_onnx import load_onnx
 from trainaudit.measure.facts import FactTable, FactValue, Unmeasured
 from trainaudit.measure.measuring import measure
+from trainaudit.measure.static.rows import layer_rows
 from trainaudit.resources import rules_folder
 from trainaudit.result import Audit, LayerRow, Location, ModelInfo, Scalar
 from trainaudit.settings import LOSSES, Settings, target_names, with_flags
@@ -77,7 +78,7 @@ def measure_file(target: str, settings: Settings, *, detail: bool) -> Measured:
         digest = pool.submit(_sha256, target) if detail else None
         loaded = time.perf_counter()
         table = measure(graph, loss=settings.loss, expects=LOSSES)
-        rows = _layer_rows(graph, table) if detail else ()
+        rows = layer_rows(graph, table.columns) if detail else ()
         model = _model_info(target, graph, table, "" if digest is None else digest.result())
     timings = {"load": loaded - started, "measure": time.perf_counter() - loaded}
     return Measured(target, model, table, Places(graph), rows, timings)
@@ -120,12 +121,6 @@ class Places(Mapping[str, Location]):
 
     def __len__(self) -> int:
         return len(self._layers)
-
-
-def _layer_rows(graph: Graph, table: FactTable) -> tuple[LayerRow, ...]:
-    from trainaudit.measure.static.rows import layer_rows
-
-    return layer_rows(graph, table.columns)
 
 
 def _model_info(target: str, graph: Graph, table: FactTable, digest: str) -> ModelInfo:

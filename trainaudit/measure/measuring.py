@@ -23,7 +23,7 @@ def measure(graph: Graph, *, loss: str | None, expects: Mapping[str, str]) -> Fa
     subjects, columns = measure_structure(graph)
     loss = loss or loss_in_graph(graph)
     columns["model.loss"] = {"model": loss or _NO_LOSS}
-    columns["model.loss_expects"] = {"model": expects[loss] if loss in expects else _NO_LOSS}
+    columns["model.loss_expects"] = {"model": expects.get(loss or "", _NO_LOSS)}
     columns.update(_guarded(lambda: measure_weights(graph, columns), WEIGHTS, subjects))
     return FactTable(subjects=subjects, columns=columns)
 
