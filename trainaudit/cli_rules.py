@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test(folders: tuple[Path, ...], models: Path | None) -> None:
     rules = _loaded(folders)
     checks = [check for rule in rules for check in check_examples(rule)]
     if models is not None:
-        checks += check_models(rules, models, _fired)
+        checks += check_models(rules, models, partial(_fires, rules))
     click.echo(summary(checks))
     sys.exit(0 if checks and all(check.passed for check in checks) else 1)
 
@@ -127,10 +128,15 @@ def _loaded(folders: tuple[Path, ...]) -> Any:
     return load_rules(folders or (rules_folder(),))
 
 
-def _fired(model: Path) -> set[str]:
-    import trainaudit
+def _fires(rules: Any, model: Path, loss: str | None) -> dict[str, set[str]]:
+    """The rules that fire on a model, each with the subjects on which it does."""
+    from trainaudit.auditing import audit_file
+    from trainaudit.settings import Settings
 
-    return {finding.rule for finding in trainaudit.audit(model).findings}
+    fired: dict[str, set[str]] = {}
+    for finding in audit_file(str(model), Settings(loss=loss), rules, detail=False).audit.findings:
+        fired.setdefault(finding.rule, set()).update(occurrence.subject for occurrence in finding.occurrences)
+    return fired
 
 
 def _show(text: Any) -> None:

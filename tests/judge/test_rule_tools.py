@@ -89,36 +89,46 @@ def test_a_parameter_example_sees_layer_and_model(tmp_path: Path) -> None:
 
 
 def test_model_pairs(tmp_path: Path) -> None:
-    rules = [
-        write(tmp_path, rule_text(f"{name}-state"), f"{name}-state") for name in ("right", "mute", "broken", "unpaired")
-    ]
+    names = ("right", "mute", "broken", "elsewhere", "empty", "unpaired")
+    rules = [write(tmp_path, rule_text(f"{name}-state"), f"{name}-state") for name in names]
     tests = tmp_path / "tests"
-    for name, body in {
-        "right-state": "def build(path):\n    path.write_text(KIND)\n",
-        "mute-state": "def build(path):\n    path.write_text('neither')\n",
-        "broken-state": "def build(path):\n    raise OSError('no disk')\n",
-    }.items():
+    save = "from pathlib import Path\ndef build(path):\n    Path(path).write_text({!r})\n"
+    scripts = {
+        "right-state": (save.format("right") + "VIOLATES = ['fc']\nLOSS = 'mse'\n", save.format("silent")),
+        "mute-state": (save.format("silent"), save.format("silent")),
+        "broken-state": ("def build(path):\n    raise OSError('no disk')\n", "import nothing_of_the_kind\n"),
+        "elsewhere-state": (save.format("elsewhere") + "VIOLATES = ['head']\n", save.format("elsewhere")),
+        "empty-state": ("", ""),
+    }
+    for name, texts in scripts.items():
         (tests / name).mkdir(parents=True)
-        for kind in ("bad", "good"):
-            (tests / name / f"{kind}.py").write_text(f"KIND = {kind!r}\n{body}")
-    (tests / "broken-state" / "good.py").write_text("")
+        for kind, text in zip(("bad", "good"), texts, strict=True):
+            (tests / name / f"{kind}.py").write_text(text)
+    losses = []
 
-    def audit(model: Path) -> list[str]:
-        return ["right-state", "loud-state"] if model.read_text() == "bad" else []
+    def audit(model: Path, loss: str | None) -> dict[str, set[str]]:
+        losses.append(loss)
+        text = model.read_text()
+        return {} if text == "silent" else {f"{text}-state": {"fc"}, "loud-state": {"x"}}
 
     checks = check_models(rules, tests, audit)
-    assert [(check.rule, check.what, check.detail) for check in checks] == [
-        ("right-state", "bad.py", ""),
-        ("right-state", "good.py", ""),
-        ("mute-state", "bad.py", "the rule does not fire (fired: none)"),
-        ("mute-state", "good.py", ""),
-        ("broken-state", "bad.py", "the model could not be built (OSError: no disk)"),
+    assert [(check.rule.removesuffix("-state"), check.what, check.detail) for check in checks] == [
+        ("right", "bad.py", ""),
+        ("right", "good.py", ""),
+        ("mute", "bad.py", "the rule does not fire (fired: none)"),
+        ("mute", "good.py", ""),
+        ("broken", "bad.py", "the model could not be built (OSError: no disk)"),
         (
-            "broken-state",
+            "broken",
             "good.py",
-            f"the model could not be built (TrainauditError: {tests / 'broken-state' / 'good.py'} has no function build(path). Write one that saves an ONNX file there.)",
+            "the model could not be built (ModuleNotFoundError: No module named 'nothing_of_the_kind')",
         ),
+        ("elsewhere", "bad.py", "the rule fires on fc, not on head"),
+        ("elsewhere", "good.py", "the rule fires on fc"),
+        ("empty", "bad.py", "it has no function build(path)"),
+        ("empty", "good.py", "it has no function build(path)"),
     ]
+    assert losses[:2] == ["mse", None]
 
 
 def test_a_new_rule_is_valid_tested_and_full_of_todos(tmp_path: Path) -> None:
@@ -130,7 +140,7 @@ def test_a_new_rule_is_valid_tested_and_full_of_todos(tmp_path: Path) -> None:
     ]
     (rule,) = load_rules([tmp_path / "rules"])
     assert failures(rule) == []
-    checks = check_models([rule], tmp_path / "tests", lambda _: ["hot-logits"])
+    checks = check_models([rule], tmp_path / "tests", lambda _model, _loss: {"hot-logits": {"fc"}})
     assert [check.passed for check in checks] == [True, False]
     assert any("still says TODO" in problem.what for problem in lint([tmp_path / "rules"], tests=tmp_path / "tests"))
     with pytest.raises(TrainauditError, match="is there already"):

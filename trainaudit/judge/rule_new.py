@@ -55,14 +55,12 @@ _MODEL = '''"""{what}"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+{violates}
 
-
-def build(path: Path) -> None:
+def build(path: str) -> None:
     """Write the model."""
     random = np.random.default_rng(0)
     weight = (random.standard_normal((16, 16)) / 4).astype(np.float32)  # TODO: {todo}
@@ -74,6 +72,11 @@ def build(path: Path) -> None:
         [numpy_helper.from_array(weight, "fc.weight")],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+'''
+
+_VIOLATES = '''
+VIOLATES = ("fc",)
+"""Subjects on which the rule is violated. TODO"""
 '''
 
 
@@ -92,10 +95,10 @@ def new_rule(name: str, rules: Path, tests: Path, since: str) -> tuple[Path, ...
     files = {
         rules / category / f"{rule_id}.toml": _RULE.format(id=rule_id, since=since),
         tests / rule_id / "bad.py": _MODEL.format(
-            id=rule_id, what=f"The smallest model on which {rule_id} fires.", todo="the fault"
+            id=rule_id, what=f"The smallest model on which {rule_id} fires.", todo="the fault", violates=_VIOLATES
         ),
         tests / rule_id / "good.py": _MODEL.format(
-            id=rule_id, what="The same model with the fix, and nothing else.", todo="the repair"
+            id=rule_id, what="The same model with the fix, and nothing else.", todo="the repair", violates=""
         ),
     }
     taken = [path for path in files if path.exists()]

@@ -2,13 +2,15 @@
 `measure`.
 
 An example is a handful of facts about one subject, held against its rule by the real judge. A model pair is `<rule-id>/bad.py` and
-`<rule-id>/good.py`, each with a function `build(path)` that writes an ONNX file: the rule fires on the first and not on the second. Those
-two files are their author's own Python, and run only when their folder is given.
+`<rule-id>/good.py`, each with a function `build(path: str)` that writes an ONNX file: the rule fires on the first and not on the second. A
+script may say LOSS, the loss to declare, and bad.py VIOLATES, the subjects on which the rule fires. Those two files are their author's own
+Python, and run only when their folder is given.
 """
 
 from __future__ import annotations
 
 import runpy
+import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +35,8 @@ EXPECTED = {
 }
 """Kind of example → what the judge must say about it."""
 
-Audit = Callable[[Path], Collection[str]]
-"""Model file → ids of the rules that fire on it."""
-Build = Callable[[Path, Path], None]
-"""Script, model file to write."""
+Audit = Callable[[Path, str | None], Mapping[str, Collection[str]]]
+"""(model file, loss or None) → rules that fire on it, each with the subjects on which it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +86,18 @@ def judge_example(rule: Rule, table: Mapping[str, Any]) -> RuleOutcome:
     return outcome
 
 
-def check_models(rules: Iterable[Rule], folder: Path, audit: Audit, build: Build | None = None) -> tuple[Check, ...]:
+def check_models(rules: Iterable[Rule], folder: Path, audit: Audit) -> tuple[Check, ...]:
     """The model pairs in `folder`: bad.py fires its rule, good.py does not. Rules without a pair are passed over (`rule lint` names
     them)."""
-    build = build or build_model
     checks = []
     with tempfile.TemporaryDirectory(prefix="trainaudit-") as temporary:
         for rule in rules:
-            for kind, fires in (("bad", True), ("good", False)):
+            for kind in ("bad", "good"):
                 script = folder / rule.id / f"{kind}.py"
                 if script.is_file():
                     model = Path(temporary) / f"{rule.id}-{kind}.onnx"
-                    checks.append(Check(rule.id, script.name, _tried(rule, script, model, fires, audit, build)))
+                    checks.append(Check(rule.id, script.name, _tried(rule, script, model, audit)))
     return tuple(checks)
-
-
-def build_model(script: Path, model: Path) -> None:
-    """Run the script's `build(path)`."""
-    build = runpy.run_path(str(script)).get("build")
-    if not callable(build):
-        raise TrainauditError(
-            "bad-model-script", f"{script} has no function build(path).", "Write one that saves an ONNX file there."
-        )
-    build(model)
 
 
 def summary(checks: Sequence[Check]) -> str:
@@ -123,18 +112,41 @@ def summary(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-def _tried(rule: Rule, script: Path, model: Path, fires: bool, audit: Audit, build: Build) -> str:
+def _tried(rule: Rule, script: Path, model: Path, audit: Audit) -> str:
+    """What is wrong with one model of a pair, "" where nothing is."""
     try:
-        build(script, model)
+        names = _run(script)
+        if not callable(names.get("build")):
+            return "it has no function build(path)"
+        names["build"](str(model))
     except Exception as error:  # the author's code: whatever it raises is the answer
         return f"the model could not be built ({type(error).__name__}: {error})"
     try:
-        fired = audit(model)
+        fired = audit(model, names.get("LOSS"))
     except TrainauditError as error:
         return f"the model could not be audited ({error})"
-    if fires:
-        return "" if rule.id in fired else f"the rule does not fire (fired: {', '.join(sorted(fired)) or 'none'})"
-    return "the rule fires" if rule.id in fired else ""
+    if script.stem == "good":
+        return f"the rule fires on {_joined(fired[rule.id])}" if rule.id in fired else ""
+    if rule.id not in fired:
+        return f"the rule does not fire (fired: {_joined(fired)})"
+    wanted = names.get("VIOLATES")
+    if wanted is not None and set(wanted) != set(fired[rule.id]):
+        return f"the rule fires on {_joined(fired[rule.id])}, not on {_joined(wanted)}"
+    return ""
+
+
+def _run(script: Path) -> dict[str, Any]:
+    """The names that a script defines. It may import what lies in the working folder, as under `python -m`."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return runpy.run_path(str(script))
+    finally:
+        sys.path.remove(here)
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
