@@ -113,19 +113,47 @@ def depth_charts(audit: Audit) -> list[DepthChart]:
 
 
 def share_bars(audit: Audit) -> list[ShareBar]:
-    """The layers with most parameters, and the rest as one bar."""
-    total = sum(row.parameters for row in audit.layers)
-    owners = sorted((row for row in audit.layers if row.parameters > 0), key=lambda row: -row.parameters)
-    if total <= 0 or len(owners) < 2:
+    """The modules or layers with most parameters, and the rest as one bar."""
+    owners = {row.name: row.parameters for row in audit.layers if row.parameters > 0}
+    if len(owners) < 2:
         return []
-    bars = [(shortened(row.name, 44), row.parameters) for row in owners[:MAX_BARS]]
-    rest = sum(row.parameters for row in owners[MAX_BARS:])
+    groups = sorted(_modules(owners).items(), key=lambda item: -item[1])
+    bars = [(shortened(name, 44), size) for name, size in groups[:MAX_BARS]]
+    rest = groups[MAX_BARS:]
     if rest:
-        bars.append((f"{numbers.count(len(owners) - MAX_BARS, 'other layer')}", rest))
-    largest = max(size for _, size in bars)
+        bars.append((f"{len(rest)} others", sum(size for _, size in rest)))
+    total, largest = sum(owners.values()), max(size for _, size in bars)
     return [
         ShareBar(name, numbers.share(size / total), numbers.large(size), WIDTH * size / largest) for name, size in bars
     ]
+
+
+def _modules(owners: dict[str, int]) -> dict[str, int]:
+    """Sizes summed over the deepest common module paths that give at most `MAX_BARS` groups; by layer where none does."""
+    best = owners
+    for depth in range(1, 6):
+        groups: dict[str, int] = {}
+        for name, size in owners.items():
+            module = ".".join(name.split(".")[:depth])
+            groups[module] = groups.get(module, 0) + size
+        if len(groups) > MAX_BARS:
+            break
+        if len(groups) >= 2:
+            best = groups
+    return best
+
+
+def gain_bar(row: LayerRow) -> tuple[float, float] | None:
+    """Start and length of a bar from the middle of a line of length 80 to gain / wanted gain, logarithmic from 1/10 to 10."""
+    if (
+        not (_drawable(row.gain) and _drawable(row.wanted_gain))
+        or not row.wanted_gain
+        or row.gain is None
+        or row.gain < 0
+    ):
+        return None
+    at = _scale(0.1, 10.0, True, 0, 80)(row.gain / row.wanted_gain)
+    return min(at, 40.0), round(abs(at - 40.0), 1)
 
 
 def _depth_chart(
@@ -216,7 +244,7 @@ def _log_axis(low: float, high: float) -> tuple[float, float, list[float]]:
 
 def _positions(count: int) -> list[int]:
     """About five layers to number on the axis, the first and the last among them."""
-    if count <= 6:
+    if count <= 12:
         return list(range(count))
     return sorted({round(index * (count - 1) / 4) for index in range(5)})
 

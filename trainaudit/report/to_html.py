@@ -24,6 +24,7 @@ from trainaudit.resources import templates_folder
 from trainaudit.result import Audit, Evidence, Finding, LayerRow, Location, Occurrence, Reference, RuleInfo, Run, State
 
 MAX_ROWS = 300
+MAX_PRINTED_ROWS = 120
 MAX_OTHERS = 60
 MAX_MODELS = 25
 """Models shown in full; the JSON record holds all."""
@@ -107,7 +108,7 @@ def page(run: Run, *, is_print: bool) -> str:
     record, is_thinned = ("", False) if is_print else _record(run)
     shown = run.audits[:MAX_MODELS]
     seen: Counter[str] = Counter()
-    rows = max(40, MAX_ROWS // max(1, len(shown)))
+    rows = max(40, (MAX_PRINTED_ROWS if is_print else MAX_ROWS) // max(1, len(shown)))
     sections = [_section(run, audit, index, len(shown), rows, seen) for index, audit in enumerate(shown)]
     total = view.counts(run)
     used = {outcome.rule for audit in shown for outcome in audit.outcomes}
@@ -345,6 +346,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "number": numbers.number,
     "figure": lambda value: "" if value is None else numbers.number(value),
     "large": numbers.large,
+    "gain_bar": charts.gain_bar,
     "share": numbers.share,
     "counted": numbers.count,
     "bytes": _bytes,
