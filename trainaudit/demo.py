@@ -1,4 +1,4 @@
-"""Builds the two models of `trainaudit demo`: a small image classifier with six faults, and the same one repaired.
+"""Builds the two models of `trainaudit demo`: a small image classifier with seven faults, and the same one repaired.
 
 The only room beside the loader that may import onnx (inside its function): it writes files, and reads none.
 """
@@ -82,8 +82,11 @@ def _save(path: Path, *, is_faulty: bool) -> None:
     convolution("stem.conv2", 32, 64, bias=False)
     batch_norm("stem.bn2", 64)
     add("Relu", "stem.relu2")
+    if not is_faulty:
+        add("GlobalAveragePool", "pool")
     add("Flatten", "flatten")
-    linear("classifier.fc1", 64 * 7 * 7, 128, constant=is_faulty)  # every unit the same: they stay the same
+    # faulty: most of the parameters sit here, and every unit is the same and stays so
+    linear("classifier.fc1", 64 * 7 * 7 if is_faulty else 64, 128, constant=is_faulty)
     if not is_faulty:
         add("Relu", "classifier.relu1")
     linear("classifier.fc2", 128, 128)  # faulty: two linear layers in a row are one

@@ -16,6 +16,16 @@ _SHOWN = (
 )
 
 
+REPORT_FACTS = frozenset(
+    {
+        "model.name", "model.form", "model.weights_state", "model.layer_count", "model.parameter_count", "model.depth",
+        "model.recognition_coverage", "model.dtype", "layer.name", "layer.op", "layer.role", "layer.depth", "layer.gain",
+        "layer.wanted_gain", "layer.weight_scheme", "parameter.std",
+    }
+)  # fmt: skip
+"""Facts that reports show even where no rule reads them."""
+
+
 def layer_rows(graph: Graph, columns: Columns) -> tuple[LayerRow, ...]:
     """Rows in topological order: layers with parameters, normalizations, activation functions, products, losses and what was not
     recognized. Numbers stand where `columns` holds them."""
