@@ -15,7 +15,7 @@ status = "preview"                        # preview | stable | deprecated
 since = "{since}"
 recipe = "2.init-well"                    # the step of the recipe that it belongs to
 subject = "layer"                         # model | input | output | block | layer | parameter
-applies_to = "layer.role == 'hidden'"     # TODO: where the question makes sense
+applies_to = "layer.op == 'linear'"       # TODO: where the question makes sense
 when = "layer.gain > limit"               # TODO: what is wrong; `trainaudit fact list` shows the vocabulary
 message = "{{layer.name}} has a gain of {{layer.gain}}: TODO so what."
 why = """
@@ -39,15 +39,15 @@ title = "TODO"
 url = "https://TODO"
 
 [[examples.bad]]
-"layer.role" = "hidden"
+"layer.op" = "linear"
 "layer.gain" = 3.0
 
 [[examples.good]]
-"layer.role" = "hidden"
+"layer.op" = "linear"
 "layer.gain" = 1.0
 
 [[examples.not_applicable]]
-"layer.role" = "output-head"
+"layer.op" = "conv"
 "layer.gain" = 3.0
 '''
 
@@ -63,7 +63,7 @@ from onnx import TensorProto, helper, numpy_helper
 def build(path: str) -> None:
     """Write the model."""
     random = np.random.default_rng(0)
-    weight = (random.standard_normal((16, 16)) / 4).astype(np.float32)  # TODO: {todo}
+    weight = ({scale} * random.standard_normal((16, 16))).astype(np.float32)  # TODO: {todo}
     graph = helper.make_graph(
         [helper.make_node("Gemm", ["x", "fc.weight"], ["y"], name="/fc/Gemm", transB=1)],
         "{id}",
@@ -95,10 +95,18 @@ def new_rule(name: str, rules: Path, tests: Path, since: str) -> tuple[Path, ...
     files = {
         rules / category / f"{rule_id}.toml": _RULE.format(id=rule_id, since=since),
         tests / rule_id / "bad.py": _MODEL.format(
-            id=rule_id, what=f"The smallest model on which {rule_id} fires.", todo="the fault", violates=_VIOLATES
+            id=rule_id,
+            what=f"The smallest model on which {rule_id} fires.",
+            todo="the fault",
+            violates=_VIOLATES,
+            scale="1.0",
         ),
         tests / rule_id / "good.py": _MODEL.format(
-            id=rule_id, what="The same model with the fix, and nothing else.", todo="the repair", violates=""
+            id=rule_id,
+            what="The same model with the fix, and nothing else.",
+            todo="the repair",
+            violates="",
+            scale="0.25",
         ),
     }
     taken = [path for path in files if path.exists()]
