@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.models.network import Network
 
-VIOLATES = ("attention",)
+VIOLATES = ("attention.attention",)
 """Subjects on which the rule is violated."""
 
 

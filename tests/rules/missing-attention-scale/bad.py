@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.models.network import Network
 
-VIOLATES = ("attention",)
+VIOLATES = ("attention.attention",)
 """Subjects on which the rule is violated."""
 
 
