@@ -60,9 +60,9 @@ class BodyReader:
     def feed(self, body: Body, graph: Any) -> None:
         """Add a piece of a GraphProto to `body`."""
         for initializer in graph.initializer:
-            self._add_tensor(body, initializer.name, self.tensors.tensor(initializer))
+            self._add_tensor(body, text(initializer.name), self.tensors.tensor(initializer))
         for initializer in graph.sparse_initializer:
-            self._add_tensor(body, initializer.values.name, self.tensors.sparse(initializer))
+            self._add_tensor(body, text(initializer.values.name), self.tensors.sparse(initializer))
         for value in graph.input:
             body.inputs.append(value.name)
             self._add_type(body, value)
@@ -72,17 +72,17 @@ class BodyReader:
         for value in graph.value_info:
             self._add_type(body, value)
         for entry in graph.metadata_props:
-            body.metadata[entry.key] = self._shared(entry.value)
+            body.metadata[text(entry.key)] = self._shared(text(entry.value))
         if graph.doc_string:
-            body.metadata.setdefault("doc_string", self._shared(graph.doc_string))
+            body.metadata.setdefault("doc_string", self._shared(text(graph.doc_string)))
         self._add_nodes(body, graph.node)
 
     def function(self, function: Any) -> Body:
         """A FunctionProto as a body."""
-        body = Body(inputs=list(function.input), outputs=list(function.output))
-        body.attributes = dict.fromkeys(function.attribute)
+        body = Body(inputs=[text(name) for name in function.input], outputs=[text(name) for name in function.output])
+        body.attributes = dict.fromkeys(text(name) for name in function.attribute)
         for attribute in function.attribute_proto:
-            body.attributes[attribute.name] = self._attribute(attribute)
+            body.attributes[text(attribute.name)] = self._attribute(attribute)
         for value in function.value_info:
             self._add_type(body, value)
         self._add_nodes(body, function.node)
@@ -110,10 +110,11 @@ class BodyReader:
         if known is None:
             known = self.types[content] = _type_of(value.type)
         dtype, shape = known
+        name = text(value.name)
         if dtype is not None:
-            body.dtypes[value.name] = dtype
+            body.dtypes[name] = dtype
         if shape is not None:
-            body.shapes[value.name] = shape
+            body.shapes[name] = shape
 
     def _add_nodes(self, body: Body, nodes: Any) -> None:
         strings = self.strings
@@ -132,12 +133,12 @@ class BodyReader:
             references: dict[str, str] = {}
             for attribute in node.attribute:
                 if attribute.ref_attr_name:
-                    references[attribute.name] = attribute.ref_attr_name
+                    references[text(attribute.name)] = text(attribute.ref_attr_name)
                 elif attribute.type == _GRAPH or (attribute.type == 0 and attribute.HasField("g")):
                     inner = Body()
                     self.feed(inner, attribute.g)
                     body.node_count += inner.node_count
-                    bodies[attribute.name] = inner
+                    bodies[text(attribute.name)] = inner
                 else:
                     found = self._attribute(attribute)
                     if found is not None:
@@ -146,7 +147,7 @@ class BodyReader:
             if op == "Constant" and not domain and not references and len(outputs) == 1:
                 data = constant_data(attributes)
                 if data is not None:
-                    self._add_tensor(body, outputs[0], data)
+                    self._add_tensor(body, text(outputs[0]), data)
                     body.constants.add(outputs[0])
                     continue
             if bodies:
@@ -156,11 +157,16 @@ class BodyReader:
             if node.overload:
                 body.overloads[len(body.nodes)] = node.overload
             metadata = {
-                entry.key: strings.setdefault(text, text) for entry in node.metadata_props if (text := entry.value)
+                entry.key: strings.setdefault(said, said) for entry in node.metadata_props if (said := entry.value)
             }
             if node.doc_string:
                 metadata.setdefault("doc_string", self._shared(node.doc_string))
-            append(RawNode(op, domain, node.name, node.input[:], outputs, attributes, metadata))
+            name, inputs = node.name, node.input[:]
+            try:
+                "".join((op, domain, name, *inputs, *outputs, *attributes, *metadata, *metadata.values()))
+            except TypeError:  # protobuf hands bytes out where a text is not UTF-8
+                raise not_text() from None
+            append(RawNode(op, domain, name, inputs, outputs, attributes, metadata))
 
     def _attribute(self, attribute: Any) -> RawAttribute | None:
         """The attribute's value; None for kinds that no audit reads (types, lists of tensors, lists of graphs)."""
@@ -186,6 +192,21 @@ class BodyReader:
         return None
 
 
+def text(value: Any) -> str:
+    """A string field of a message. Raises `TrainauditError` where protobuf hands it out as bytes, for it is not UTF-8."""
+    if value.__class__ is str:
+        return str(value)
+    raise not_text()
+
+
+def not_text() -> TrainauditError:
+    return TrainauditError(
+        "invalid-text",
+        "The model holds a name that is not UTF-8 text, so the file is damaged.",
+        "Export the model again.",
+    )
+
+
 def _type_of(kind: Any) -> tuple[str | None, Shape | None]:
     """(dtype, shape) of a TypeProto, as far as it tells; sequences, maps and optionals have neither."""
     if not kind.HasField("tensor_type"):
@@ -199,7 +220,7 @@ def _type_of(kind: Any) -> tuple[str | None, Shape | None]:
         if axis.HasField("dim_value"):
             shape.append(axis.dim_value if axis.dim_value >= 0 else None)
         else:
-            shape.append(axis.dim_param or None)
+            shape.append(text(axis.dim_param) or None)
     return dtype, tuple(shape)
 
 

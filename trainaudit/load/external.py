@@ -15,6 +15,7 @@ from trainaudit.errors import TrainauditError
 from trainaudit.load.datafile import DataFile, kind_of, unreadable
 
 _KEPT_OPEN = 64
+_STEPWISE = os.open in os.supports_dir_fd  # not on Windows
 _MOST_FILES = 100_000
 
 _FLAGS = (
@@ -44,8 +45,10 @@ class ExternalFiles:
         steps = safe_steps(location, tensor)
         shown = shown_location(location)
 
+        folder = self.folder  # the closure must not hold the object that holds it
+
         def open_again() -> int:
-            return _open_below(self.folder, steps, shown, tensor)
+            return _open_below(folder, steps, shown, tensor)
 
         file = DataFile(shown, open_again(), open_again, keep_open=len(self.files) < _KEPT_OPEN)
         self.files[location] = file
@@ -97,8 +100,8 @@ def safe_steps(location: str, tensor: str) -> tuple[str, ...]:
 
 def _open_below(folder: str, steps: tuple[str, ...], shown: str, tensor: str) -> int:
     """A descriptor of the regular file `steps` below `folder`; no step may be a link, and the file may have one name only."""
-    if os.open not in os.supports_dir_fd:
-        return _open_checked(os.path.join(folder, *steps), shown, tensor, None)  # noqa: PTH118 -- Windows
+    if not _STEPWISE:
+        return _open_checked(os.path.join(folder, *steps), shown, tensor, None)  # noqa: PTH118
     directory = None
     try:
         directory = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

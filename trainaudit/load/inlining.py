@@ -250,7 +250,7 @@ class Inliner:
         inputs = [self._resolve(name, place) for name in node.inputs]
         outputs = [self._resolve(name, place) for name in node.outputs]
         name = self._node_name(node, place)
-        step = name or next((name for name in outputs if name), node.op)
+        step = node.name or next((name for name in node.outputs if name), node.op)
         metadata = node.metadata or place.metadata
         op = node.op if not node.domain else ""
         read = inputs
@@ -289,6 +289,8 @@ class Inliner:
     def _enter(self, body: Body, place: _Place, step: str) -> _Place:
         """The place of a body of control flow: its own names, then all that it can see around it."""
         names: dict[str, str] = {}
+        if place.prefix and not place.scope.startswith(f"{place.prefix}/"):
+            step = f"{place.prefix}/{step}"
         scope = self._made(f"{place.scope}/{step}" if place.scope else step)
         self._define(body, names, place.prefix, scope)
         return _Place(

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Origin
-from trainaudit.load.bodies import Body, BodyReader
+from trainaudit.load.bodies import Body, BodyReader, not_text, text
 from trainaudit.load.datafile import DataFile, kind_of, unreadable
 from trainaudit.load.external import ExternalFiles
 from trainaudit.load.flatten import flatten
@@ -51,19 +51,21 @@ def read_raw_graph(path: str) -> RawGraph:
                 _add_function(functions, reader, onnx.FunctionProto.FromString(content))
             else:
                 model = onnx.ModelProto.FromString(content)
-    except (WireError, UnicodeDecodeError, _decode_error()) as error:
+    except UnicodeDecodeError as error:
+        raise not_text() from error
+    except (WireError, _decode_error()) as error:
         raise _not_a_model(path, file, error, kind, content) from error
     if not has_graph or not (main.nodes or main.tensors or main.outputs):
         raise _not_a_model(path, file, None, GRAPH, b"")
     opset = _opset(path, model, main)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = {text(entry.key): text(entry.value) for entry in model.metadata_props}
     origin = Origin(
         path=path,
         format="onnx",
         size=file.size,
         opset=opset or None,
-        producer=f"{model.producer_name} {model.producer_version}".strip(),
-        leaked_paths=leaked_paths([*metadata.values(), model.doc_string, *reader.strings]),
+        producer=f"{text(model.producer_name)} {text(model.producer_version)}".strip(),
+        leaked_paths=leaked_paths([*metadata.values(), text(model.doc_string), *reader.strings]),
     )
     inputs = [name for name in main.inputs if name not in main.tensors]
     flat = flatten(main, functions)
@@ -116,8 +118,8 @@ def _check_kind(path: str, mode: int) -> None:
 
 
 def _add_function(functions: dict[FunctionKey, Body], reader: BodyReader, function: Any) -> None:
-    domain = "" if function.domain == "ai.onnx" else function.domain
-    functions.setdefault((domain, function.name, function.overload), reader.function(function))
+    domain = "" if function.domain == "ai.onnx" else text(function.domain)
+    functions.setdefault((domain, text(function.name), text(function.overload)), reader.function(function))
 
 
 def _opset(path: str, model: Any, main: Body) -> int:

@@ -39,8 +39,10 @@ _FIELDS = {
 Tensor = StoredTensor | VarintTensor | StringTensor | SparseTensor
 
 
-def shown(name: str) -> str:
+def shown(name: str | bytes) -> str:
     """A name from the file, fit to be printed: quoted, control characters escaped, shortened."""
+    if isinstance(name, bytes):  # not UTF-8
+        name = name.decode(errors="replace")
     text = name if name.isprintable() else name.encode("unicode_escape", "backslashreplace").decode("ascii")
     return f"'{text if len(text) <= 80 else text[:77] + '…'}'"
 
@@ -118,6 +120,8 @@ class TensorReader:
         if proto.data_type == STRING:
             raise _invalid(name, "holds strings in external data, which ONNX does not allow")
         entries = {entry.key: entry.value for entry in proto.external_data}
+        if not all(isinstance(text, str) for text in (*entries, *entries.values())):
+            raise _invalid(name, "has external data whose place is not UTF-8 text")
         file = self.external.open(entries.get("location", ""), label)
         needed = kind.byte_count(size)
         offset = _entry_number(entries, "offset", name) or 0
@@ -195,7 +199,7 @@ def _entry_number(entries: dict[str, str], key: str, name: str) -> int | None:
     text = entries.get(key)
     if text is None or text == "":
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
         raise _invalid(name, f"has an external data {key} that is no number")
     return int(text)
 
