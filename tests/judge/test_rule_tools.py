@@ -61,7 +61,7 @@ def test_examples_that_say_what_the_rule_says(tmp_path: Path) -> None:
         ),
         (
             '[[examples.good]]\n"layer.op" = "relu"',
-            "good example 1: expected clean, came out not-applicable (nothing here has layer.gain",
+            "good example 1: expected clean, came out not-applicable (no layer here has layer.gain)",
         ),
         (
             '[[examples.good]]\n"layer.gian" = 3',

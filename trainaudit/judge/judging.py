@@ -189,7 +189,7 @@ def _why_not_applicable(rule: Rule, tally: _Tally) -> str:
     if not tally.total:
         return f"the model has no {rule.subject}s"
     if tally.absent:
-        return f"nothing here has {tally.absent} ({BY_NAME[tally.absent].meaning})"
+        return f"no {BY_NAME[tally.absent].kind} here has {tally.absent}"
     what = "the model" if rule.subject == "model" else f"any {rule.subject}"
     return f"does not apply to {what} here"
 
