@@ -186,7 +186,7 @@ def test_thousands_of_data_files_do_not_exhaust_descriptors(tmp_path: Path) -> N
         protos.append(proto)
     path = saved(model([helper.make_node("Sum", ["x", *(proto.name for proto in protos)], ["y"])], protos), tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir("/dev/fd"))
+    used = len(list(Path("/dev/fd").iterdir()))
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, used + 100), hard))
     try:
         graph = read_raw_graph(path)
@@ -194,4 +194,4 @@ def test_thousands_of_data_files_do_not_exhaust_descriptors(tmp_path: Path) -> N
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     del graph
-    assert len(os.listdir("/dev/fd")) <= used
+    assert len(list(Path("/dev/fd").iterdir())) <= used
