@@ -20,7 +20,7 @@ from trainaudit.measure.static.layer_weights import unread_reason
 Put = Callable[[str, str, FactValue], None]
 Measured = Mapping[str, MeasuredParameter]
 
-_ROTATING = SHAPING | DROPOUTS | {Op.MUL, Op.DIV, Op.ADD, Op.SUB, Op.NEG, Op.CONCAT, Op.GATHER, Op.WHERE}
+_ROTATING = SHAPING | DROPOUTS | {Op.MUL, Op.DIV, Op.ADD, Op.SUB, Op.NEG, Op.CONCAT, Op.GATHER, Op.WHERE, Op.SEQUENCE}
 """What may stand between a projection and the product of queries and keys: heads being split, rotary positions, scale factors."""
 _SCALING = frozenset({Op.MUL, Op.DIV})
 _REACH = 96
@@ -72,7 +72,7 @@ def projection(graph: Graph, value: str) -> Layer | None:
         if layer.op in (Op.LINEAR, Op.CONV) or layer.op in NORMALIZATIONS:
             return layer
         if layer.op in _ROTATING:
-            waiting.extend(layer.inputs[:1] if layer.op in SHAPING or layer.op is Op.GATHER else layer.inputs)
+            waiting.extend(layer.inputs[:1] if layer.op in SHAPING or layer.op in (Op.GATHER, Op.SEQUENCE) else layer.inputs)
     return None
 
 

@@ -201,7 +201,7 @@ def _grid_names(
                 break
     if not found:
         return (0.0 if possible else None), ()
-    return found, tuple(dict.fromkeys(s.name for s in fitting if s.scale == found))
+    return found, tuple(dict.fromkeys(s.name for s in fitting if math.isclose(s.scale, found, rel_tol=1e-6)))
 
 
 def _without_zero_rows(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
