@@ -26,7 +26,7 @@ def code_spans(text: str) -> list[tuple[bool, str]]:
 
 def markdown(text: str) -> str:
     """Prose as one line of Markdown, in which nothing but its `code` spans is markup."""
-    line = "".join(code(piece) if is_code else _plain(piece) for is_code, piece in code_spans(visible(text)))
+    line = "".join(code(piece) if is_code else _plain(piece) for is_code, piece in code_spans(visible(text).strip()))
     return _plain_start(line)
 
 

@@ -34,7 +34,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
 
     Quiet leaves findings and failures alone; verbose adds what passed, what was not run and why, and what was ignored.
     """
-    width = max(width, 40)
+    width = max(width, 60)
     lines: list[str] = []
     for target, reason in run.failures:
         lines += [*wrapped(f"{styled('error', color, 'error')}: {visible(target)}: {visible(reason)}", width, 2), ""]
