@@ -178,7 +178,8 @@ class Origin:
 class Graph:
     """A model. `form` is "training" (dropout or unfused batch statistics are there), "inference" or "unknown".
 
-    `folded_normalizations` names the layers whose weights absorbed a BatchNorm. `node_count` and `unrecognized` (raw op, how
+    `folded_normalizations` names the layers whose weights absorbed a BatchNorm; `folded_evidence` says how that was seen: "metadata" (a
+    note of the exporter), "weights" (the trace that folding leaves in names and values) or "none". `node_count` and `unrecognized` (raw op, how
     often) count raw nodes, so that recognition coverage is `1 - sum(unrecognized) / node_count`.
     """
 
@@ -190,6 +191,7 @@ class Graph:
     origin: Origin
     form: str = "unknown"
     folded_normalizations: tuple[str, ...] = ()
+    folded_evidence: str = "none"
     node_count: int = 0
     unrecognized: tuple[tuple[str, int], ...] = ()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role, Source, Value
 from trainaudit.ir.ops import Op
 from trainaudit.load.elementwise import is_named_parameter
+from trainaudit.load.folded import folded_normalizations, form
 from trainaudit.load.known import FLOATING, Stored
 from trainaudit.load.naming import Namer, layer_names, path_of_parameter
 from trainaudit.load.wiring import Draft, Use, Wiring
@@ -58,6 +59,7 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
                 readers[name] = [index]
             elif found[-1] != index:
                 found.append(index)
+    folded, evidence = folded_normalizations(wiring, drafts)
     shapes, dtypes = wiring.shapes, wiring.dtypes
     values: dict[str, Value] = {}
     for name in (*raw.inputs, *producers):
@@ -72,6 +74,9 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
         inputs=tuple(raw.inputs),
         outputs=tuple(raw.outputs),
         origin=raw.origin,
+        form=form(wiring, drafts, bool(folded)),
+        folded_normalizations=tuple(names[index] for index in folded),
+        folded_evidence=evidence,
         node_count=raw.node_count,
         unrecognized=tuple(sorted(unrecognized.items())),
     )

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from trainaudit.ir.graph import Graph, Role
 from trainaudit.ir.ops import Op
 from trainaudit.load import (
     recognize_activation,
     recognize_attention,
+    recognize_contrib,
     recognize_kernels,
     recognize_moments,
     recognize_normalization,
@@ -23,12 +26,13 @@ from trainaudit.load import (
 from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
 from trainaudit.load.elementwise import arithmetic, clip, prelu, where
-from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
+from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row, split_in_pieces
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes import Inferred
 from trainaudit.load.wiring import Draft, Use, Wiring, wire
 
 Convert = Callable[[Wiring, int, RawNode], Draft]
+Several = Callable[[Wiring, int, RawNode], list[Draft]]
 
 CONVERTERS: dict[str, Convert] = {
     **dict.fromkeys(("MatMul", "Gemm"), recognize_weights.matmul),
@@ -47,6 +51,38 @@ CONVERTERS: dict[str, Convert] = {
     "Where": where, "Clip": clip, "PRelu": prelu,
 }  # fmt: skip
 
+FUSED: dict[str, Several] = {
+    **dict.fromkeys(("Attention", "LinearAttention"), recognize_contrib.attention),
+    "Swish": recognize_contrib.swish,
+}
+"""ai.onnx operators that stand for several layers."""
+
+FUSED_MICROSOFT: dict[str, Several] = {
+    **dict.fromkeys(("Attention", "QAttention", "PackedAttention", "LongformerAttention"), recognize_contrib.packed_attention),
+    **dict.fromkeys(
+        ("MultiHeadAttention", "GroupQueryAttention", "DecoderMaskedMultiHeadAttention", "PackedMultiHeadAttention", "SparseAttention",
+         "PagedAttention", "SparsePagedAttention", "LinearAttention", "DynamicSparseAttention"),
+        recognize_contrib.attention,
+    ),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), recognize_contrib.skip_layer_norm),
+    **dict.fromkeys(("EmbedLayerNormalization", "QEmbedLayerNormalization"), recognize_contrib.embed_layer_norm),
+    **dict.fromkeys(("GroupNorm", "SkipGroupNorm"), recognize_contrib.fused_group_norm),
+    **dict.fromkeys(
+        ("FusedConv", "NhwcFusedConv", "NhwcConv", "Conv", "FusedGemm", "FusedMatMul", "FusedMatMulActivation"), recognize_contrib.with_activation
+    ),
+    **dict.fromkeys(
+        ("BiasGelu", "FastGelu", "QuickGelu", "BiasSplitGelu", "BiasSoftmax", "BiasAdd", "BiasDropout", "BitmaskBiasDropout"),
+        recognize_contrib.biased_activation,
+    ),
+    **dict.fromkeys(
+        ("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger16", "MatMulNBits", "MatMulBnb4", "MatMulFpQ4"),
+        recognize_contrib.quantized_product,
+    ),
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), recognize_contrib.quantized_arithmetic),
+    **dict.fromkeys(("MoE", "QMoE"), recognize_contrib.mixture_of_experts),
+}  # fmt: skip
+"""com.microsoft operators that stand for several layers or need code of their own."""
+
 PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     **dict.fromkeys(recognize_activation.ROOTS, (recognize_activation.written_out,)),
     "Sigmoid": (recognize_activation.written_out, recognize_activation.glu),
@@ -54,6 +90,7 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     **dict.fromkeys(("ReduceL2", "ReduceL1"), (recognize_moments.divided_by_length,)),
     "InstanceNormalization": (recognize_moments.grouped,),
     "Softmax": (),
+    "SplitToSequence": (split_in_pieces,),
     "Exp": (recognize_activation.softmax_in_pieces, recognize_activation.written_out),
 }
 """Root operator → the patterns that may stand around it."""
@@ -62,6 +99,11 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
 def canonicalize(raw: RawGraph, inferred: Inferred) -> Graph:
     """The canonical graph of a raw one and of what inference found out about it; `raw`'s nodes are rewired in place."""
     wiring = wire(raw, inferred)
+    with np.errstate(all="ignore"):
+        return _canonicalize(wiring)
+
+
+def _canonicalize(wiring: Wiring) -> Graph:
     folded = fold_constants(wiring)
     drafts = recognize(wiring, folded)
     unrecognized: dict[str, int] = {}
@@ -71,11 +113,11 @@ def canonicalize(raw: RawGraph, inferred: Inferred) -> Graph:
         if folded[place]:
             drafts.append(Draft(Op.CONSTANT, place, [], [name for name in node.outputs if name], (place,)))
             continue
-        draft = convert(wiring, place, node)
-        if draft.op is Op.OTHER:
+        made = convert(wiring, place, node)
+        if made[-1].op is Op.OTHER:
             spelling = f"{node.domain}.{node.op}" if node.domain else node.op
             unrecognized[spelling] = unrecognized.get(spelling, 0) + 1
-        drafts.append(draft)
+        drafts += made
     drafts.sort(key=lambda draft: draft.last)
     return assemble(wiring, _living(wiring, drafts, folded), unrecognized)
 
@@ -90,7 +132,7 @@ def recognize(wiring: Wiring, folded: bytearray) -> list[Draft]:
         if patterns is None or taken[place] or folded[place] or node.domain not in ("", "ai.onnx"):
             continue
         if node.op == "Softmax":
-            softmaxes.append(convert(wiring, place, node))
+            softmaxes += convert(wiring, place, node)
             continue
         for pattern in patterns:
             draft = pattern(wiring, place)
@@ -110,23 +152,40 @@ def recognize(wiring: Wiring, folded: bytearray) -> list[Draft]:
     return drafts
 
 
-def convert(wiring: Wiring, place: int, node: RawNode) -> Draft:
-    """One node as one layer."""
+def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
+    """The layers that one node stands for: one, or several for a fused operator."""
     domain = node.domain
     if domain in ("", "ai.onnx"):
         converter = CONVERTERS.get(node.op)
         if converter is not None:
-            return converter(wiring, place, node)
+            return [converter(wiring, place, node)]
+        several = FUSED.get(node.op)
+        if several is not None:
+            return several(wiring, place, node)
         row = TABLE.get(node.op)
+    elif domain in ("com.microsoft", "com.ms.internal.nhwc", "com.microsoft.nchwc"):
+        several = FUSED_MICROSOFT.get(node.op)
+        if several is not None:
+            return several(wiring, place, node)
+        row = MICROSOFT.get(node.op)
+        if row is None:
+            converter = CONVERTERS.get(node.op)
+            if converter is not None:
+                return [converter(wiring, place, node)]
+            row = TABLE.get(node.op)
     elif domain == "ai.onnx.ml":
         row = CLASSICAL.get(node.op)
-    elif domain == "com.microsoft":
-        row = MICROSOFT.get(node.op)
+    elif domain == "ai.onnx.preview":
+        return (
+            recognize_contrib.attention(wiring, place, node)
+            if node.op == "FlexAttention"
+            else [_by_row(wiring, place, node, None)]
+        )
     elif domain == "ai.onnx.preview.training":
         row = TRAINING.get(node.op)
     else:
         row = None
-    return _by_row(wiring, place, node, row)
+    return [_by_row(wiring, place, node, row)]
 
 
 def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft:

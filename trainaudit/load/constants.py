@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def type_name(code: object) -> str | None:
 # --- one stored tensor seen in another way -------------------------------------------------------------------------------
 
 
-def _renamed(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
+def _renamed(stored: Stored, _node: RawNode, _wiring: Wiring) -> Stored | None:
     return stored
 
 
@@ -53,7 +54,7 @@ def _read_cast(view: Callable[[Array], Array] | None, wanted: np.dtype[np.generi
     return (array if view is None else view(array)).astype(wanted)
 
 
-def _dequantized(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
+def _dequantized(stored: Stored, _node: RawNode, _wiring: Wiring) -> Stored | None:
     return replace(stored, quantized=True)
 
 
@@ -64,7 +65,7 @@ def _seen_as(stored: Stored, shape: tuple[int, ...], axes: tuple[int, ...], chan
     return replace(stored, shape=shape, axes=axes, view=view)
 
 
-def _transposed(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
+def _transposed(stored: Stored, node: RawNode, _wiring: Wiring) -> Stored | None:
     rank = len(stored.shape)
     perm = node.attributes.get("perm")
     order = tuple(int(axis) for axis in perm) if isinstance(perm, list) else tuple(range(rank))[::-1]
@@ -213,16 +214,16 @@ def _concat(node: RawNode, arrays: list[Array]) -> Array:
     return np.concatenate(arrays, axis=number(node, "axis", 0))
 
 
-def _expand(node: RawNode, arrays: list[Array]) -> Array:
+def _expand(_node: RawNode, arrays: list[Array]) -> Array:
     wanted = tuple(int(size) for size in arrays[1].tolist())
     return np.broadcast_to(arrays[0], np.broadcast_shapes(arrays[0].shape, wanted))
 
 
-def _range(node: RawNode, arrays: list[Array]) -> Array:
+def _range(_node: RawNode, arrays: list[Array]) -> Array:
     start, stop, step = (array.item() for array in arrays)
     if step == 0 or abs((stop - start) / step) > SMALL * 64:
         raise ValueError("a range too long to be a constant")
-    return np.arange(start, stop, step, arrays[0].dtype)
+    return np.asarray(np.arange(start, stop, step), arrays[0].dtype)
 
 
 def _triangle(node: RawNode, arrays: list[Array]) -> Array:
@@ -232,41 +233,39 @@ def _triangle(node: RawNode, arrays: list[Array]) -> Array:
 
 def _reduce(function: Callable[..., Array], node: RawNode, arrays: list[Array]) -> Array:
     axes = tuple(int(axis) for axis in arrays[1].tolist()) if len(arrays) > 1 else tuple(_list(node, "axes")) or None
-    return function(arrays[0], axis=axes, keepdims=bool(number(node, "keepdims", 1)))
+    return np.asarray(function(arrays[0], axis=axes, keepdims=bool(number(node, "keepdims", 1))))
 
 
-def _norm(array: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
+def _norm(array: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
     return np.sqrt(np.sum(np.square(array), axis=axis, keepdims=keepdims))
 
 
-def _divide(left: Array, right: Array) -> Array:
+def _divide(left: Any, right: Any) -> Any:
     if left.dtype.kind in "iu":
         return np.trunc(left / right).astype(left.dtype)
     return np.divide(left, right)
 
 
-def _plain(function: Callable[..., Array], node: RawNode, arrays: list[Array]) -> Array:
+def _plain(function: Callable[..., Array], _node: RawNode, arrays: list[Array]) -> Array:
     return function(*arrays)
 
 
-def _power(left: Array, right: Array) -> Array:
+def _power(left: Any, right: Any) -> Any:
     return np.power(left, right.astype(np.float64) if left.dtype.kind == "f" else right).astype(left.dtype)
 
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divide, "Pow": _power, "Sqrt": np.sqrt, "Neg": np.negative,
+    "Reciprocal": np.reciprocal, "Exp": np.exp, "Floor": np.floor, "Ceil": np.ceil, "Equal": np.equal, "Less": np.less,
+    "LessOrEqual": np.less_equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Not": np.logical_not,
+    "And": np.logical_and, "Or": np.logical_or, "Where": np.where, "Mod": np.mod, "Max": np.maximum, "Min": np.minimum,
+    "Abs": np.abs, "Log": np.log, "Sin": np.sin, "Cos": np.cos,
+}  # fmt: skip
 
 _ARITHMETIC: dict[str, Callable[[RawNode, list[Array]], Array]] = {
     "Slice": _slice, "Gather": _gather, "Concat": _concat, "Expand": _expand, "Range": _range, "Trilu": _triangle,
     "ReduceL2": partial(_reduce, _norm), "ReduceSum": partial(_reduce, np.sum), "ReduceProd": partial(_reduce, np.prod),
-    **{
-        op: partial(_plain, function)
-        for op, function in {
-            "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divide, "Pow": _power, "Sqrt": np.sqrt,
-            "Neg": np.negative, "Reciprocal": np.reciprocal, "Exp": np.exp, "Floor": np.floor, "Ceil": np.ceil,
-            "Equal": np.equal, "Less": np.less, "LessOrEqual": np.less_equal, "Greater": np.greater,
-            "GreaterOrEqual": np.greater_equal, "Not": np.logical_not, "And": np.logical_and, "Or": np.logical_or,
-            "Where": np.where, "Mod": np.mod, "Max": np.maximum, "Min": np.minimum, "Abs": np.abs, "Log": np.log,
-            "Sin": np.sin, "Cos": np.cos,
-        }.items()
-    },
+    **{op: partial(_plain, function) for op, function in _FUNCTIONS.items()},
 }  # fmt: skip
 
 _ELEMENTWISE_LIMIT = 1 << 20

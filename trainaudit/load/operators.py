@@ -12,7 +12,7 @@ from trainaudit.ir.ops import Op
 from trainaudit.load.constants import type_name
 from trainaudit.load.raw import RawNode
 from trainaudit.load.recognize_kernels import window
-from trainaudit.load.wiring import Wiring, number, numbers, real, word
+from trainaudit.load.wiring import Draft, Wiring, number, numbers, real, word
 
 Attributes = dict[str, Attribute]
 Translate = Callable[[Wiring, RawNode], Attributes]
@@ -92,6 +92,34 @@ def _split(wiring: Wiring, node: RawNode) -> Attributes:
     return attributes
 
 
+def split_in_pieces(wiring: Wiring, place: int) -> Draft | None:
+    """SplitToSequence whose pieces are all taken by stored indices (torch's chunk before optimization): a split."""
+    node = wiring.nodes[place]
+    readers = wiring.consumers.get(node.outputs[0], [])
+    pieces: list[tuple[int, int]] = []
+    for reader in readers:
+        index = wiring.scalar(wiring.nodes[reader].inputs[1]) if wiring.nodes[reader].op == "SequenceAt" else None
+        if index is None:
+            return None
+        pieces.append((int(index), reader))
+    if not pieces or node.outputs[0] in wiring.outputs or len({index for index, _ in pieces}) != len(pieces):
+        return None
+    pieces.sort()
+    source = node.inputs[0]
+    axis = positive_axis(wiring, source, number(node, "axis", 0))
+    attributes: Attributes = {"dim": axis}
+    sizes = wiring.argument(node, 1, "split")
+    total = wiring.dimension(source, axis)
+    if sizes is not None and len(sizes) == 1 and total is not None and sizes[0] > 0:
+        share = sizes[0]
+        sizes = tuple(min(share, total - start) for start in range(0, total, share))
+    if sizes is not None and len(sizes) == len(pieces):
+        attributes["sizes"] = sizes
+    members = (place, *(reader for _, reader in pieces))
+    outputs = [wiring.nodes[reader].outputs[0] for _, reader in pieces]
+    return Draft(Op.SPLIT, place, [source], outputs, members, attributes=attributes, last=place)
+
+
 def _reshape(wiring: Wiring, node: RawNode) -> Attributes:
     shape = wiring.argument(node, 1, "shape")
     return {} if shape is None else {"shape": shape}
@@ -141,21 +169,21 @@ def _dim(default: int) -> Translate:
 
 
 def _real(attribute: str, default: float, key: str) -> Translate:
-    def translate(wiring: Wiring, node: RawNode) -> Attributes:
+    def translate(_wiring: Wiring, node: RawNode) -> Attributes:
         return {key: real(node, attribute, default)}
 
     return translate
 
 
-def _hard_sigmoid(wiring: Wiring, node: RawNode) -> Attributes:
+def _hard_sigmoid(_wiring: Wiring, node: RawNode) -> Attributes:
     return {"alpha": real(node, "alpha", 0.2), "beta": real(node, "beta", 0.5)}
 
 
-def _gelu(wiring: Wiring, node: RawNode) -> Attributes:
+def _gelu(_wiring: Wiring, node: RawNode) -> Attributes:
     return {"approximate": word(node, "approximate", "none")}
 
 
-def _loss(wiring: Wiring, node: RawNode) -> Attributes:
+def _loss(_wiring: Wiring, node: RawNode) -> Attributes:
     name = "cross-entropy" if node.op == "SoftmaxCrossEntropyLoss" else "nll"
     return {"name": name, "reduction": word(node, "reduction", "mean")}
 
@@ -170,7 +198,7 @@ def _dropout(wiring: Wiring, node: RawNode) -> Attributes:
     return attributes
 
 
-def _lrn(wiring: Wiring, node: RawNode) -> Attributes:
+def _lrn(_wiring: Wiring, node: RawNode) -> Attributes:
     return {"size": number(node, "size", 1), "alpha": real(node, "alpha", 1e-4), "beta": real(node, "beta", 0.75)}
 
 
@@ -183,7 +211,7 @@ def _flatten(wiring: Wiring, node: RawNode) -> Attributes:
     return {"start_dim": positive_axis(wiring, node.inputs[0], number(node, "axis", 1))}
 
 
-def _triangle(wiring: Wiring, node: RawNode) -> Attributes:
+def _triangle(_wiring: Wiring, node: RawNode) -> Attributes:
     return {"upper": bool(number(node, "upper", 1))}
 
 
@@ -258,7 +286,7 @@ TABLE: dict[str, Row] = {
     **_rows(Op.GRID_SAMPLE, "GridSample AffineGrid"), **_rows(Op.ROI_POOL, "RoiAlign MaxRoiPool"),
     **_rows(Op.UNFOLD, "Col2Im Im2Col"), **_rows(Op.TOP_K, "TopK", _dim(-1), 1),
     **_rows(Op.TRIANGLE, "Trilu", _triangle, 1),
-    **_rows(Op.IDENTITY, "Identity Optional OptionalGetElement"),
+    **_rows(Op.IDENTITY, "Identity Optional OptionalGetElement"), **_rows(Op.IDENTITY, "RotaryEmbedding", None, 1),
     **_rows(Op.CAST, "Cast CastLike", _cast, 1),
     **_rows(Op.QUANTIZE, "QuantizeLinear DynamicQuantizeLinear", None, 1),
     **_rows(Op.DEQUANTIZE, "DequantizeLinear", None, 1),
@@ -290,6 +318,12 @@ MICROSOFT: dict[str, Row] = {
     **_rows(Op.REDUCE_MEAN, "QLinearReduceMean", _reduce, 1), **_rows(Op.MATMUL, "SparseToDenseMatMul"),
     **_rows(Op.SPECTRAL, "Rfft Irfft MelWeightMatrix"), **_rows(Op.TEXT, "Tokenizer WordConvEmbedding"),
     **_rows(Op.RANDOM, "Sampling"), **_rows(Op.CONCAT, "DynamicTimeWarping"),
+    **_rows(Op.MUL, "MulInteger ComplexMul ComplexMulConj"), **_rows(Op.IS_FINITE, "IsAllFinite"), **_rows(Op.GELU, "QOrderedGelu"),
+    **_rows(Op.SILU, "ScaledSiLU"), **_rows(Op.QUANTIZE, "QuantizeBFP", None, 1), **_rows(Op.DEQUANTIZE, "DequantizeBFP", None, 1),
+    **_rows(Op.TRANSPOSE, "ReorderInput ReorderOutput"), **_rows(Op.RESHAPE, "RemovePadding RestorePadding", None, 1),
+    **_rows(Op.UNFOLD, "UnfoldTensor"), **_rows(Op.RMS_NORM, "GatedRMSNorm BranchwiseRMSNorm"), **_rows(Op.ADD, "GatedAdd"),
+    **_rows(Op.WHERE, "QLinearWhere"), **_rows(Op.REDUCE_SUM, "ReduceSumInteger"), **_rows(Op.LAYER_NORM, "QOrderedLayerNormalization"),
+    **_rows(Op.IDENTITY, "MRotaryEmbedding BifurcationDetector", None, 1), **_rows(Op.RANDOM, "SampleOp"),
     **_rows(Op.GATHER, "GatherBlockQuantized"), **_rows(Op.RESIZE, "CropAndResize", None, 1), **_rows(Op.LOSS, "SoftmaxCrossEntropyLossInternal"),
 }  # fmt: skip
 """com.microsoft, where an operator stands for one layer."""

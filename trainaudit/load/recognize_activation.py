@@ -16,37 +16,14 @@ import numpy.typing as npt
 
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
-from trainaudit.load.raw import RawNode
-from trainaudit.load.wiring import Draft, Wiring, number, real
+from trainaudit.load.wiring import Draft, Wiring, number
 
 Points = npt.NDArray[np.float64]
 
 POINTS: Points = np.array(
-    [
-        -14.0,
-        -9.5,
-        -6.5,
-        -5.0,
-        -4.1,
-        -3.3,
-        -2.7,
-        -2.0,
-        -1.5,
-        -1.1,
-        -0.8,
-        -0.5,
-        -0.3,
-        -0.1,
-        0.1,
-        0.2,
-        0.4,
-        0.7,
-        1.0,
-        1.3,
-        1.8,
-    ]
-    + [2.4, 3.0, 3.6, 4.5, 5.5, 6.4, 7.7, 12.0, 23.0]
-)
+    [-14.0, -9.5, -6.5, -5.0, -4.1, -3.3, -2.7, -2.0, -1.5, -1.1, -0.8, -0.5, -0.3, -0.1, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3,
+     1.8, 2.4, 3.0, 3.6, 4.5, 5.5, 6.4, 7.7, 12.0, 23.0]
+)  # fmt: skip
 _TOLERANCE = 1.5e-3
 """Half-precision constants (0.7979 for √(2/π)) shift a GELU by about 5e-4 at these points."""
 
@@ -112,26 +89,30 @@ def name_function(values: Points) -> tuple[Op, dict[str, Attribute]] | None:
 # --- evaluating a stretch of nodes ---------------------------------------------------------------------------------------
 
 
-def _leaky(node: RawNode, x: Any) -> Any:
-    return np.where(x > 0, x, real(node, "alpha", 0.01) * x)
+Given = dict[str, Any]
+"""A node's attributes."""
 
 
-def _elu(node: RawNode, x: Any) -> Any:
-    return np.where(x > 0, x, real(node, "alpha", 1.0) * np.expm1(x))
+def _leaky(given: Given, x: Any) -> Any:
+    return np.where(x > 0, x, given.get("alpha", 0.01) * x)
 
 
-def _hard_sigmoid(node: RawNode, x: Any) -> Any:
-    return np.clip(real(node, "alpha", 0.2) * x + real(node, "beta", 0.5), 0.0, 1.0)
+def _elu(given: Given, x: Any) -> Any:
+    return np.where(x > 0, x, given.get("alpha", 1.0) * np.expm1(x))
 
 
-def _clip(node: RawNode, x: Any, low: Any = None, high: Any = None) -> Any:
-    low = node.attributes.get("min", -np.inf) if low is None else low
-    high = node.attributes.get("max", np.inf) if high is None else high
+def _hard_sigmoid(given: Given, x: Any) -> Any:
+    return np.clip(given.get("alpha", 0.2) * x + given.get("beta", 0.5), 0.0, 1.0)
+
+
+def _clip(given: Given, x: Any, low: Any = None, high: Any = None) -> Any:
+    low = given.get("min", -np.inf) if low is None else low
+    high = given.get("max", np.inf) if high is None else high
     return np.clip(x, low, high)
 
 
 def _two(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda node, *operands: function(*operands)
+    return lambda _given, *operands: function(*operands)
 
 
 _SINGLE: dict[str, Callable[..., Any]] = {
@@ -143,7 +124,9 @@ _SINGLE: dict[str, Callable[..., Any]] = {
     "Max": _two(np.maximum), "Min": _two(np.minimum), "Where": _two(np.where), "Greater": _two(np.greater),
     "GreaterOrEqual": _two(np.greater_equal), "Less": _two(np.less), "LessOrEqual": _two(np.less_equal),
 }  # fmt: skip
-"""Elementwise operators as functions of (node, operands)."""
+"""Elementwise operators as functions of (attributes, *operands)."""
+
+_PARAMETRIC = frozenset({"HardSigmoid", "Elu", "LeakyRelu", "Clip"})
 
 ROOTS = frozenset(
     {"Erf", "Tanh", "Sigmoid", "Softplus", "Exp", "Abs", "Clip", "Relu", "Max", "Min", "HardSigmoid", "Elu", "Greater",
@@ -155,9 +138,13 @@ _REACH = 12
 """Most nodes of one function, and most steps forward from its root."""
 
 
-def _stretch(wiring: Wiring, name: str, stop: str, members: list[int], values: dict[str, Any]) -> Any:
-    """The values of `name` at `POINTS` with `stop` as x, or None where anything else than x and stored numbers is read."""
-    found = values.get(name)
+Spelling = tuple[Any, ...] | float | str
+"""A stretch of nodes as nested tuples (op, attributes, *operands), numbers and "x"."""
+
+
+def _spell(wiring: Wiring, name: str, members: list[int], spelled: dict[str, Spelling]) -> Spelling | None:
+    """How `name` is made from x, or None where anything else than x and stored numbers is read."""
+    found = spelled.get(name)
     if found is not None:
         return found
     number_held = wiring.scalar(name) if wiring.is_stored(name) else None
@@ -167,19 +154,44 @@ def _stretch(wiring: Wiring, name: str, stop: str, members: list[int], values: d
     if place is None or wiring.taken[place] or len(members) >= _REACH:
         return None
     node = wiring.nodes[place]
-    function = _SINGLE.get(node.op)
-    if function is None or node.domain not in ("", "ai.onnx"):
+    if node.op not in _SINGLE or node.domain not in ("", "ai.onnx"):
         return None
-    operands = []
+    spelling: list[Any] = [node.op, tuple(sorted(node.attributes.items())) if node.op in _PARAMETRIC else ()]
     for source in node.inputs:
-        operand = _stretch(wiring, source, stop, members, values) if source else None
-        if operand is None and source:
+        operand = _spell(wiring, source, members, spelled) if source else ""
+        if operand is None:
             return None
-        operands.append(operand)
+        spelling.append(operand)
     members.append(place)
-    result = function(node, *operands)
-    values[name] = result
+    result = spelled[name] = tuple(spelling)
     return result
+
+
+def _evaluate(spelling: Spelling, done: dict[int, Any]) -> Any:
+    """The values of a spelled stretch at `POINTS`."""
+    if isinstance(spelling, float):
+        return spelling
+    if isinstance(spelling, str):
+        return POINTS if spelling else None
+    found = done.get(id(spelling))
+    if found is None:
+        operands = [_evaluate(operand, done) for operand in spelling[2:]]
+        found = done[id(spelling)] = _SINGLE[spelling[0]](dict(spelling[1]), *operands)
+    return found
+
+
+def _named(wiring: Wiring, spelling: Spelling) -> tuple[Op, dict[str, Attribute]] | None:
+    """The function that a spelling computes; each spelling is evaluated once per model."""
+    try:
+        return wiring.functions[spelling]
+    except KeyError:
+        pass
+    values = _evaluate(spelling, {})
+    named = None
+    if np.shape(values) == POINTS.shape and values.dtype.kind == "f" and np.isfinite(values).all():
+        named = name_function(values)
+    wiring.functions[spelling] = named
+    return named
 
 
 def _sources(wiring: Wiring, place: int) -> list[str]:
@@ -239,21 +251,18 @@ def _next(wiring: Wiring, place: int) -> int | None:
 def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> Draft | None:
     for x in candidates:
         members: list[int] = []
-        with np.errstate(all="ignore"):
-            values = _stretch(wiring, exit_name, x, members, {x: POINTS})
-        if values is None or np.shape(values) != POINTS.shape or len(members) < 2 or place not in members:
+        spelling = _spell(wiring, exit_name, members, {x: "x"})
+        if spelling is None or len(members) < 2 or place not in members:
             continue
-        if values.dtype.kind != "f" or not np.isfinite(values).all():
-            continue
-        named = name_function(values)
+        named = _named(wiring, spelling)
         if named is None or not wiring.is_closed(members, (exit_name,)):
             continue
         ops = {wiring.nodes[member].op for member in members}
         if named[0] is Op.LOG_SIGMOID and "Sigmoid" in ops:
             continue  # log(sigmoid(x)) underflows: a rule looks for the two layers
-        if ops <= {"Cast", wiring.nodes[place].op} and len(members) > 1 and "Cast" in ops:
-            continue  # only casts around one operator
-        return Draft(named[0], place, [x], [exit_name], tuple(members), attributes=named[1])
+        if "Cast" in ops and ops <= {"Cast", wiring.nodes[place].op}:
+            continue  # one operator between casts
+        return Draft(named[0], place, [x], [exit_name], tuple(members), attributes=dict(named[1]))
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -209,9 +210,9 @@ def _forwards(wiring: Wiring, name: str) -> tuple[int, str, list[int], list[str]
                 product = reader
             elif node.op == "IsNaN":
                 checks.append(reader)
-            elif node.op in _FORWARD and following is None and node.op not in ("Reshape", "Mul"):
-                following = reader
-            elif node.op in ("Reshape", "Mul") and following is None and product is None and len(readers) == 1:
+            elif (node.op in _FORWARD and following is None and node.op not in ("Reshape", "Mul")) or (
+                node.op in ("Reshape", "Mul") and following is None and product is None and len(readers) == 1
+            ):
                 following = reader
             else:
                 others += 1
@@ -347,7 +348,7 @@ def _stored_mask_facts(tensor: Stored) -> tuple[float, bool]:
     """The lowest number of a stored mask, and whether it hides exactly what lies above the diagonal."""
     if tensor.size > 1 << 24 or tensor.quantized:
         return 0.0, False
-    array = np.asarray(tensor.read())
+    array: Any = tensor.read()
     if array.dtype.kind == "b":
         hidden = ~array
         lowest = 0.0

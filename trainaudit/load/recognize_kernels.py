@@ -6,7 +6,7 @@ import math
 
 from trainaudit.ir.graph import Attribute, Role
 from trainaudit.ir.ops import Op
-from trainaudit.load.known import FLOATING, FillData, Stored
+from trainaudit.load.known import FillData, Stored
 from trainaudit.load.raw import RawNode
 from trainaudit.load.recognize_weights import absorb_bias, bias_use, mark_quantized
 from trainaudit.load.wiring import Draft, Use, Wiring, number, numbers, word
@@ -95,10 +95,14 @@ def gather(wiring: Wiring, place: int, node: RawNode) -> Draft:
     data, indices = node.inputs[0], node.inputs[1]
     axis = number(node, "axis", 0)
     table = wiring.stored(data)
-    if table is not None and len(table.shape) >= 2 and axis in (0, -len(table.shape)):
+    if (
+        table is not None
+        and len(table.shape) >= 2
+        and axis in (0, -len(table.shape))
+        and (table.quantized or table.is_floating)
+    ):
         # Integer tables (relative position indices, token maps) are no embeddings.
-        if table.quantized or table.data.dtype in FLOATING:
-            return _embedding(wiring, place, node, table, indices)
+        return _embedding(wiring, place, node, table, indices)
     draft = Draft(Op.GATHER, place, [], [node.outputs[0]], (place,))
     if table is None:
         rank = wiring.rank(data)

@@ -134,7 +134,7 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
     inverse = False
     if root.op == "Pow":
         power = wiring.scalar(root.inputs[1])
-        if power not in (0.5, -0.5):
+        if power is None or abs(power) != 0.5:
             return None
         inverse = power < 0
     members = [place]
@@ -369,12 +369,10 @@ def _kind(moment: _Moment, rank: int | None, scale: Stored | None) -> Op:
         return Op.RMS_NORM
     if 0 in moment.axes and rank != 1:
         return Op.BATCH_NORM
-    spatial = rank is not None and rank >= 3 and moment.axes == tuple(range(2, rank))
-    if spatial and scale is not None and len(scale.shape) >= rank - 1 and scale.shape[-1] == 1:
-        return Op.INSTANCE_NORM
-    if spatial and rank is not None and rank >= 4:
-        return Op.INSTANCE_NORM
-    return Op.LAYER_NORM
+    if rank is None or rank < 3 or moment.axes != tuple(range(2, rank)):
+        return Op.LAYER_NORM
+    per_channel = scale is not None and len(scale.shape) >= rank - 1 and scale.shape[-1] == 1
+    return Op.INSTANCE_NORM if rank >= 4 or per_channel else Op.LAYER_NORM
 
 
 def _stored_reader(wiring: Wiring, name: str, op: str) -> tuple[int, Stored] | None:

@@ -133,7 +133,7 @@ def number_of_groups(wiring: Wiring, reshape: RawNode, node: RawNode) -> int | N
     return groups
 
 
-def mean_variance_norm(wiring: Wiring, place: int, node: RawNode) -> Draft:
+def mean_variance_norm(_wiring: Wiring, place: int, node: RawNode) -> Draft:
     """MeanVarianceNormalization: over the batch it is a BatchNorm without running statistics, else an instance or layer norm."""
     axes = node.attributes.get("axes", [0, 2, 3])
     chosen = tuple(int(axis) for axis in axes) if isinstance(axes, list) else (0, 2, 3)

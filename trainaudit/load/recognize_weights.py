@@ -27,9 +27,7 @@ def _weight_use(tensor: Stored, unit: int, incoming: int, outgoing: int, groups:
     return Use(Role.WEIGHT, tensor, tensor.axis(unit), incoming, outgoing, groups)
 
 
-def _linear(
-    wiring: Wiring, place: int, node: RawNode, activation: str, weight: Stored, unit: int, contracted: int
-) -> Draft:
+def _linear(place: int, node: RawNode, activation: str, weight: Stored, unit: int, contracted: int) -> Draft:
     """A product with a stored weight whose axis `unit` counts outputs and whose axis `contracted` counts inputs (as seen)."""
     outgoing, incoming = weight.shape[unit], weight.shape[contracted]
     groups = math.prod(weight.shape) // max(outgoing * incoming, 1)
@@ -48,14 +46,14 @@ def matmul(wiring: Wiring, place: int, node: RawNode) -> Draft:
     if weight is not None and is_weight(weight) and not wiring.is_stored(left):
         rank = len(weight.shape)
         unit, contracted = (rank - 2, rank - 1) if flip_right else (rank - 1, rank - 2)
-        draft = _linear(wiring, place, node, left, weight, unit, contracted)
+        draft = _linear(place, node, left, weight, unit, contracted)
     else:
         weight = wiring.stored(left)
         if weight is None or not is_weight(weight) or wiring.is_stored(right):
             return _vector_product(wiring, place, node)
         rank = len(weight.shape)
         unit, contracted = (rank - 1, rank - 2) if flip_left else (rank - 2, rank - 1)
-        draft = _linear(wiring, place, node, right, weight, unit, contracted)
+        draft = _linear(place, node, right, weight, unit, contracted)
         bias_axis = -2
     if real(node, "alpha", 1.0) != 1.0:
         draft.attributes["alpha"] = real(node, "alpha", 1.0)

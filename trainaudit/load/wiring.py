@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainaudit.ir.graph import Attribute, Role, Shape
 from trainaudit.ir.ops import Op
@@ -66,6 +67,7 @@ class Wiring:
     consumers: dict[str, list[int]] = field(default_factory=dict)
     known: dict[str, Stored] = field(default_factory=dict)
     scalars: dict[str, float | None] = field(default_factory=dict)
+    functions: dict[Any, tuple[Op, dict[str, Attribute]] | None] = field(default_factory=dict)
     masks: dict[str, tuple[float, bool]] = field(default_factory=dict)
     taken: bytearray = field(default_factory=bytearray)
 
@@ -208,8 +210,8 @@ def word(node: RawNode, name: str, default: str = "") -> str:
 
 
 def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
-    """Index a raw graph. Identity nodes, and casts to the type that a value has already, are skipped over: their readers are
-    rewired in place."""
+    """Index a raw graph. Identity nodes, casts to the type that a value has already, and quantise/dequantise pairs on activations
+    are skipped over: their readers are rewired in place."""
     wiring = Wiring(
         raw,
         raw.nodes,
@@ -222,6 +224,7 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
     producer, consumers, outputs = wiring.producer, wiring.consumers, wiring.outputs
     tensors, dtypes = raw.tensors, wiring.dtypes
     alias: dict[str, str] = {}
+    rounded: list[int] = []
     for number, node in enumerate(raw.nodes):
         if alias:
             node.inputs = [alias.get(name, name) for name in node.inputs]
@@ -233,6 +236,14 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
             alias[node.outputs[0]] = node.inputs[0]
             wiring.taken[number] = 1
             continue
+        if node.op == "DequantizeLinear" and node.outputs[0] not in outputs:
+            maker = producer.get(node.inputs[0])
+            if maker is not None and raw.nodes[maker].op == "QuantizeLinear":
+                # A quantise/dequantise pair simulates rounding of an activation: its straight-through derivative is 1.
+                alias[node.outputs[0]] = raw.nodes[maker].inputs[0]
+                wiring.taken[number] = 1
+                rounded.append(maker)
+                continue
         for name in node.inputs:
             if name:
                 readers = consumers.get(name)
@@ -243,6 +254,13 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
         for name in node.outputs:
             if name:
                 producer[name] = number
+    for number in rounded:
+        node = raw.nodes[number]
+        if not wiring.taken[number] and node.outputs[0] not in consumers and node.outputs[0] not in outputs:
+            wiring.taken[number] = 1
+            for name in node.inputs:
+                if name in consumers:
+                    consumers[name] = [reader for reader in consumers[name] if reader != number]
     return wiring
 
 
