@@ -308,7 +308,7 @@ def _thresholds(_key: str, value: object) -> dict[str, float]:
 
 def _near(text: str, root: Path, folder: Path) -> str:
     """A path of the settings file as seen from the working folder. A Python target ("package.module:name") is no path."""
-    if root == folder or Path(text).is_absolute() or ":" in text:
+    if Path(text).is_absolute() or ":" in text:
         return text
     try:
         return os.path.relpath(root / text, folder)

@@ -66,6 +66,21 @@ def test_overall_state(gain: dict[str, Any], state: State) -> None:
     assert outcome(make_rule(), make_table(layer__gain=gain)).state is state
 
 
+UNSETTLED = "(layer.has_bias or layer.depth > limit) and (layer.has_bias or layer.width > limit)"
+"""Absent in one part and unmeasured in the other, where layer.depth is absent and layer.width unmeasured."""
+
+
+@pytest.mark.parametrize(("applies_to", "when"), [("", UNSETTLED), (UNSETTLED, "layer.gain > limit")])
+def test_what_hangs_on_an_absent_and_an_unmeasured_fact_was_not_measured(applies_to: str, when: str) -> None:
+    rule = make_rule(applies_to=applies_to, when=when)
+    table = make_table(
+        layer__gain={"l0": 3.0},
+        layer__has_bias={"l0": False},
+        layer__width={"l0": Unmeasured("the shape is not known")},
+    )
+    assert outcome(rule, table).counts == {"not-measured": 1, "not-applicable": 2}
+
+
 def test_the_commonest_reason_is_given() -> None:
     gain = {"l0": Unmeasured("rare"), "l1": Unmeasured("common"), "l2": Unmeasured("common")}
     assert outcome(make_rule(), make_table(layer__gain=gain)).reason == "common"
@@ -118,12 +133,12 @@ def test_numbers_of_numpy_are_numbers_and_nan_is_not() -> None:
 
 
 def test_one_cause_is_one_finding_with_its_root_first() -> None:
-    table = make_table(4, layer__gain={"l3": 9.0, "l1": 3.0, "l2": 1.0})
+    table = make_table(12, layer__gain={"l10": 9.0, "l9": 3.0, "l2": 1.0})
     (finding,) = judged(make_rule(), table).findings
-    assert [item.subject for item in finding.occurrences] == ["l1", "l3"]
+    assert [item.subject for item in finding.occurrences] == ["l9", "l10"]
     assert finding.fix is not None
-    assert finding.fix.code == "nn.init.zeros_(model.l1.bias)"
-    assert finding.fix.summary == "Repair l1."
+    assert finding.fix.code == "nn.init.zeros_(model.l9.bias)"
+    assert finding.fix.summary == "Repair l9."
 
 
 def test_parameters_in_different_roles_are_different_findings() -> None:

@@ -74,7 +74,7 @@ class View:
     def subjects_with(self, facts: Iterable[str]) -> Collection[str]:
         """Ids of the subjects that have all these facts."""
         columns = sorted((self.column(fact) for fact in sorted(facts)), key=len)
-        columns = [column for column in columns if len(column) < len(self.subjects)] or columns[:1]
+        columns = [column for column in columns if len(column) < len(self.subjects)]
         if not columns:
             return self.subjects.keys()
         subjects: Collection[str] = columns[0].keys()
