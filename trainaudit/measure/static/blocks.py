@@ -21,6 +21,7 @@ _FEWEST = 3
 _COUNTED_ACTIVATIONS = ACTIVATIONS - {Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX}
 _UNIT_OPS = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
 _POOLS = frozenset({Op.MAX_POOL, Op.AVERAGE_POOL})
+_PARTS = WEIGHTED | NORMALIZATIONS | _COUNTED_ACTIVATIONS | _POOLS | {Op.RESIZE}
 
 
 @dataclass(slots=True)
@@ -40,10 +41,13 @@ class Block:
     is_narrowest: bool = False
 
 
+_Home = tuple[Block, ...]
+
+
 def find_blocks(index: Index, roles: Mapping[str, str]) -> dict[str, Block]:
     """Block name → block, in topological order; only blocks that have at least two siblings."""
-    by_path, members = _blocks_by_path(index)
-    units = _units_in_chain(index, roles, members)
+    by_path, homes = _blocks_by_path(index)
+    units = _units_in_chain(index, roles, by_path, homes)
     groups: dict[tuple[str, str], list[Block]] = {}
     for block in [*by_path.values(), *units]:
         if block.weighted:
@@ -55,50 +59,51 @@ def find_blocks(index: Index, roles: Mapping[str, str]) -> dict[str, Block]:
     return {block.name: block for block in sorted(found, key=lambda block: block.first)}
 
 
-def _blocks_by_path(index: Index) -> tuple[dict[str, Block], set[int]]:
-    """Blocks named by an index in the module path; a layer without a path belongs where its first input comes from. Only blocks of two or
-    more layers count. Also returns the layers that stand in one."""
+def _blocks_by_path(index: Index) -> tuple[dict[str, Block], list[_Home]]:
+    """Blocks named by an index in the module path that hold two parts or more, and for each layer the blocks around it. A layer without
+    a path belongs where its first input comes from, a residual sum where its branch does."""
     blocks: dict[str, Block] = {}
-    cache: dict[str, tuple[tuple[str, str], ...]] = {}
-    homes: list[tuple[tuple[str, str], ...]] = [()] * (len(index.layers) + 1)
-    counts: dict[str, int] = {}
+    known: dict[str, _Home] = {"": ()}
+    homes: list[_Home] = [()] * (len(index.layers) + 1)
+    joins, ops, sources = index.joins, index.ops, index.sources
     for i, layer in enumerate(index.layers):
         path = layer.source.module
-        if path is None:
-            homes[i] = _inherited(index, homes, i)
-        else:
-            home = cache.get(path)
+        home: _Home | None
+        if path is not None:
+            home = known.get(path)
             if home is None:
-                home = cache[path] = _indexed_prefixes(path)
+                home = _home(path, i, known, blocks)
+        elif i in joins:
+            home = homes[joins[i].branch]
+        else:
+            home = homes[sources[i][0]] if sources[i] and sources[i][0] >= 0 else ()
+        if home:
             homes[i] = home
-        for name, group in homes[i]:
-            block = blocks.get(name)
-            if block is None:
-                block = blocks[name] = Block(name, i, group)
-            counts[name] = counts.get(name, 0) + 1
-            _add_part(index, block, i)
-    kept = {name: block for name, block in blocks.items() if counts[name] >= 2 and _is_composite(block)}
-    members = {i for i, home in enumerate(homes) if any(name in kept for name, _ in home)}
-    return kept, members
+            if ops[i] in _PARTS or i in joins:
+                for block in home:
+                    _add_part(index, block, i)
+    return {name: block for name, block in blocks.items() if _is_composite(block)}, homes
 
 
-def _inherited(index: Index, homes: list[tuple[tuple[str, str], ...]], position: int) -> tuple[tuple[str, str], ...]:
-    join = index.joins.get(position)
-    if join is not None:
-        return homes[join.branch] if join.branch >= 0 else ()
-    row = index.sources[position]
-    return homes[row[0]] if row and row[0] >= 0 else ()
+def _home(path: str, position: int, known: dict[str, _Home], blocks: dict[str, Block]) -> _Home:
+    """The blocks around a layer with this module path: every prefix that ends in a number is one."""
+    missing = []
+    while path not in known:
+        missing.append(path)
+        path = path.rpartition(".")[0]
+    home = known[path]
+    for prefix in reversed(missing):
+        parent, _, leaf = prefix.rpartition(".")
+        if leaf.isdecimal():
+            blocks[prefix] = Block(prefix, position, parent)
+            home = (*home, blocks[prefix])
+        known[prefix] = home
+    return home
 
 
 def _is_composite(block: Block) -> bool:
     parts = len(block.weighted) + len(block.activations) + block.normalizations + block.skips
     return bool(block.weighted) and parts >= 2
-
-
-def _indexed_prefixes(path: str) -> tuple[tuple[str, str], ...]:
-    """Every prefix of a path that ends in a number, with the list that it stands in: ("encoder.layers.3", "encoder.layers")."""
-    parts = path.split(".")
-    return tuple((".".join(parts[: k + 1]), ".".join(parts[:k])) for k, part in enumerate(parts) if part.isdecimal())
 
 
 def _add_part(index: Index, block: Block, position: int) -> None:
@@ -124,13 +129,17 @@ def _add_part(index: Index, block: Block, position: int) -> None:
         block.can_skip = False
 
 
-def _units_in_chain(index: Index, roles: Mapping[str, str], members: set[int]) -> list[Block]:
+def _units_in_chain(
+    index: Index, roles: Mapping[str, str], by_path: Mapping[str, Block], homes: list[_Home]
+) -> list[Block]:
     """Runs of weighted layers of one kind that follow each other along a plain chain, each with what stands behind it."""
     outputs = index.output_layers()
     units: dict[int, Block] = {}
     follower: dict[int, int] = {}
     for i, op in enumerate(index.ops):
-        if op not in _UNIT_OPS or i in members or roles.get(index.layers[i].name) != "hidden":
+        if op not in _UNIT_OPS or roles.get(index.layers[i].name) != "hidden":
+            continue
+        if any(block.name in by_path for block in homes[i]):
             continue
         block = Block(index.layers[i].name, i, "", can_skip=False)
         _add_part(index, block, i)

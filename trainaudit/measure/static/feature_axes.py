@@ -4,99 +4,84 @@ from __future__ import annotations
 
 from math import prod
 
-from trainaudit.ir.graph import Layer
+from trainaudit.ir.graph import Layer, Shape
 from trainaudit.ir.ops import RECURRENT, Op
-from trainaudit.measure.static.batch_axis import ELEMENTWISE, IMAGE, REDUCTIONS
 from trainaudit.measure.static.index import Index
 from trainaudit.measure.static.layer_facts import main_parameter
-from trainaudit.measure.static.reshaping import Sizes, permuted_axis, squeezed_axis, unsqueezed_axis
+from trainaudit.measure.static.reshaping import ELEMENTWISE, IMAGE, MOVING, Sizes, moved_axis
 
 Axes = frozenset[int]
 """Axes counted from the end; −1 is the last."""
 
 _LAST: Axes = frozenset({-1})
+_CHANNELWISE = frozenset({Op.BATCH_NORM, Op.GROUP_NORM, Op.INSTANCE_NORM})
+_MAKING = RECURRENT | {Op.CONV, Op.CONV_TRANSPOSE, Op.EMBEDDING, Op.ATTENTION, Op.MATMUL}
+_KEEPING = (IMAGE - _MAKING) | {Op.SLICE, Op.SPLIT, Op.TOP_K}
 
 
 def feature_axes(index: Index) -> dict[str, Axes]:
     """Value → its feature axes; a value is absent where they are not known. Linear in the edges."""
     found: dict[str, Axes] = {}
     sizes = Sizes()
+    known: dict[tuple[object, ...], Axes | None] = {}
     for layer in index.layers:
-        axes = _of_result(index, sizes, found, layer)
-        if axes:
+        inputs = layer.inputs
+        mine = found.get(inputs[0]) if inputs else None
+        op = layer.op
+        if op in ELEMENTWISE or op is Op.CONCAT:
+            for name in inputs[1:]:
+                other = found.get(name)
+                if other is not None and other != mine:
+                    mine = other if mine is None else mine | other
+            if mine is None and op in _CHANNELWISE:
+                mine = _second_axis(index.input_shape(layer))
+        elif op is Op.LINEAR:
+            mine = _LAST if mine is None else mine | _LAST
+        elif op in _MAKING:
+            mine = _made(index, found, layer)
+        elif mine is not None and op not in _KEEPING:
+            shape, result = index.input_shape(layer), index.shape(layer.outputs[0])
+            attributes = layer.attributes
+            key = (op, shape, result, attributes.get("perm"), attributes.get("axes"), attributes.get("dim"), mine)
+            if key in known:
+                mine = known[key]
+            else:
+                mine = known[key] = _moved(sizes, layer, shape, result, mine)
+        if mine:
             for name in layer.outputs:
-                found[name] = axes
+                found[name] = mine
     return found
 
 
-def _of_result(index: Index, sizes: Sizes, found: dict[str, Axes], layer: Layer) -> Axes | None:
+def _made(index: Index, found: dict[str, Axes], layer: Layer) -> Axes | None:
+    """The feature axes of what a layer makes, whatever its input's were."""
     op = layer.op
     if op is Op.CONV or op is Op.CONV_TRANSPOSE:
         weight = main_parameter(index.graph, layer)
         return None if weight is None or len(weight.shape) < 3 else frozenset({1 - len(weight.shape)})
-    if op in RECURRENT or op is Op.EMBEDDING:
-        return _LAST
-    if not layer.inputs:
-        return None
-    mine = found.get(layer.inputs[0])
-    if op is Op.LINEAR:
-        return _LAST if mine is None else mine | _LAST
-    if op in ELEMENTWISE or op is Op.CONCAT:
-        if len(layer.inputs) > 1:
-            for name in layer.inputs[1:]:
-                other = found.get(name)
-                if other is not None:
-                    mine = other if mine is None else mine | other
-        if mine is None and op in (Op.BATCH_NORM, Op.GROUP_NORM, Op.INSTANCE_NORM):
-            shape = index.input_shape(layer)
-            return None if shape is None or len(shape) < 2 else frozenset({1 - len(shape)})
-        return mine
     if op is Op.ATTENTION:
         return found.get(layer.inputs[2]) if len(layer.inputs) > 2 else None
     if op is Op.MATMUL:
         second = found.get(layer.inputs[1]) if len(layer.inputs) > 1 else None
         return second if second is not None and -1 in second else None
-    if mine is None:
-        return None
-    if op in IMAGE or op in (Op.SLICE, Op.SPLIT, Op.TOP_K):
-        return mine
-    return _moved(index, sizes, layer, mine)
+    return _LAST
 
 
-def _moved(index: Index, sizes: Sizes, layer: Layer, mine: Axes) -> Axes | None:
-    op, attributes = layer.op, layer.attributes
-    shape = index.input_shape(layer)
+def _second_axis(shape: Shape | None) -> Axes | None:
+    return None if shape is None or len(shape) < 2 else frozenset({1 - len(shape)})
+
+
+def _moved(sizes: Sizes, layer: Layer, shape: Shape | None, result: Shape | None, mine: Axes) -> Axes | None:
+    """Feature axes behind a layer that moves axes; None where they cannot be followed."""
     if shape is None:
         return None
-    rank = len(shape)
-    if any(-axis > rank for axis in mine):
-        return None
-    if op is Op.TRANSPOSE:
-        perm = attributes.get("perm")
-        if isinstance(perm, tuple) and len(perm) == rank:
-            return frozenset(permuted_axis(axis, [int(p) for p in perm]) for axis in mine)
-    elif op is Op.SQUEEZE or (op in REDUCTIONS and not attributes.get("keepdim")):
-        axes = attributes.get("axes")
-        if isinstance(axes, tuple):
-            kept = (squeezed_axis(axis, rank, [int(a) for a in axes]) for axis in mine)
-            return frozenset(axis for axis in kept if axis is not None)
-    elif op in REDUCTIONS:
-        return mine
-    elif op is Op.UNSQUEEZE:
-        axes = attributes.get("axes")
-        if isinstance(axes, tuple):
-            return frozenset(unsqueezed_axis(axis, rank, [int(a) for a in axes]) for axis in mine)
-    elif op is Op.GATHER:
-        out = index.shape(layer.outputs[0])
-        dim = attributes.get("dim")
-        if out is not None and isinstance(dim, int):
-            change = len(out) - rank
-            positions = ((axis + rank, axis + rank - dim % rank) for axis in mine)
-            return frozenset((p if side < 0 else p + change) - len(out) for p, side in positions if side or not change)
-    elif op is Op.RESHAPE or op is Op.FLATTEN:
+    if layer.op in MOVING:
+        places = (moved_axis(layer, shape, result, axis) for axis in mine)
+        return frozenset(place for place in places if place is not None)
+    if layer.op is Op.RESHAPE or layer.op is Op.FLATTEN:
         before = sizes.all_of(shape)
-        after = None if before is None else sizes.reshaped(before, index.shape(layer.outputs[0]))
-        if before is not None and after is not None:
+        after = None if before is None else sizes.reshaped(before, result)
+        if before is not None and after is not None and all(-axis <= len(before) for axis in mine):
             return regrouped(before, after, mine)
     return None
 

@@ -22,20 +22,23 @@ DTYPE_MAX = {
 """Largest finite number of each floating-point type (IEEE 754; bfloat16: (2 − 2⁻⁷)·2¹²⁷; OCP 8-bit formats)."""
 
 _COMPUTING = WEIGHTED | NORMALIZATIONS | ACTIVATIONS | {Op.ATTENTION, Op.LOSS, Op.LOG}
-_MAIN_ROLES = (Role.WEIGHT, Role.INPUT_WEIGHT, Role.EMBEDDING)
+_MAIN_ROLES = (Role.WEIGHT.value, Role.INPUT_WEIGHT.value, Role.EMBEDDING.value)
+_BIAS = Role.BIAS.value
+_NO_TYPE = Unmeasured("the type of its result is not known")
 _STASHED = ("LayerNormalization", "RMSNormalization", "GroupNormalization", "Cast")
 """Spellings of a normalization that keep their statistics in float32 when the values are half precision (ONNX: stash_type 1)."""
 
 
-def measure_layers(index: Index, flow: list[int], trainable: dict[str, int]) -> Columns:
-    """layer.* facts that need no search. `trainable` maps trainable parameters to their sizes."""
+def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], codes: dict[str, str]) -> Columns:
+    """layer.* facts that need no search. `trainable` maps trainable parameters to their sizes; `codes` gathers the expressions of modules
+    by path."""
     graph, layers, depth = index.graph, index.layers, index.depth
     names = [layer.name for layer in layers]
     columns: Columns = {
         "layer.name": dict(zip(names, names, strict=True)),
         "layer.op": {name: OP_WORDS[op] for name, op in zip(names, index.ops, strict=True)},
         "layer.module": {layer.name: layer.source.module or layer.name for layer in layers},
-        "layer.code": layer_codes(graph),
+        "layer.code": layer_codes(graph, codes),
         "layer.depth": dict(zip(names, depth, strict=False)),
         "layer.reaches_output": {name: bits & REACHES != 0 for name, bits in zip(names, flow, strict=False)},
     }
@@ -51,34 +54,37 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int]) -> 
     rate: dict[str, FactValue] = {}
     epsilon: dict[str, FactValue] = {}
     after: dict[str, FactValue] = {}
-    for i, layer in enumerate(layers):
-        op = layer.op
-        if op in DROPOUTS:
-            name = layer.name
-            p = layer.attributes.get("p")
-            rate[name] = float(p) if isinstance(p, (int, float)) else Unmeasured("the file does not store its rate")
-            after[name] = bool(flow[i] & REACHES) and not flow[i] & WEIGHT_FOLLOWS
-            continue
+    values = graph.values
+    for i, op in enumerate(index.ops):
         if op not in _COMPUTING:
+            if op in DROPOUTS:
+                p = layers[i].attributes.get("p")
+                name = names[i]
+                rate[name] = float(p) if isinstance(p, (int, float)) else Unmeasured("the file does not store its rate")
+                after[name] = flow[i] & REACHES != 0 and not flow[i] & WEIGHT_FOLLOWS
             continue
-        name = layer.name
-        computed = compute_dtype(index, layer)
-        dtype[name] = computed if computed is not None else Unmeasured("the type of its result is not known")
-        limit = DTYPE_MAX.get(computed or "")
-        if limit is not None:
-            largest[name] = limit
-        elif computed is None:
-            largest[name] = dtype[name]
+        layer = layers[i]
+        name = names[i]
+        value = values.get(layer.outputs[0]) if layer.outputs else None
+        computed = None if value is None else value.dtype
+        if computed != "float32":
+            computed = compute_dtype(index, layer)
+        if computed is None:
+            dtype[name] = largest[name] = _NO_TYPE
+        else:
+            dtype[name] = computed
+            if computed in DTYPE_MAX:
+                largest[name] = DTYPE_MAX[computed]
         if op in WEIGHTED:
             weight = main_parameter(graph, layer)
-            units = layer_width(graph, layer)
+            units = layer_width(graph, layer, weight)
             width[name] = units if units is not None else _no_weight(weight)
             fan_in[name] = weight.fan_in if weight is not None and weight.fan_in is not None else _no_weight(weight)
             if op is not Op.EMBEDDING:
-                has_bias[name] = Role.BIAS.value in layer.parameters
+                has_bias[name] = _BIAS in layer.parameters
             is_folded[name] = name in folded
             if total:
-                share[name] = sum(trainable.get(p, 0) for p in set(layer.parameters.values())) / total
+                share[name] = sum([trainable.get(p, 0) for p in layer.parameters.values()]) / total
         elif op in NORMALIZATIONS:
             eps = layer.attributes.get("eps")
             if isinstance(eps, (int, float)):
@@ -98,9 +104,8 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int]) -> 
     return columns
 
 
-def layer_codes(graph: Graph) -> dict[str, FactValue]:
+def layer_codes(graph: Graph, known: dict[str, str]) -> dict[str, FactValue]:
     """layer name → Python expression of its module: from the module path, else from the names of its parameters, else its name."""
-    known: dict[str, str] = {}
     codes: dict[str, FactValue] = {}
     for layer in graph.layers:
         path = layer.source.module
@@ -116,7 +121,7 @@ def layer_codes(graph: Graph) -> dict[str, FactValue]:
 def main_parameter(graph: Graph, layer: Layer) -> Parameter | None:
     """The weight of a weighted layer, or None."""
     for role in _MAIN_ROLES:
-        name = layer.parameters.get(role.value)
+        name = layer.parameters.get(role)
         if name is not None:
             return graph.parameters.get(name)
     return None
@@ -129,13 +134,13 @@ def unit_count(weight: Parameter | None) -> int | None:
     return weight.shape[weight.unit_axis]
 
 
-def layer_width(graph: Graph, layer: Layer) -> int | None:
-    """Output units of a weighted layer: features, channels, hidden units, or an embedding's width."""
-    for key in ("out_features", "hidden_size", "width"):
-        value = layer.attributes.get(key)
-        if isinstance(value, int):
-            return value
-    weight = main_parameter(graph, layer)
+def layer_width(graph: Graph, layer: Layer, weight: Parameter | None = None) -> int | None:
+    """Output units of a weighted layer: features, channels, hidden units, or an embedding's width. `weight` saves looking it up."""
+    attributes = layer.attributes
+    value = attributes.get("out_features") or attributes.get("hidden_size") or attributes.get("width")
+    if isinstance(value, int):
+        return value
+    weight = weight or main_parameter(graph, layer)
     if layer.op is Op.EMBEDDING and weight is not None and weight.shape:
         return weight.shape[-1]
     units = unit_count(weight)

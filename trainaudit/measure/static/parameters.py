@@ -24,6 +24,10 @@ TORCH_NAMES = {
 """Names of a module's own tensors in torch.nn."""
 
 
+_ROLE_WORDS = {role: role.value for role in Role}
+_STOPPING = STEPS | {Op.CAST, Op.SHAPE}
+
+
 def trainable_sizes(graph: Graph) -> dict[str, int]:
     """Trainable parameter → number of elements."""
     return {
@@ -38,58 +42,66 @@ def audited_parameters(graph: Graph) -> list[Parameter]:
     return [p for p in graph.parameters.values() if p.role is not Role.CONSTANT or p.trainable]
 
 
-def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int]) -> Columns:
-    """parameter.* facts from the graph, all but the zero-init idiom and ties."""
-    graph = index.graph
-    name_column: dict[str, FactValue] = {}
-    code: dict[str, FactValue] = {}
-    role: dict[str, FactValue] = {}
-    is_trainable: dict[str, FactValue] = {}
-    size: dict[str, FactValue] = {}
-    dtype: dict[str, FactValue] = {}
-    units: dict[str, FactValue] = {}
+def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int], codes: dict[str, str]) -> Columns:
+    """parameter.* facts from the graph, all but the zero-init idiom and ties. `codes` holds the expressions of modules by path."""
+    graph, ops = index.graph, index.ops
+    audited = audited_parameters(graph)
+    names = [parameter.name for parameter in audited]
     reaches: dict[str, FactValue] = {}
     blocked: dict[str, FactValue] = {}
-    blocker: dict[str, FactValue] = {}
-    blocker_op: dict[str, FactValue] = {}
-    before_weights: dict[str, FactValue] = {}
-    first_blocker: list[int] | None = None
-    known: dict[str, str] = {}
+    units: dict[str, FactValue] = {}
     outputs = set(graph.outputs)
-    for parameter in audited_parameters(graph):
+    unclear: list[tuple[Parameter, list[int]]] = []
+    for parameter in audited:
         name = parameter.name
-        name_column[name] = name
-        code[name] = _code(graph, parameter, known)
-        role[name] = parameter.role.value
-        is_trainable[name] = name in trainable
-        size[name] = trainable.get(name) or parameter.size
-        dtype[name] = parameter.dtype
-        if parameter.unit_axis is not None and parameter.unit_axis < len(parameter.shape):
-            units[name] = parameter.shape[parameter.unit_axis]
-        reaching = [i for i in parameter.owners if flow[i] & VALUE and index.ops[i] is not Op.SHAPE]
+        axis = parameter.unit_axis
+        if axis is not None and axis < len(parameter.shape):
+            units[name] = parameter.shape[axis]
+        owners = parameter.owners
+        if len(owners) == 1:
+            bits = flow[owners[0]]
+            if bits & VALUE and bits & GRADIENT and ops[owners[0]] not in _STOPPING:
+                reaches[name] = True
+                if name in trainable:
+                    blocked[name] = False
+                continue
+        reaching = [i for i in owners if flow[i] & VALUE and ops[i] is not Op.SHAPE]
         reaches[name] = bool(reaching) or name in outputs
-        if name not in trainable or not reaching:
-            continue
-        is_blocked = name not in outputs and not any(flow[i] & GRADIENT and not _blocks(index, i) for i in reaching)
-        blocked[name] = is_blocked
-        before_weights[name] = False
-        if is_blocked:
-            if first_blocker is None:
-                first_blocker = _first_blockers(index, flow)
-            at = min(i if _blocks(index, i) else first_blocker[i] for i in reaching)
-            blocker[name] = index.layers[at].name
-            blocker_op[name] = index.layers[at].raw_op
-            before_weights[name] = flow[at] & WEIGHT_FOLLOWS != 0
-    return {
-        "parameter.name": name_column,
-        "parameter.code": code,
-        "parameter.role": role,
-        "parameter.is_trainable": is_trainable,
-        "parameter.size": size,
-        "parameter.dtype": dtype,
+        if reaching and name in trainable:
+            if name in outputs or any(flow[i] & GRADIENT and not _blocks(index, i) for i in reaching):
+                blocked[name] = False
+            else:
+                blocked[name] = True
+                unclear.append((parameter, reaching))
+    columns: Columns = {
+        "parameter.name": dict(zip(names, names, strict=True)),
+        "parameter.code": _codes(graph, audited, codes),
+        "parameter.role": {parameter.name: _ROLE_WORDS[parameter.role] for parameter in audited},
+        "parameter.is_trainable": {name: name in trainable for name in names},
+        "parameter.size": {parameter.name: trainable.get(parameter.name) or parameter.size for parameter in audited},
+        "parameter.dtype": {parameter.name: parameter.dtype for parameter in audited},
         "parameter.unit_count": units,
         "parameter.reaches_output": reaches,
         "parameter.is_gradient_blocked": blocked,
+    }
+    columns.update(_blockers(index, flow, blocked, unclear))
+    return columns
+
+
+def _blockers(
+    index: Index, flow: list[int], blocked: dict[str, FactValue], stopped: list[tuple[Parameter, list[int]]]
+) -> Columns:
+    """Where the gradients of the blocked parameters stop."""
+    blocker: dict[str, FactValue] = {}
+    blocker_op: dict[str, FactValue] = {}
+    before_weights: dict[str, FactValue] = dict.fromkeys(blocked, False)
+    first = _first_blockers(index, flow) if stopped else []
+    for parameter, reaching in stopped:
+        at = min(i if _blocks(index, i) else first[i] for i in reaching)
+        blocker[parameter.name] = index.layers[at].name
+        blocker_op[parameter.name] = index.layers[at].raw_op
+        before_weights[parameter.name] = flow[at] & WEIGHT_FOLLOWS != 0
+    return {
         "parameter.gradient_blocker": blocker,
         "parameter.gradient_blocker_op": blocker_op,
         "parameter.is_blocker_before_weights": before_weights,
@@ -118,14 +130,22 @@ def _first_blockers(index: Index, flow: list[int]) -> list[int]:
     return first
 
 
-def _code(graph: Graph, parameter: Parameter, known: dict[str, str]) -> str:
-    name = parameter.name
-    if is_dotted_path(name):
-        module, _, leaf = name.rpartition(".")
-        return f"{known.get(module) or module_code(module, known)}.{leaf}"
-    if parameter.owners:
-        module_path = graph.layers[parameter.owners[0]].source.module
-        leaf_name = TORCH_NAMES.get(parameter.role)
-        if module_path is not None and leaf_name is not None:
-            return f"{known.get(module_path) or module_code(module_path, known)}.{leaf_name}"
-    return f"model.{name}" if name.isidentifier() else name
+def _codes(graph: Graph, audited: list[Parameter], known: dict[str, str]) -> dict[str, FactValue]:
+    """parameter name → Python expression: from its own name where that is a path, else from its module's path and torch's word."""
+    codes: dict[str, FactValue] = {}
+    for parameter in audited:
+        name = parameter.name
+        module, dot, leaf = name.rpartition(".")
+        code = known.get(module)
+        if dot and code is not None and leaf.isidentifier():
+            codes[name] = f"{code}.{leaf}"
+        elif is_dotted_path(name):
+            codes[name] = f"{module_code(module, known)}.{leaf}"
+        else:
+            path = graph.layers[parameter.owners[0]].source.module if parameter.owners else None
+            word = TORCH_NAMES.get(parameter.role)
+            if path is not None and word is not None:
+                codes[name] = f"{known.get(path) or module_code(path, known)}.{word}"
+            else:
+                codes[name] = f"model.{name}" if name.isidentifier() else name
+    return codes

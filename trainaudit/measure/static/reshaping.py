@@ -10,9 +10,41 @@ from dataclasses import dataclass
 from itertools import count
 from math import isqrt, prod
 
-from trainaudit.ir.graph import Dimension, Shape
+from trainaudit.ir.graph import Dimension, Layer, Shape
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, Op
 
 _MOST_SYMBOLS = 200
+
+ELEMENTWISE = (
+    ACTIVATIONS
+    | DROPOUTS
+    | NORMALIZATIONS
+    | {
+        Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW, Op.NEG, Op.ABS, Op.EXP, Op.LOG, Op.SQRT, Op.RECIPROCAL, Op.ERF, Op.SIN, Op.COS,
+        Op.TRIGONOMETRIC, Op.CLIP, Op.MIN, Op.MAX, Op.MOD, Op.MEAN, Op.SIGN, Op.ROUND, Op.FLOOR, Op.CEIL, Op.COMPARE, Op.LOGICAL,
+        Op.BITWISE, Op.IS_FINITE, Op.IDENTITY, Op.CAST, Op.QUANTIZE, Op.DEQUANTIZE, Op.WHERE, Op.CUMSUM, Op.TRIANGLE, Op.EXPAND,
+        Op.TILE, Op.PAD,
+    }
+)  # fmt: skip
+"""Layers that keep every axis in its place, counted from the end."""
+
+IMAGE = frozenset(
+    {
+        Op.CONV, Op.CONV_TRANSPOSE, Op.MAX_POOL, Op.AVERAGE_POOL, Op.LP_POOL, Op.GLOBAL_MAX_POOL, Op.GLOBAL_AVERAGE_POOL, Op.RESIZE,
+        Op.DEPTH_TO_SPACE, Op.SPACE_TO_DEPTH,
+    }
+)  # fmt: skip
+"""Layers on (batch, channels, positions …)."""
+
+REDUCTIONS = frozenset(
+    {
+        Op.REDUCE_MEAN, Op.REDUCE_SUM, Op.REDUCE_MAX, Op.REDUCE_MIN, Op.REDUCE_PRODUCT, Op.REDUCE_L1, Op.REDUCE_L2,
+        Op.REDUCE_SUM_SQUARE, Op.REDUCE_LOG_SUM_EXP,
+    }
+)  # fmt: skip
+
+MOVING = REDUCTIONS | {Op.TRANSPOSE, Op.SQUEEZE, Op.UNSQUEEZE, Op.GATHER}
+"""Layers that `moved_axis` follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +135,36 @@ def moved_part(before: Sequence[int], after: Sequence[int], part: Part, size: in
     return mixed
 
 
-def permuted_axis(axis: int, perm: Sequence[int]) -> int:
-    """Where an axis (from the end) goes in a transpose."""
-    rank = len(perm)
-    return list(perm).index(axis + rank) - rank
-
-
-def squeezed_axis(axis: int, rank: int, axes: Sequence[int]) -> int | None:
-    """Where an axis goes when others are taken out; None if it is one of them."""
-    removed = {a % rank for a in axes}
-    position = axis + rank
-    if position in removed:
+def moved_axis(layer: Layer, shape: Shape, result: Shape | None, axis: int) -> int | None:
+    """Where an axis (from the end) goes in a transpose, a squeeze, an unsqueeze, a reduction or a gather; None where it disappears or
+    cannot be followed."""
+    op, attributes, rank = layer.op, layer.attributes, len(shape)
+    if -axis > rank:
         return None
-    return axis + sum(1 for a in removed if a > position)
-
-
-def unsqueezed_axis(axis: int, rank: int, axes: Sequence[int]) -> int:
-    """Where an axis goes when axes (numbered in the result) are put in."""
-    after = rank + len(axes)
-    added = {a % after for a in axes}
-    kept = [k for k in range(after) if k not in added]
-    return kept[axis + rank] - after
+    if op is Op.TRANSPOSE:
+        perm = attributes.get("perm")
+        return (
+            perm.index(axis + rank) - rank
+            if isinstance(perm, tuple) and len(perm) == rank and axis + rank in perm
+            else None
+        )
+    if op is Op.GATHER:
+        dim = attributes.get("dim")
+        if not isinstance(dim, int) or result is None or dim % rank == axis + rank:
+            return None
+        shift = len(result) - rank if axis + rank > dim % rank else 0
+        return axis + rank + shift - len(result)
+    axes = attributes.get("axes")
+    if not isinstance(axes, tuple):
+        return None
+    if op is Op.UNSQUEEZE:
+        after = rank + len(axes)
+        added = {int(a) % after for a in axes}
+        kept = [k for k in range(after) if k not in added]
+        return kept[axis + rank] - after if len(kept) == rank else None
+    removed = {int(a) % rank for a in axes}
+    if axis + rank in removed:
+        return None
+    if op in REDUCTIONS and attributes.get("keepdim"):
+        return axis
+    return axis + sum(1 for a in removed if a > axis + rank)

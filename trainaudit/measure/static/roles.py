@@ -99,13 +99,13 @@ def _recurrent_cells(index: Index) -> set[int]:
     """Layers inside a loop's body that read carried state, and layers that reuse one weight on their own result with no attention between:
     cells of a recurrence written out."""
     cells = {
-        i
-        for i, op in enumerate(index.ops)
-        if op is Op.LINEAR and index.layers[i].scope and index.origin[i] >= 0 and _reads_loop_state(index, i)
+        i for i, op in enumerate(index.ops) if op is Op.LINEAR and index.layers[i].scope and _reads_loop_state(index, i)
     }
     for parameter in index.graph.parameters.values():
+        if len(parameter.owners) < 3 or parameter.role is not Role.WEIGHT:
+            continue
         owners = sorted(i for i in parameter.owners if index.ops[i] is Op.LINEAR)
-        if len(owners) >= 3 and parameter.role is Role.WEIGHT:
+        if len(owners) >= 3:
             last = _LONGEST_CELL * len(owners)
             if owners[-1] - owners[0] <= last and all(
                 _leads_to(index, first, second) for first, second in pairwise(owners[:3])
@@ -144,9 +144,11 @@ def measure_roles(index: Index, flow: list[int], roles: Mapping[str, str], idiom
     zero: dict[str, FactValue] = {}
     tied: dict[str, FactValue] = {}
     for parameter in audited_parameters(index.graph):
-        if parameter.role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.SCALE):
+        if parameter.role in _ZEROED:
             zero[parameter.name] = _zero_idiom(index, flow, roles, idioms, parameter)
-        if parameter.role is Role.EMBEDDING or any(index.ops[i] is Op.EMBEDDING for i in parameter.owners):
+        if parameter.role is Role.EMBEDDING or (
+            len(parameter.owners) > 1 and any(index.ops[i] is Op.EMBEDDING for i in parameter.owners)
+        ):
             zero[parameter.name] = "none"
             tied[parameter.name] = any(
                 index.ops[i] is Op.LINEAR and not flow[i] & WEIGHT_FOLLOWS and flow[i] & REACHES
@@ -159,6 +161,7 @@ def measure_roles(index: Index, flow: list[int], roles: Mapping[str, str], idiom
     }
 
 
+_ZEROED = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.SCALE})
 _ROLE_IDIOMS = {
     "output-head": "output-head",
     "gate": "gate",

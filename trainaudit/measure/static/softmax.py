@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
+from trainaudit.measure.static.batch_axis import BatchAxis
 from trainaudit.measure.static.flow import TO_GATE, TO_LOSS, TO_MIXING, TO_OUTPUT, TO_ROUTING, TO_WEIGHTED
 from trainaudit.measure.static.index import Index, sole_use
 from trainaudit.measure.static.layer_facts import layer_width
@@ -15,9 +14,8 @@ _SOFTMAXES = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX})
 _SIGMOIDS = frozenset({Op.SIGMOID, Op.HARD_SIGMOID, Op.LOG_SIGMOID})
 
 
-def measure_softmax(index: Index, flow: list[int], batch_axis: Mapping[str, int | Unmeasured | None]) -> Columns:
-    """layer.softmax_use, softmax_axis_size and softmax_over_batch. `batch_axis` maps values to the axis of the batch, counted from the
-    end (−1 is the last axis), None where no axis is."""
+def measure_softmax(index: Index, flow: list[int], batch: BatchAxis) -> Columns:
+    """layer.softmax_use, softmax_axis_size and softmax_over_batch."""
     use: dict[str, FactValue] = {}
     size: dict[str, FactValue] = {}
     over_batch: dict[str, FactValue] = {}
@@ -31,7 +29,7 @@ def measure_softmax(index: Index, flow: list[int], batch_axis: Mapping[str, int 
             if op in _SOFTMAXES:
                 axis = _axis(index, layer)
                 size[layer.name] = _size(index, layer, axis)
-                over_batch[layer.name] = _over_batch(layer, axis, batch_axis)
+                over_batch[layer.name] = _over_batch(layer, axis, batch)
     return {"layer.softmax_use": use, "layer.softmax_axis_size": size, "layer.softmax_over_batch": over_batch}
 
 
@@ -85,10 +83,10 @@ def _size(index: Index, layer: Layer, axis: int | None) -> FactValue:
     return size if isinstance(size, int) else Unmeasured("the size of its axis is not fixed in the file")
 
 
-def _over_batch(layer: Layer, axis: int | None, batch_axis: Mapping[str, int | Unmeasured | None]) -> FactValue:
+def _over_batch(layer: Layer, axis: int | None, followed: BatchAxis) -> FactValue:
     if axis is None or not layer.inputs:
         return Unmeasured("the shape of its input is not known")
-    batch = batch_axis.get(layer.inputs[0])
+    batch = followed.axis(layer.inputs[0])
     if isinstance(batch, Unmeasured):
         return batch
     return batch is not None and batch == axis

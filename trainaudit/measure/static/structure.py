@@ -5,9 +5,9 @@ The graph is indexed by one pass forward and one backward; every measurement the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from trainaudit.ir.graph import Graph
+from trainaudit.ir.graph import Graph, Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.facts import Columns, Subject
 from trainaudit.measure.static.attention import measure_attention
@@ -25,7 +25,32 @@ from trainaudit.measure.static.parameters import audited_parameters, measure_par
 from trainaudit.measure.static.roles import layer_roles, measure_roles
 from trainaudit.measure.static.softmax import measure_softmax
 
-Subjects = dict[str, dict[str, Subject]]
+Subjects = dict[str, Mapping[str, Subject]]
+
+
+class SubjectsByPosition(Mapping[str, Subject]):
+    """Layers or parameters as subjects, each made when it is asked for: a large model has many, and few are reported on.
+
+    `positions` maps their names to the index of their layer, one past the last where they have none."""
+
+    def __init__(self, kind: str, positions: dict[str, int], layers: tuple[Layer, ...]) -> None:
+        self._kind = kind
+        self._positions = positions
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Subject:
+        position = self._positions[name]
+        owner = self._layers[position].name if position < len(self._layers) else None
+        return Subject(self._kind, name, owner, position)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._positions
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._positions)
+
+    def __len__(self) -> int:
+        return len(self._positions)
 
 
 def measure_structure(graph: Graph) -> tuple[Subjects, Columns]:
@@ -37,19 +62,20 @@ def measure_structure(graph: Graph) -> tuple[Subjects, Columns]:
     blocks = find_blocks(index, roles)
     batch = follow_batch(index)
     linear = measure_linear_chains(index, roles)
+    codes: dict[str, str] = {}
     columns: Columns = {}
     for measured in (
         measure_model(index, flow),
-        measure_layers(index, flow, trainable),
+        measure_layers(index, flow, trainable, codes),
         measure_ends(index, flow, roles),
         measure_neighbors(index),
         linear,
         measure_roles(index, flow, roles, linear["layer.linear_idiom"]),
-        measure_softmax(index, flow, batch.axes),
-        batch.columns,
+        measure_softmax(index, flow, batch),
+        {"layer.is_batch_mixing": batch.verdicts},
         measure_normalization(index),
         measure_attention(index),
-        measure_parameters(index, flow, trainable),
+        measure_parameters(index, flow, trainable, codes),
         measure_blocks(blocks),
     ):
         for fact, column in measured.items():
@@ -70,11 +96,7 @@ def subjects_of(graph: Graph, blocks: Mapping[str, Block]) -> Subjects:
         producer = None if value is None else value.producer
         owner = None if producer is None else layers[producer].name
         outputs[name] = Subject("output", name, owner, last if producer is None else producer)
-    parameters: dict[str, Subject] = {}
-    for parameter in audited_parameters(graph):
-        first = parameter.owners[0] if parameter.owners else None
-        owner = None if first is None else layers[first].name
-        parameters[parameter.name] = Subject("parameter", parameter.name, owner, last if first is None else first)
+    owners = {p.name: p.owners[0] if p.owners else last for p in audited_parameters(graph)}
     return {
         "model": {"model": Subject("model", "model", None, 0)},
         "input": {name: Subject("input", name, None, 0) for name in graph.inputs},
@@ -82,8 +104,8 @@ def subjects_of(graph: Graph, blocks: Mapping[str, Block]) -> Subjects:
         "block": {
             name: Subject("block", name, layers[block.first].name, block.first) for name, block in blocks.items()
         },
-        "layer": {layer.name: Subject("layer", layer.name, layer.name, layer.index) for layer in layers},
-        "parameter": parameters,
+        "layer": SubjectsByPosition("layer", {layer.name: layer.index for layer in layers}, layers),
+        "parameter": SubjectsByPosition("parameter", owners, layers),
     }
 
 
