@@ -21,7 +21,11 @@ class RawNode:
     `scope` is the path of inlined bodies ("" at the top). Control flow that was inlined leaves `If`, `LoopEntry` and `LoopExit`
     nodes: `If` reads the condition and then each branch's results and gives the joined results; `LoopEntry` reads the initial
     carried values and scanned inputs and gives the body's inputs; `LoopExit` reads the body's results and gives the loop's.
-    The back edge of a loop is not drawn, so the graph stays acyclic. `functions` names the functions it was inlined from.
+    The back edge of a loop is not drawn, so the graph stays acyclic. LoopEntry and LoopExit keep the attributes of their Loop or
+    Scan node and its kind as `control`. Any other operator that holds graphs (SequenceMap, BeamSearch …) stays as it is, preceded by
+    a LoopEntry and the nodes of each graph, whose results it reads besides its own inputs.
+    `functions` names the functions it was inlined from, outermost first; a node without metadata of its own has its call's. A
+    documentation string stands in `metadata` under "doc_string".
     """
 
     op: str
@@ -39,6 +43,7 @@ class RawNode:
 class RawGraph:
     """The flattened model. `shapes` and `dtypes` hold what the file declares for inputs, outputs and intermediate values.
 
+    `opset` is that of ai.onnx, 0 where the model neither imports nor uses it. `metadata` is the model's and the graph's.
     `constants` are the names of those tensors that came from Constant nodes rather than initializers. `node_count` counts the file's
     nodes before inlining of control flow and after inlining of functions.
     """
