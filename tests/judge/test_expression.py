@@ -131,6 +131,8 @@ def test_a_long_flat_condition_is_fine_up_to_the_limit() -> None:
         ("layer.role == 'hiden'", 'Did you mean "hidden"?'),
         ("layer.role in ['hidden', 'output_head']", 'Did you mean "output-head"?'),
         ("'hiden' != layer.role", 'Did you mean "hidden"?'),
+        ("layer.op == 'leaky-relu'", 'Did you mean "leaky_relu"?'),
+        ("layer.activation in ['none', 'sigmod']", 'Did you mean "sigmoid"?'),
         ("parameter.mean > 1", "Such a rule reads facts of: layer, model."),
         ("max(layer.gain, 1) > 1", "It has no calls: what needs one becomes a measurement."),
     ],

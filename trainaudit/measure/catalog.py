@@ -1,8 +1,10 @@
-"""The vocabulary: every fact that rules may read, with its type, unit and meaning. No measuring happens here. Stdlib only."""
+"""The vocabulary: every fact that rules may read, with its type, unit and meaning. No measuring happens here. Stdlib and `ir.ops`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from trainaudit.ir.ops import Op
 
 SUBJECT_KINDS = ("model", "input", "output", "block", "layer", "parameter")
 
@@ -47,6 +49,9 @@ def _word(name: str, source: str, meaning: str, *words: str) -> FactSpec:
     return FactSpec(name, "word", "", source, meaning, words)
 
 
+_OPS = tuple(op.value for op in Op)
+_OPS_OR_NONE = ("none", *_OPS)
+
 _MODEL = (
     _word("model.name", GRAPH, "file name of the model"),
     _word("model.form", GRAPH, "form of the exported graph", "training", "inference", "unknown"),
@@ -80,14 +85,14 @@ _OUTPUT = (
     _boolean("output.depends_on_input", GRAPH, "the output depends on the values of at least one input"),
     _boolean("output.is_primary", GRAPH, "the first output of the model that is a float tensor and depends on an input"),
     _word("output.final_activation", GRAPH,
-          "op of the activation function that the output passes last (behind it only reshapes, casts, selections), or none"),
+          "op of the activation function that the output passes last (behind it only reshapes, casts, selections), or none", *_OPS_OR_NONE),
     _word("output.final_activation_layer", GRAPH, "name of that layer"),
-    _word("output.earlier_activation", GRAPH, "op of the activation function straight before the final one, or none"),
+    _word("output.earlier_activation", GRAPH, "op of the activation function straight before the final one, or none", *_OPS_OR_NONE),
     _count("output.unit_count", "units", GRAPH, "size of the axis that counts units or classes: axis 1 or the last"),
     _count("output.rank", "axes", GRAPH, "number of axes of the output"),
     _boolean("output.is_trunk_feature", GRAPH,
              "the output is a feature map or hidden state (no linear head narrows the trunk before it)"),
-    _word("output.final_op", GRAPH, "op of the layer that computes the output (reshapes, casts, selections and dropout behind it aside)"),
+    _word("output.final_op", GRAPH, "op of the layer that computes the output (reshapes, casts, selections and dropout behind it aside)", *_OPS_OR_NONE),
     _number("output.final_dropout_rate", "share", GRAPH,
             "rate of the dropout that the output passes with nothing but activation functions, reshapes, casts and selections behind it"),
     _word("output.final_dropout_layer", GRAPH, "name of that dropout"),
@@ -106,7 +111,7 @@ _BLOCK = (
 
 _LAYER_GRAPH = (
     _word("layer.name", GRAPH, "human name of the layer"),
-    _word("layer.op", GRAPH, "kind of the layer"),
+    _word("layer.op", GRAPH, "kind of the layer", *_OPS),
     _word("layer.module", GRAPH, "module path of the layer, or its name"),
     _word("layer.code", GRAPH, "Python expression that names the layer's module, such as model.encoder.layers[0].fc1"),
     _word("layer.role", GRAPH, "what the layer is for",
@@ -117,12 +122,12 @@ _LAYER_GRAPH = (
     _count("layer.fan_in", "values", GRAPH, "inputs to one unit: groups, kernel size and transposes counted"),
     _boolean("layer.reaches_output", GRAPH, "some output depends on the layer"),
     _boolean("layer.has_bias", GRAPH, "the weighted layer has a bias"),
-    _word("layer.activation", GRAPH, "op of the activation function that alone consumes the weighted or normalization layer, or none"),
+    _word("layer.activation", GRAPH, "op of the activation function that alone consumes the weighted or normalization layer, or none", *_OPS_OR_NONE),
     _word("layer.previous_activation", GRAPH,
-          "op of the activation function that feeds this activation, logarithm or loss directly (reshapes, casts and dropout aside), or none"),
+          "op of the activation function that feeds this activation, logarithm or loss directly (reshapes, casts and dropout aside), or none", *_OPS_OR_NONE),
     _word("layer.previous_activation_layer", GRAPH, "name of that layer"),
     _word("layer.next_normalization", GRAPH,
-          "op of the normalization that alone consumes the layer's output (reshapes and casts aside), or none"),
+          "op of the normalization that alone consumes the layer's output (reshapes and casts aside), or none", *_OPS_OR_NONE),
     _word("layer.next_normalization_layer", GRAPH, "name of that layer"),
     _word("layer.next_dropout", GRAPH, "kind of the dropout that consumes the activation's output", "none", "dropout", "alpha_dropout"),
     _boolean("layer.is_beside_normalization", GRAPH, "a normalization feeds the activation or consumes its output"),
