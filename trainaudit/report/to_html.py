@@ -61,11 +61,14 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An audit as it is shown. `prefix` keeps the anchors of several models apart, `level` is the level of its headings."""
+    """An audit as it is shown. `prefix` keeps the anchors of several models apart, `of` and `named` the names of their landmarks;
+    `level` is the level of its headings."""
 
     audit: Audit
     anchor: str
     prefix: str
+    of: str
+    named: str
     level: int
     is_first: bool
     worst: str
@@ -225,6 +228,8 @@ def _section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: C
         audit=audit,
         anchor=f"model-{index + 1}",
         prefix=prefix,
+        of=f" model-{index + 1}-name" if of > 1 else "",
+        named=f"{audit.target}: " if of > 1 else "",
         level=3 if of > 1 else 2,
         is_first=index == 0,
         worst=worst if total.findings or State.CLEAN in total.states else "not-run",

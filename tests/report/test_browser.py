@@ -1,0 +1,172 @@
+"""The page in a real browser: no message on the console, no serious accessibility violation, filters and keys that work.
+
+Needs Chromium; the accessibility test also needs axe-core (`npm install --prefix .axe axe-core`, or its file in AXE_CORE).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report import samples
+from trainaudit.report.to_html import render_html
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+AXE = Path(os.environ.get("AXE_CORE") or ROOT / ".axe" / "node_modules" / "axe-core" / "axe.min.js")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+def browse(page: str, folder: Path, *flags: str) -> tuple[str, list[str]]:
+    """The document after its scripts ran, and what was written to the console."""
+    path = folder / "page.html"
+    path.write_text(page, "utf-8")
+    done = subprocess.run(
+        [
+            str(CHROMIUM),
+            *(
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+            ),
+            *(
+                "--disable-sync",
+                "--no-first-run",
+                "--enable-logging=stderr",
+                "--virtual-time-budget=20000",
+                "--window-size=1280,900",
+            ),
+            *(f"--user-data-dir={folder / 'profile'}", "--dump-dom", *flags, path.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.parametrize("name", ["faulty", "several", "hostile"])
+def test_the_console_stays_empty(name: str, tmp_path: Path) -> None:
+    document, console = browse(render_html(getattr(samples, name)()), tmp_path)
+    assert "</html>" in document
+    assert console == []
+
+
+def test_the_console_is_watched(tmp_path: Path) -> None:
+    """The policy stops a script that is not the page's own, and that is seen."""
+    page = render_html(samples.clean()).replace("</body>", "<script>document.title = 'owned'</script></body>")
+    document, console = browse(page, tmp_path)
+    assert any("Content Security Policy" in line for line in console)
+    assert "<title>owned" not in document
+
+
+def _with_script(page: str, script: str) -> str:
+    """The page without its policy and with a script at its end, whose answer is left in an element."""
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    return page.replace("</body>", f"<script>{script}</script></body>")
+
+
+def _answer(document: str) -> Any:
+    match = re.search(r'<pre id="answer">(.*?)</pre>', document, re.DOTALL)
+    assert match, "the script left no answer"
+    return json.loads(unescape(match[1]))
+
+
+_LEAVE = """const leave = (answer) => { const element = document.createElement("pre"); element.id = "answer";
+element.textContent = JSON.stringify(answer); document.body.append(element); };"""
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason=f"axe-core is not installed ({AXE})")
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [("faulty", "light"), ("faulty", "dark"), ("clean", "light"), ("several", "light"), ("hostile", "dark")],
+)
+def test_no_accessibility_violation(name: str, scheme: str, tmp_path: Path) -> None:
+    script = AXE.read_text("utf-8").replace("</script", "<\\/script") + _LEAVE
+    script += """
+document.querySelectorAll("details").forEach((element) => { element.open = true; });
+axe.run(document, { resultTypes: ["violations"] }).then((found) => leave({
+  dark: matchMedia("(prefers-color-scheme: dark)").matches,
+  rules: found.passes.length,
+  violations: found.violations.map((item) => [item.impact, item.id, item.nodes.slice(0, 3).map((node) => node.html)]),
+}));"""
+    flags = ["--force-dark-mode"] if scheme == "dark" else []
+    document, _ = browse(_with_script(render_html(getattr(samples, name)()), script), tmp_path, *flags)
+    answer = _answer(document)
+    assert answer["dark"] is (scheme == "dark")
+    assert answer["rules"] > 20
+    assert answer["violations"] == []
+
+
+def test_filters_and_keys(tmp_path: Path) -> None:
+    script = """
+const cards = () => Array.from(document.querySelectorAll(".card")).filter((card) => !card.hidden).map((card) => card.id);
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+const form = document.querySelector(".filters");
+const answer = { formIsShown: !form.hidden, all: cards() };
+form.elements.severity[1].click(); answer.withoutWarnings = cards(); form.elements.severity[1].click();
+form.elements.stage.value = "3"; form.dispatchEvent(new Event("input")); answer.stage3 = cards(); form.reset();
+form.elements.search.value = "STEM.CONV"; form.dispatchEvent(new Event("input")); answer.search = cards();
+answer.status = form.querySelector("output").textContent;
+form.reset(); form.dispatchEvent(new Event("input"));
+press("j"); answer.first = document.activeElement.id; press("j"); answer.second = document.activeElement.id;
+press("k"); answer.back = document.activeElement.id; press("/"); answer.slash = document.activeElement.name;
+answer.record = JSON.parse(document.getElementById("record").textContent).tool.name;
+answer.copyButtons = document.querySelectorAll(".code .copy").length === document.querySelectorAll(".code").length;
+leave(answer);"""
+    document, console = browse(_with_script(render_html(samples.faulty()), _LEAVE + script), tmp_path)
+    assert console == []
+    every = ["zero-init-hidden", "linear-stack", "bias-before-batchnorm"]
+    assert _answer(document) == {
+        "formIsShown": True,
+        "all": every,
+        "withoutWarnings": [every[0], every[2]],
+        "stage3": [every[1]],
+        "search": [every[2]],
+        "status": "1 of 3 shown",
+        "first": every[0],
+        "second": every[1],
+        "back": every[0],
+        "slash": "search",
+        "record": "trainaudit",
+        "copyButtons": True,
+    }
+
+
+def test_it_reads_without_javascript(tmp_path: Path) -> None:
+    """Scripts off: the findings stand there, and controls that would do nothing do not."""
+    page = re.sub(r"<script>.*?</script>", "", render_html(samples.faulty()), flags=re.DOTALL)
+    document, console = browse(page, tmp_path)
+    assert console == []
+    assert document.count('<article class="card') == 3
+    assert re.search(r'<form class="filters js" hidden', document)
+
+
+def test_it_fits_a_telephone(tmp_path: Path) -> None:
+    """At 390 pixels nothing but the tables and code, which scroll in themselves, is wider than the page."""
+    (tmp_path / "inner.html").write_text(
+        _with_script(
+            render_html(samples.several()),
+            """document.querySelectorAll("details").forEach((element) => { element.open = true; });
+parent.postMessage({ width: document.documentElement.scrollWidth, seen: innerWidth }, "*");""",
+        ),
+        "utf-8",
+    )
+    page = f"""<!doctype html><html><body><iframe src="inner.html" width="390" height="900"></iframe><script>{_LEAVE}
+addEventListener("message", (event) => leave(event.data));</script></body></html>"""
+    document, _ = browse(page, tmp_path)
+    answer = _answer(document)
+    assert answer["seen"] < 400
+    assert answer["width"] <= answer["seen"]
