@@ -72,7 +72,9 @@ def projection(graph: Graph, value: str) -> Layer | None:
         if layer.op in (Op.LINEAR, Op.CONV) or layer.op in NORMALIZATIONS:
             return layer
         if layer.op in _ROTATING:
-            waiting.extend(layer.inputs[:1] if layer.op in SHAPING or layer.op in (Op.GATHER, Op.SEQUENCE) else layer.inputs)
+            waiting.extend(
+                layer.inputs[:1] if layer.op in SHAPING or layer.op in (Op.GATHER, Op.SEQUENCE) else layer.inputs
+            )
     return None
 
 

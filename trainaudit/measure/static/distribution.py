@@ -52,7 +52,18 @@ def _ends_sharply(statistics: TensorStatistics, family: str, scale: float, n: in
     density = 0.5 if family == UNIFORM else TRUNCATION * _EDGE_DENSITY  # of one end, per bound
     slack = _TAIL / (n * density) + rounding
     high, low = statistics.maximum / bound, -statistics.minimum / bound
-    return max(high, low) <= 1.0 + rounding and min(high, low) >= 1.0 - slack
+    return max(high, low) <= _stored_bound(bound, statistics.dtype) / bound and min(high, low) >= 1.0 - slack
+
+
+def _stored_bound(bound: float, dtype: str) -> float:
+    """The largest stored value that a draw below the bound is rounded to."""
+    if dtype == "float16":
+        return float(np.float16(bound)) * (1.0 + 1e-6)
+    if dtype == "bfloat16":
+        bits = np.float32(bound).view(np.uint32)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        return float(np.uint32(rounded).view(np.float32)) * (1.0 + 1e-6)
+    return bound * (1.0 + ROUNDING[dtype])
 
 
 _EDGE_DENSITY = math.exp(-0.5 * TRUNCATION**2) / math.sqrt(2.0 * math.pi) / math.erf(TRUNCATION / math.sqrt(2.0))
@@ -172,3 +183,21 @@ def uniform_grid_bits(values: npt.NDArray[np.float32], bound: float) -> float | 
     if bool(np.all(position == np.rint(position))):
         best = max(best or 0.0, float((exponent - 1 - np.floor(np.log2(small))).sum()) if small.size else 0.0)
     return best
+
+
+def normal_grid_bits(values: npt.NDArray[np.float32], std: float) -> float | None:
+    """Evidence, in bits, that float32 values are untouched draws of N(0, std²) by torch's generator; None when a value rules that out.
+
+    torch fills sixteen values at a time from sixteen uniforms k/2²⁴ by Box & Muller (1958): the i-th and the (i+8)-th are √(−2 ln(1 − u)) times
+    a cosine and a sine, so that exp(−(x² + y²)/2σ²) gives 1 − u back. For pairs far out that is small and known to better than 2⁻²⁴, and
+    must be a whole number of those. `values` stand in the order they were drawn in, from the first on.
+    """
+    pairs = (values[: values.size // 16 * 16].astype(np.float64) / float(np.float32(std))).reshape(-1, 2, 8)
+    exponent = 0.5 * (pairs[:, 0] ** 2 + pairs[:, 1] ** 2).reshape(-1)
+    exponent = exponent[exponent > 4.0]
+    position = np.exp(-exponent) * 2.0**24
+    tolerance = 0.02 + 5.0 * exponent * np.exp(-exponent)
+    position, tolerance = position[tolerance < 0.3], tolerance[tolerance < 0.3]
+    if bool(np.all(np.abs(position - np.rint(position)) <= tolerance)):
+        return float(-np.log2(2.0 * tolerance).sum())
+    return None

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from trainaudit.ir.graph import Role
 from trainaudit.measure.static.initialization import CHANGED, COMPATIBLE, CONSTANT, UNTOUCHED, MeasuredParameter
+from trainaudit.measure.static.schemes import TRUNCATED, UNIFORM
 
 FRESH = "fresh"
 TRAINED = "trained"
@@ -17,6 +18,7 @@ MIXED = "mixed"
 UNKNOWN = "unknown"
 
 WEIGHT_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.EMBEDDING})
+_BOUNDED_SIZE = 1024
 _SPEAKING_SIZE = 256
 """A weight with fewer values than that does not speak for the model."""
 
@@ -48,7 +50,14 @@ def model_state(measured: Iterable[MeasuredParameter]) -> str:
         return _majority(changed / (untouched + changed), 0.1)
     if untouched + changed + moved + still:
         return _majority((changed + moved) / (untouched + changed + moved + still), 0.25)
-    return FRESH if any(one.identity.standing == COMPATIBLE for one in known) else UNKNOWN
+    return FRESH if any(_ends_as_drawn(one) for one in known) else UNKNOWN
+
+
+def _ends_as_drawn(one: MeasuredParameter) -> bool:
+    """A named draw within bounds, of many values: even little training carries some beyond them. A normal has no bounds to cross."""
+    identity = one.identity
+    bounded = identity.family in (UNIFORM, TRUNCATED) and identity.names
+    return bool(bounded) and identity.standing == COMPATIBLE and one.parameter.size >= _BOUNDED_SIZE
 
 
 def parameter_states(measured: Iterable[MeasuredParameter], model: str) -> Mapping[str, str]:

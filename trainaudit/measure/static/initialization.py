@@ -19,6 +19,7 @@ from trainaudit.measure.static.distribution import (
     fits_scale,
     fits_shape,
     natural_scale,
+    normal_grid_bits,
     ordered_values,
     uniform_grid_bits,
 )
@@ -167,6 +168,10 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
         return Identity("trained", (), CHANGED)
     if grid is None and families[0] == UNIFORM and "pytorch-default" in names:
         return Identity("trained", (), CHANGED)
+    if NORMAL in families and statistics.dtype == "float32" and statistics.size >= 256:
+        drawn = _normal_grid_names(statistics, candidates)
+        if drawn:
+            return Identity(NORMAL, drawn, UNTOUCHED)
     if not names:
         names = _round_name(statistics, families[0])
     standing = COMPATIBLE if statistics.size >= 64 else SILENT
@@ -204,14 +209,28 @@ def _grid_names(
     return found, tuple(dict.fromkeys(s.name for s in fitting if math.isclose(s.scale, found, rel_tol=1e-6)))
 
 
+def _normal_grid_names(statistics: TensorStatistics, schemes: Iterable[Scheme]) -> tuple[str, ...]:
+    """The normal schemes by whose scale the values surely come from torch's generator, drawn as stored or stored transposed."""
+    fitting = [s for s in schemes if s.family == NORMAL and fits_scale(statistics, NORMAL, s.scale)]
+    orders = [statistics.head]
+    if statistics.first_columns is not None and statistics.rows > 1:
+        orders.append(statistics.first_columns.T.reshape(-1).astype(np.float32))
+    for scale in {s.scale for s in fitting}:
+        for order in orders:
+            bits = normal_grid_bits(order, scale)
+            if bits is not None and bits >= _SURE_BITS:
+                return tuple(dict.fromkeys(s.name for s in fitting if math.isclose(s.scale, scale, rel_tol=1e-6)))
+    return ()
+
+
 def _without_zero_rows(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The padding row of an embedding is zero and says nothing about the draw."""
     zero = ~sample.any(axis=1)
-    return sample[~zero] if zero.any() and not zero.all() else sample
+    return sample[~zero] if bool(zero.any()) and not bool(zero.all()) else sample
 
 
 def _is_matrix(statistics: TensorStatistics) -> bool:
-    return statistics.sample.shape[0] >= 8 and statistics.sample.shape[1] >= 8
+    return min(statistics.sample.shape) >= 8
 
 
 def _round_name(statistics: TensorStatistics, family: str) -> tuple[str, ...]:

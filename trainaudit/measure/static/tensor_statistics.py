@@ -28,6 +28,7 @@ BLOCK = 131_072
 HALF_BLOCK = 32_768
 """Elements of a block of 2-byte values: the widened copy takes 128 KiB."""
 SAMPLE = 65_536
+_HEAD = 16_384
 _SAMPLE_WIDTH = 256
 _KEY_VALUES = 4
 """Values of a unit that are kept to look for equal units: enough that half-precision weights do not collide by chance."""
@@ -71,6 +72,8 @@ class TensorStatistics:
     column_sums: npt.NDArray[np.float64] | None
     first_rows: Array | None
     first_columns: Array | None
+    head: Float32s
+    """The first values in the order they are stored in, at most 16,384."""
 
     @property
     def absmax(self) -> float:
@@ -209,33 +212,17 @@ def _small(data: TensorData, rows: int, columns: int) -> TensorStatistics:
         size=size, dtype=data.dtype, mean=mean, std=std, sum_of_squares=squares, minimum=low, maximum=high,
         zero_count=zeros, denormal_count=denormals, nan_count=nan, infinite_count=infinite, first_non_finite=first,
         rows=rows, columns=columns, sample=matrix, sample_step=1, sample_offset=0, column_sums=None,
-        first_rows=stored_matrix[:_KEY_VALUES], first_columns=stored_matrix[:, :_KEY_VALUES],
+        first_rows=stored_matrix[:_KEY_VALUES], first_columns=stored_matrix[:, :_KEY_VALUES], head=sample.reshape(-1)[:_HEAD],
     )  # fmt: skip
 
 
 def _empty(dtype: str, rows: int, columns: int) -> TensorStatistics:
+    nothing = np.zeros((1, 0), np.float32)
     return TensorStatistics(
-        0,
-        dtype,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-        0,
-        0,
-        0,
-        0,
-        None,
-        rows,
-        columns,
-        np.zeros((1, 0), np.float32),
-        1,
-        0,
-        None,
-        None,
-        None,
-    )
+        size=0, dtype=dtype, mean=0.0, std=0.0, sum_of_squares=0.0, minimum=0.0, maximum=0.0, zero_count=0, denormal_count=0,
+        nan_count=0, infinite_count=0, first_non_finite=None, rows=rows, columns=columns, sample=nothing, sample_step=1,
+        sample_offset=0, column_sums=None, first_rows=None, first_columns=None, head=nothing[0],
+    )  # fmt: skip
 
 
 def _large(data: TensorData, rows: int, columns: int, limit: int, seed: int) -> TensorStatistics:
@@ -253,6 +240,7 @@ def _large(data: TensorData, rows: int, columns: int, limit: int, seed: int) -> 
     low, high = math.inf, -math.inf
     near = zeros = nan = infinite = start = filled = 0
     first: int | None = None
+    head = np.zeros(0, np.float32)
     flags = np.empty(elements, np.bool_)
     magnitudes = np.empty(elements, np.float64 if data.dtype == "float64" else np.float32)
     stored = regular(data.blocks(elements), elements)
@@ -296,6 +284,8 @@ def _large(data: TensorData, rows: int, columns: int, limit: int, seed: int) -> 
                 zeros += int(np.count_nonzero(flags[:n]))
         chosen = block[: whole_rows * width].reshape(whole_rows, width)[(-(start // width)) % step :: step]
         m = min(len(chosen), most - filled)
+        if start == 0:
+            head = block[:_HEAD].astype(np.float32)
         if m > 0:
             sample[filled : filled + m] = chosen[:m, offset : offset + take]
             filled += m
@@ -312,7 +302,7 @@ def _large(data: TensorData, rows: int, columns: int, limit: int, seed: int) -> 
         size=size, dtype=data.dtype, mean=low if low == high else mean, std=_deviation(squares, mean, count, low, high, sample),
         sum_of_squares=squares, minimum=low, maximum=high, zero_count=zeros, denormal_count=near - zeros, nan_count=nan,
         infinite_count=infinite, first_non_finite=first, rows=rows, columns=columns, sample=sample,
-        sample_step=step, sample_offset=offset, column_sums=sums if by_rows else None, first_rows=keys.first_rows, first_columns=keys.first_columns(),
+        sample_step=step, sample_offset=offset, column_sums=sums if by_rows else None, first_rows=keys.first_rows, first_columns=keys.first_columns(), head=head,
     )  # fmt: skip
 
 
