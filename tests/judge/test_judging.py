@@ -181,6 +181,7 @@ def test_fingerprints_know_rule_model_and_subject_and_no_numbers() -> None:
     assert one.fingerprint == other.fingerprint == fingerprint("sample-state", "m.onnx", "l0")
     assert len({fingerprint(a, b, c) for a in "xy" for b in "xy" for c in "xy"}) == 8
     assert fingerprint("ab", "c", "d") != fingerprint("a", "bc", "d")
+    assert fingerprint("r", "./a//m.onnx", "s") == fingerprint("r", "a/m.onnx", "s")
     assert len(one.fingerprint) == 16
     assert int(one.fingerprint, 16) >= 0
 

@@ -1,4 +1,5 @@
-"""Findings that were there before: a file of fingerprints, so that only new ones fail a run. May import `result` and `errors`.
+"""Findings that were there before: a file of fingerprints, so that only new ones fail a run. May import `judge.grouping`,
+`result` and `errors`.
 
 A baseline is sorted text that reads well in a diff; it holds no numbers that change from run to run. Fingerprints know the model's path
 as it was given, so write and use a baseline with the same paths.
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainaudit.errors import TrainauditError
+from trainaudit.judge.grouping import model_name
 from trainaudit.result import Audit
 
 FORMAT = 1
@@ -31,7 +33,7 @@ def baseline_of(audits: Iterable[Audit]) -> Baseline:
     """All live findings of some audits; what the settings ignore needs no entry."""
     return Baseline(
         {
-            occurrence.fingerprint: (finding.rule, audit.target, occurrence.subject)
+            occurrence.fingerprint: (finding.rule, model_name(audit.target), occurrence.subject)
             for audit in audits
             for finding in audit.findings
             if not finding.ignored
@@ -112,7 +114,7 @@ def stale_entries(audits: Iterable[Audit], baseline: Baseline) -> tuple[str, ...
     """Fingerprints of the baseline that stand for models of this run and were not found again: mended, or no longer judged."""
     targets, seen = set(), set()
     for audit in audits:
-        targets.add(audit.target)
+        targets.add(model_name(audit.target))
         seen |= {occurrence.fingerprint for finding in audit.findings for occurrence in finding.occurrences}
     return tuple(
         sorted(key for key, (_, target, _) in baseline.entries.items() if target in targets and key not in seen)

@@ -7,6 +7,7 @@ repaired differently and stay apart.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,13 @@ def _matching(subject: Subject, locations: Mapping[str, Location], ignores: Sequ
 
 def fingerprint(rule: str, target: str, subject: str) -> str:
     """16 hexadecimal digits that stay the same as long as rule, model and subject do, whatever is measured."""
-    return hashlib.sha256("\0".join((rule, target, subject)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    text = "\0".join((rule, model_name(target), subject))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def model_name(target: str) -> str:
+    """The model by its path as given, in one spelling: "./a//m.onnx" is "a/m.onnx"."""
+    return os.path.normpath(target).replace(os.sep, "/")
 
 
 def _finding(

@@ -177,10 +177,8 @@ def _threshold_lines(rule: Rule) -> list[str]:
 
 
 def _meaning(spec: FactSpec) -> str:
-    if not spec.words:
-        return spec.meaning
-    words = ", ".join(spec.words[:12]) + (", …" if len(spec.words) > 12 else "")
-    return f"{spec.meaning} ({words})"
+    """The meaning and the words, unless they are the many names of ops."""
+    return f"{spec.meaning} ({', '.join(spec.words)})" if 0 < len(spec.words) < 20 else spec.meaning
 
 
 def _facts(table: Mapping[str, Any]) -> str:
