@@ -105,7 +105,9 @@ def test_duplicate_node_names_are_allowed(tmp_path: Path) -> None:
 
 
 def function(name: str, inputs: list[str], outputs: list[str], nodes: list[Any], **rest: Any) -> Any:
-    return helper.make_function("local", name, inputs, outputs, nodes, [helper.make_opsetid("", 18)], **rest)
+    return helper.make_function(
+        "local", name, inputs, outputs, nodes, [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)], **rest
+    )
 
 
 def test_functions_are_inlined_with_unique_names(tmp_path: Path) -> None:
@@ -449,3 +451,51 @@ def test_declared_types_of_inlined_values(tmp_path: Path) -> None:
     for raw in graph.nodes[:2]:
         assert graph.shapes[raw.outputs[0]] == (2, "n")
         assert graph.dtypes[raw.outputs[0]] == "float16"
+
+
+def random_functions(seed: int) -> Any:
+    """A model of functions that call functions, with attributes passed on and values used more than once. (Every call passes the
+    attribute: onnx's inliner forgets defaults.)"""
+    source = np.random.default_rng(seed)
+    functions: list[Any] = []
+    for level in range(4):
+        known, nodes = ["a", "b"], []
+        for index in range(int(source.integers(2, 6))):
+            picked = [str(name) for name in source.choice(known, 2)]
+            if functions and source.integers(2):
+                callee = functions[int(source.integers(len(functions)))]
+                nodes.append(node(callee.name, picked, [f"t{index}"], domain="local"))
+                if source.integers(2):
+                    nodes[-1].attribute.append(helper.make_attribute("slope", float(index)))
+                else:
+                    nodes[-1].attribute.append(referring("slope", "slope", 1))
+            else:
+                nodes.append(node("LeakyRelu", picked[:1], [f"u{index}"]))
+                nodes[-1].attribute.append(referring("alpha", "slope", 1))
+                nodes.append(node("Add", [f"u{index}", picked[1]], [f"t{index}"]))
+            known.append(f"t{index}")
+        functions.append(function(f"F{level}", ["a", "b"], [known[-1]], nodes, attributes=["slope"]))
+    calls = [
+        node("F3", ["x", "w"], ["h"], domain="local", slope=0.125),
+        node("F2", ["h", "x"], ["y"], domain="local", slope=0.75),
+    ]
+    return model(calls, [numpy_helper.from_array(np.arange(4, dtype=np.float32), "w")], functions=functions)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_inlined_functions_compute_the_same(tmp_path: Path, seed: int) -> None:
+    """Against onnx's own inliner and its reference evaluator."""
+    from onnx.inliner import inline_local_functions
+    from onnx.reference import ReferenceEvaluator
+
+    proto = random_functions(seed)
+    graph = read(proto, tmp_path)
+    inlined = inline_local_functions(proto)
+    assert [raw.op for raw in graph.nodes] == [item.op_type for item in inlined.graph.node]
+    assert graph.node_count == len(inlined.graph.node)
+    nodes = [node(raw.op, raw.inputs, raw.outputs, **raw.attributes) for raw in graph.nodes]
+    flat = model(nodes, proto.graph.initializer)
+    feed = {"x": np.linspace(-2, 2, 4, dtype=np.float32).reshape(1, 4)}
+    (expected,) = ReferenceEvaluator(inlined).run(None, feed)
+    (found,) = ReferenceEvaluator(flat).run(None, feed)
+    np.testing.assert_array_equal(found, expected)
