@@ -90,9 +90,13 @@ def follow_batch(index: Index) -> BatchAxis:
     if batch.size is None:
         batch.verdicts.update({index.layers[i].name: _NO_BATCH for i in reshapes})
         return batch
-    states = batch.states
+    states, depends = batch.states, index.depends
     for i, layer in enumerate(index.layers):
         inputs = layer.inputs
+        if not depends[i]:  # made from shapes and stored values alone
+            if layer.op in _VIEWS:
+                batch.verdicts[layer.name] = False
+            continue
         if len(inputs) == 1:
             state = states.get(inputs[0])
             if state is not None:
@@ -180,10 +184,10 @@ def _result(
         return state
     if op is Op.LINEAR and state.part.axis != -1:
         return state
-    if slot != 0:
+    if slot != 0 and op is not Op.CONCAT:
         if op in _VIEWS:
             batch.verdicts[layer.name] = False
-        return _LOST
+        return _looked_up(index, layer, state) if op is Op.GATHER and slot == 1 else _LOST
     shape, after = index.input_shape(layer), index.shape(layer.outputs[0])
     attributes = layer.attributes
     key = (
@@ -213,6 +217,17 @@ def _result(
     if op in _VIEWS:
         batch.verdicts[layer.name] = answer[0]
     return answer[1]
+
+
+def _looked_up(index: Index, layer: Layer, state: _Tracked) -> _State:
+    """The state of what indices that carry the batch look up in something that does not."""
+    if layer.raw_op.startswith("GatherElements"):
+        return state
+    table, dim = index.input_shape(layer), layer.attributes.get("dim")
+    if table is None or not isinstance(dim, int):
+        return _LOST
+    behind = len(table) - 1 - dim % len(table)
+    return _Tracked(Part(state.part.axis - behind, state.part.left, state.part.right), state.origin)
 
 
 def _view(

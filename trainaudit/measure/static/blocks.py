@@ -27,11 +27,13 @@ _PARTS = WEIGHTED | NORMALIZATIONS | _COUNTED_ACTIVATIONS | _POOLS | {Op.RESIZE}
 @dataclass(slots=True)
 class Block:
     """A block while it is found: its parts in order, and the group of siblings it belongs to. `can_skip` is false where it changes the
-    shape, `is_narrowest` where it is the code between wider layers."""
+    shape, `is_narrowest` where it is the code between wider layers, `ends_branch` where a skip path joins straight behind it."""
 
     name: str
     first: int
     group: str
+    last: int = -1
+    last_weighted: int = -1
     weighted: list[str] = field(default_factory=list)
     activations: list[str] = field(default_factory=list)
     normalizations: int = 0
@@ -39,6 +41,7 @@ class Block:
     skips: int = 0
     can_skip: bool = True
     is_narrowest: bool = False
+    ends_branch: bool = False
 
 
 _Home = tuple[Block, ...]
@@ -46,11 +49,12 @@ _Home = tuple[Block, ...]
 
 def find_blocks(index: Index, roles: Mapping[str, str]) -> dict[str, Block]:
     """Block name → block, in topological order; only blocks that have at least two siblings."""
-    by_path, homes = _blocks_by_path(index)
+    by_path, homes = _blocks_by_path(index, roles)
     units = _units_in_chain(index, roles, by_path, homes)
     groups: dict[tuple[str, str], list[Block]] = {}
     for block in [*by_path.values(), *units]:
-        if block.weighted:
+        # a code in the middle and the end of a residual branch may lack what the others have: they are no siblings of theirs
+        if block.weighted and not block.is_narrowest and not block.ends_branch:
             groups.setdefault((block.group, "+".join(block.weighted)), []).append(block)
     found = [block for siblings in groups.values() if len(siblings) >= _FEWEST for block in siblings]
     for (group, kind), siblings in groups.items():
@@ -59,7 +63,7 @@ def find_blocks(index: Index, roles: Mapping[str, str]) -> dict[str, Block]:
     return {block.name: block for block in sorted(found, key=lambda block: block.first)}
 
 
-def _blocks_by_path(index: Index) -> tuple[dict[str, Block], list[_Home]]:
+def _blocks_by_path(index: Index, roles: Mapping[str, str]) -> tuple[dict[str, Block], list[_Home]]:
     """Blocks named by an index in the module path that hold two parts or more, and for each layer the blocks around it. A layer without
     a path belongs where its first input comes from, a residual sum where its branch does."""
     blocks: dict[str, Block] = {}
@@ -77,12 +81,29 @@ def _blocks_by_path(index: Index) -> tuple[dict[str, Block], list[_Home]]:
             home = homes[joins[i].branch]
         else:
             home = homes[sources[i][0]] if sources[i] and sources[i][0] >= 0 else ()
+            if i in index.merging:
+                for source in sources[i][1:]:
+                    if source >= 0 and homes[source] is not home:
+                        home = tuple(block for block in home if block in homes[source])
         if home:
             homes[i] = home
             if ops[i] in _PARTS or i in joins:
                 for block in home:
                     _add_part(index, block, i)
-    return {name: block for name, block in blocks.items() if _is_composite(block)}, homes
+    kept = {name: block for name, block in blocks.items() if _is_composite(block)}
+    for block in kept.values():
+        block.can_skip = block.can_skip and _keeps_shape(index, block)
+        block.ends_branch = (
+            not block.skips and roles.get(index.layers[block.last_weighted].name) == "residual-branch-end"
+        )
+    return kept, homes
+
+
+def _keeps_shape(index: Index, block: Block) -> bool:
+    """Whether what leaves a block has the shape of what enters it."""
+    last = index.layers[block.last]
+    shape = index.shape(last.outputs[0])
+    return shape is not None and index.input_shape(index.layers[block.first]) == shape
 
 
 def _home(path: str, position: int, known: dict[str, _Home], blocks: dict[str, Block]) -> _Home:
@@ -108,8 +129,10 @@ def _is_composite(block: Block) -> bool:
 
 def _add_part(index: Index, block: Block, position: int) -> None:
     op = index.ops[position]
+    block.last = position
     if op in WEIGHTED:
         if op is not Op.EMBEDDING:
+            block.last_weighted = position
             layer = index.layers[position]
             block.weighted.append(OP_WORDS[op])
             if Role.BIAS.value in layer.parameters:
@@ -200,8 +223,14 @@ def measure_blocks(blocks: Mapping[str, Block]) -> Columns:
         )
     }
     for siblings in groups.values():
-        kinds = Counter(_structure(block) for block in siblings)
-        common, agreeing = kinds.most_common(1)[0]
+        common = Counter(_structure(block) for block in siblings).most_common(1)[0][0]
+        skips = Counter(block.skips for block in siblings if block.can_skip).most_common(1)
+        common_skips = skips[0][0] if skips else 0
+        agreeing = sum(
+            1
+            for block in siblings
+            if _structure(block) == common and (block.skips == common_skips or not block.can_skip)
+        )
         for place, block in enumerate(siblings):
             columns["block.row_position"][block.name] = (
                 "first" if place == 0 else "last" if place == len(siblings) - 1 else "middle"
@@ -211,24 +240,21 @@ def measure_blocks(blocks: Mapping[str, Block]) -> Columns:
             columns["block.activation"][block.name] = "+".join(block.activations) or "none"
             columns["block.sibling_activation"][block.name] = common[0]
             columns["block.sibling_agreement"][block.name] = agreeing / len(siblings)
-            columns["block.missing_part"][block.name] = _missing_part(block, common, siblings)
+            columns["block.missing_part"][block.name] = _missing_part(block, common, common_skips, is_first=place == 0)
     return columns
 
 
-_Structure = tuple[str, int, int, int]
+_Structure = tuple[str, int, int]
 
 
 def _structure(block: Block) -> _Structure:
-    return "+".join(block.activations) or "none", block.normalizations, block.biases, block.skips
+    return "+".join(block.activations) or "none", block.normalizations, block.biases
 
 
-def _missing_part(block: Block, common: _Structure, siblings: list[Block]) -> str:
+def _missing_part(block: Block, common: _Structure, common_skips: int, *, is_first: bool) -> str:
     """What most siblings have more of. The first of the row may do without a normalization or an activation (a stem stands before it);
     a block that changes the shape without a skip; a code in the middle without all."""
-    activations, normalizations, biases, skips = common
-    is_first = block is siblings[0]
-    if block.is_narrowest:
-        return "none"
+    activations, normalizations, biases = common
     if not is_first:
         if block.normalizations < normalizations:
             return "normalization"
@@ -236,6 +262,6 @@ def _missing_part(block: Block, common: _Structure, siblings: list[Block]) -> st
             return "activation"
     if block.biases < biases and block.normalizations <= normalizations:
         return "bias"
-    if block.skips < skips and block.can_skip:
+    if block.skips < common_skips and block.can_skip:
         return "skip"
     return "none"

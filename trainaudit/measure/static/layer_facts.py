@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainaudit.ir.graph import Graph, Layer, Parameter, Role
-from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, WEIGHTED, Op
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.flow import REACHES, WEIGHT_FOLLOWS
 from trainaudit.measure.static.index import Index
@@ -40,7 +40,11 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
         "layer.module": {layer.name: layer.source.module or layer.name for layer in layers},
         "layer.code": layer_codes(graph, codes),
         "layer.depth": dict(zip(names, depth, strict=False)),
-        "layer.reaches_output": {name: bits & REACHES != 0 for name, bits in zip(names, flow, strict=False)},
+        "layer.reaches_output": {
+            name: bits & REACHES != 0
+            for name, op, bits, computes in zip(names, index.ops, flow, index.depends, strict=False)
+            if computes and op not in SHAPING
+        },
     }
     folded = set(graph.folded_normalizations)
     total = sum(trainable.values())

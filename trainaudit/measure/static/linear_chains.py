@@ -89,6 +89,8 @@ def _trace(index: Index) -> tuple[list[int], list[int]]:
 def _merged(index: Index, source: list[int], marks: list[int], position: int, op: Op) -> tuple[int, int]:
     row = index.sources[position]
     active = index.activations(position)
+    if not active:
+        return _NO_LAYER, 0
     if len(active) == 1:
         above = active[0]
         if above < 0 or (op in (Op.DIV, Op.GATHER, Op.GRID_SAMPLE) and above != row[0]):

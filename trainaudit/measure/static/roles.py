@@ -33,8 +33,7 @@ _LONGEST_CELL = 400
 def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
     """layer name → role, for every weighted layer."""
     cells = _recurrent_cells(index)
-    first_join = min(index.joins, default=len(index.layers))
-    last_join = max(index.joins, default=-1)
+    between = _between_blocks(index)
     roles: dict[str, str] = {}
     for i, op in enumerate(index.ops):
         if op in WEIGHTED:
@@ -45,12 +44,7 @@ def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
                 role = "hidden"
             else:
                 role = "recurrent-cell" if i in cells else _role(index, flow, i)
-                if (
-                    role == "hidden"
-                    and op is Op.CONV
-                    and first_join < i < last_join
-                    and _is_strided(layer.attributes.get("stride"))
-                ):
+                if role == "hidden" and op is Op.CONV and i in between and _is_strided(layer.attributes.get("stride")):
                     role = "downsample"
             roles[layer.name] = role
     return roles
@@ -89,6 +83,25 @@ def _follows_attention(index: Index, flow: list[int], position: int) -> bool:
     return any(
         source >= 0 and flow[source] & SCORES and not flow[source] & (QUERY | KEY) for source in index.sources[above]
     )
+
+
+def _between_blocks(index: Index) -> set[int]:
+    """Convolutions that stand in no residual block, with blocks before and behind them."""
+    joins = index.joins
+    if not joins:
+        return set()
+    inside = [0] * (len(index.layers) + 1)
+    for at, join in joins.items():
+        inside[join.fork + 1] += 1
+        inside[at] -= 1
+    first, last = min(joins), max(joins)
+    found = set()
+    open_blocks = 0
+    for i in range(last):
+        open_blocks += inside[i]
+        if i > first and not open_blocks and index.ops[i] is Op.CONV:
+            found.add(i)
+    return found
 
 
 def _is_strided(stride: object) -> bool:
