@@ -334,3 +334,32 @@ def test_a_malformed_node_is_what_the_guard_is_for(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(shapes_module, "MALFORMED", ())
     with pytest.raises(IndexError):
         infer_shapes(graph_of([RawNode("Concat", "", "", ["x"], ["y"], {"axis": 9})], {"x": ("N", 3)}))
+
+
+def test_ranks_stay_bounded() -> None:
+    """Each Gather would double the rank: a hundred of them would need more axes than there are atoms."""
+    nodes = [RawNode("Gather", "", "", [f"v{i}", f"v{i}"], [f"v{i + 1}"]) for i in range(100)]
+    nodes.append(RawNode("Relu", "", "", ["wide"], ["y"]))
+    known = infer_shapes(graph_of(nodes, {"v0": ("N", 3, 4), "wide": (1,) * 100_000}))
+    assert max(map(len, known.shapes.values())) <= 64
+    assert "v100" not in known.shapes
+    assert "y" not in known.shapes
+
+
+@pytest.mark.parametrize(
+    "op, attributes",
+    [
+        ("RandomNormal", {"shape": [-3, 2]}),
+        ("TopK", {"k": -1}),
+        ("Split", {"split": [-5]}),
+        ("LSTM", {"hidden_size": -4}),
+        ("MaxRoiPool", {"pooled_shape": [-1, 2**62]}),
+        ("Upsample", {"scales": [1e30, 1e30, 1.0, 1.0]}),
+        ("ConvTranspose", {"output_shape": [-1, -7], "kernel_shape": [1, 1]}),
+    ],
+)
+def test_sizes_that_no_tensor_has_are_unknown(op: str, attributes: dict[str, Any]) -> None:
+    node = RawNode(op, "", "", ["x", "w", "w"], ["y", "z"], attributes)
+    known = infer_shapes(graph_of([node], {"x": (2, 3, 8, 8), "w": (3, 3, 3)}))
+    assert all(size is None or (isinstance(size, int) and 0 <= size < 2**63) for size in known.shapes["y"])
+    assert None in known.shapes["y"]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from trainaudit.ir.graph import Dimension
 from trainaudit.load import dimensions as size
+from trainaudit.load.dimension_text import LARGEST
 from trainaudit.load.shape_known import Number
 
 Operation = Callable[[Number, Number], Number]
@@ -91,7 +92,7 @@ def power(a: Number, b: Number) -> Number:
         return None
     result = a**b
     if isinstance(result, int):
-        return result if abs(result) <= size.LARGEST else None
+        return result if abs(result) <= LARGEST else None
     return finite(result) if isinstance(result, float) else None
 
 

@@ -8,7 +8,7 @@ Semantics: the ONNX-ML operator specification.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Dimension
-from trainaudit.load.dimensions import multiply
+from trainaudit.load.dimensions import as_size, multiply
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shape_known import Known, Rule, Shapes, integer, integers
 from trainaudit.load.shape_rules_elementwise import same
@@ -44,7 +44,8 @@ def support_vector_classifier(node: RawNode, shapes: Shapes, known: Known) -> Sh
 
 def regressor(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """One column per target."""
-    return ((_rows(shapes), integer(node, "targets" if node.op == "LinearRegressor" else "n_targets", 1)),)
+    targets = integer(node, "targets" if node.op == "LinearRegressor" else "n_targets", 1)
+    return ((_rows(shapes), as_size(targets)),)
 
 
 def array_feature_extractor(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
@@ -61,7 +62,7 @@ def array_feature_extractor(node: RawNode, shapes: Shapes, known: Known) -> Shap
 def feature_vectorizer(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """Columns side by side."""
     widths = integers(node, "inputdimensions")
-    return ((_rows(shapes), sum(widths) if widths else None),)
+    return ((_rows(shapes), as_size(sum(widths)) if widths else None),)
 
 
 def one_hot_encoder(node: RawNode, shapes: Shapes, known: Known) -> Shapes:

@@ -8,7 +8,7 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Shape
-from trainaudit.load.dimensions import broadcast
+from trainaudit.load.dimensions import as_size, broadcast
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shape_known import Known, Rule, Shapes, axes_argument, axis_of, input_name, integer, text
 
@@ -119,7 +119,7 @@ def top_k(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
         return (None,)
     axis = axis_of(integer(node, "axis", -1), len(shape))
     count = integer(node, "k", 0) if "k" in node.attributes else known.scalar(input_name(node, 1))
-    result = (*shape[:axis], count, *shape[axis + 1 :])
+    result = (*shape[:axis], as_size(count), *shape[axis + 1 :])
     return (result, result)
 
 

@@ -133,7 +133,7 @@ def transposed_convolution(node: RawNode, shapes: Shapes, known: Known) -> Shape
     rank = len(shape) - 2
     stated = integers(node, "output_shape")
     if stated:
-        return ((shape[0], filters, *stated[-rank:]),)
+        return ((shape[0], filters, *shape_from(stated[-rank:])),)
     strides = integers(node, "strides") or [1] * rank
     dilations = integers(node, "dilations") or [1] * rank
     pads = integers(node, "pads") or [0] * (2 * rank)

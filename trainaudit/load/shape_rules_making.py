@@ -8,7 +8,8 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Shape
-from trainaudit.load.dimensions import LARGEST, as_size, ceil_divide, product, subtract
+from trainaudit.load.dimension_text import LARGEST
+from trainaudit.load.dimensions import as_size, ceil_divide, product, subtract
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shape_known import (
     Known,
@@ -77,12 +78,12 @@ def range_(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
 def random(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """RandomNormal and RandomUniform."""
     stated = integers(node, "shape")
-    return (None if stated is None else tuple(stated),)
+    return (None if stated is None else shape_from(stated),)
 
 
 def multinomial(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """(batch, classes) → (batch, samples)."""
-    return ((shapes[0][0] if shapes[0] else None, integer(node, "sample_size", 1)),)
+    return ((shapes[0][0] if shapes[0] else None, as_size(integer(node, "sample_size", 1))),)
 
 
 def nonzero(node: RawNode, shapes: Shapes, known: Known) -> Shapes:

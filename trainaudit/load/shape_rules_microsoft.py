@@ -8,7 +8,7 @@ Semantics: ONNX Runtime's contrib operator documentation.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load.dimensions import add, divide, floor_divide, multiply
+from trainaudit.load.dimensions import add, as_size, divide, floor_divide, multiply
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shape_known import Known, Rule, Shapes, input_name, input_shape, integer, integers
 from trainaudit.load.shape_rules_elementwise import (
@@ -131,7 +131,7 @@ def plain_matmul(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
 def packed_matmul(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """MatMulNBits: the weight's columns are an attribute."""
     shape = shapes[0]
-    return (None if shape is None else (*shape[:-1], integer(node, "N", 0)),)
+    return (None if shape is None else (*shape[:-1], as_size(integer(node, "N", 0))),)
 
 
 def quantized_gemm(node: RawNode, shapes: Shapes, known: Known) -> Shapes:

@@ -125,9 +125,10 @@ def unsqueeze(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
         count = known.length(input_name(node, 1))
         return (None if count is None else (None,) * (len(shape) + min(count, 64)),)
     rank = len(shape) + len(axes)
-    added = {axis_of(axis, rank) for axis in axes}
-    rest = iter(shape)
-    return (tuple([1 if axis in added else next(rest) for axis in range(rank)]),)
+    result = list(shape)
+    for axis in sorted({axis_of(axis, rank) for axis in axes}):
+        result.insert(axis, 1)
+    return (tuple(result) if len(result) == rank else None,)
 
 
 def expand(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
@@ -181,7 +182,7 @@ def split(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     stated = integers(node, "split")
     sizes: list[Dimension] | None
     if stated is not None:
-        sizes = list(stated)
+        sizes = list(shape_from(stated))
     elif input_name(node, 1):
         folded = known.sizes(input_name(node, 1))
         sizes = None if folded is None else list(shape_from(folded))

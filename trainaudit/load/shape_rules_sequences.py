@@ -8,7 +8,7 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load.dimensions import add, divide, merge, multiply, subtract
+from trainaudit.load.dimensions import add, as_size, divide, merge, multiply, subtract
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shape_known import Known, Rule, Shapes, input_name, input_shape, integer, text
 
@@ -71,7 +71,7 @@ def recurrent(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     directions = 2 if text(node, "direction", "forward") == "bidirectional" else 1
     hidden: Dimension = recurrence[2] if recurrence is not None else None
     if "hidden_size" in node.attributes:
-        hidden = integer(node, "hidden_size", 0)
+        hidden = as_size(integer(node, "hidden_size", 0))
     sequence, batch = (None, None) if shape is None else shape[:2]
     if integer(node, "layout", 0):
         sequence, batch = batch, sequence

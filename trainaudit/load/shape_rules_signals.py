@@ -53,7 +53,7 @@ def resize(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
             result[place] = None
         return (tuple(result),) if scales is not None else unknown
     for place, scale in zip(places, scales, strict=True):
-        result[place] = scaled(shape[place], scale)
+        result[place] = as_size(scaled(shape[place], scale))
     return (tuple(result),)
 
 
@@ -96,13 +96,14 @@ def roi_align(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     shape, regions = shapes[:2]
     channels = shape[1] if shape is not None else None
     count = regions[0] if regions is not None else None
-    return ((count, channels, integer(node, "output_height", 1), integer(node, "output_width", 1)),)
+    pooled = shape_from([integer(node, "output_height", 1), integer(node, "output_width", 1)])
+    return ((count, channels, *pooled),)
 
 
 def roi_pool(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     """MaxRoiPool."""
     shape, regions = shapes[:2]
-    pooled = integers(node, "pooled_shape") or [None, None]
+    pooled = shape_from(integers(node, "pooled_shape") or [None, None])
     return ((regions[0] if regions is not None else None, shape[1] if shape is not None else None, *pooled),)
 
 
@@ -184,7 +185,7 @@ def tfidf(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
     indexes = integers(node, "ngram_indexes")
     if shape is None or not indexes:
         return (None,)
-    return ((*shape[:-1], max(indexes) + 1),)
+    return ((*shape[:-1], as_size(max(indexes) + 1)),)
 
 
 RULES: dict[str, Rule] = {

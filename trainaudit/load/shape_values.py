@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from trainaudit.load import dimensions as size
 from trainaudit.load import shape_numbers as number
+from trainaudit.load.dimension_text import LARGEST
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shape_known import Known, Number, Shapes, input_name, integer
 from trainaudit.load.shape_rules_making import shape_stretch
@@ -90,7 +91,11 @@ def _cast(node: RawNode, shapes: Shapes, known: Known) -> Values | None:
         return tuple([int(bool(x)) if isinstance(x, (int, float)) else None for x in values])
     if _is_float(target):
         return tuple([float(x) if isinstance(x, int) else x for x in values])
-    return tuple([int(x) if isinstance(x, float) else x for x in values])
+    return tuple([_truncated(x) if isinstance(x, float) else x for x in values])
+
+
+def _truncated(value: float) -> int | None:
+    return int(value) if abs(value) < LARGEST else None
 
 
 def _where(node: RawNode, shapes: Shapes, known: Known) -> Values | None:

@@ -21,7 +21,8 @@ from trainaudit.load import (
     shape_rules_sequences,
     shape_rules_signals,
 )
-from trainaudit.load.dimensions import LARGEST, merge
+from trainaudit.load.dimension_text import LARGEST
+from trainaudit.load.dimensions import merge
 from trainaudit.load.raw import RawGraph
 from trainaudit.load.shape_dtypes import set_dtypes
 from trainaudit.load.shape_known import MALFORMED, Known, Number, Rule
@@ -43,6 +44,9 @@ RULES: dict[str, dict[str, Rule]] = {
 """Domain → operator → rule."""
 
 _NO_RULES: dict[str, Rule] = {}
+
+_MOST_AXES = 64
+"""Axes of the largest tensor that inference follows: NumPy's limit. A chain of Gathers can double the rank at each step."""
 
 _MOST_PASSES = 4
 """How often inference starts over for loops whose carried values change shape, before it drops what they start with."""
@@ -69,7 +73,7 @@ class Inferred:
 
 def infer_shapes(raw: RawGraph) -> Inferred:
     """Shapes, element types and small numbers of all values of `raw`. Unknown is absent or None, never a guess."""
-    stated = {name: declared(shape) for name, shape in raw.shapes.items()}
+    stated = {name: declared(shape) for name, shape in raw.shapes.items() if len(shape) <= _MOST_AXES}
     stated.update((name, tensor.shape) for name, tensor in raw.tensors.items())
     dtypes = {**raw.dtypes, **{name: tensor.dtype for name, tensor in raw.tensors.items()}}
     loops, unpaired = shape_rules_control.paired_loops(raw.nodes)
@@ -98,7 +102,7 @@ def _infer(raw: RawGraph, known: Known) -> None:
         inputs = [shape_of(name) for name in node.inputs]
         try:
             for name, shape in zip(node.outputs, rule(node, inputs, known), strict=False):
-                if shape is not None and name:
+                if shape is not None and name and len(shape) <= _MOST_AXES:
                     stated = shape_of(name)
                     shapes[name] = shape if stated is None or stated == shape else merged(shape, stated)
             set_dtypes(node, known)
@@ -130,6 +134,6 @@ def merged(inferred: Shape, stated: Shape) -> Shape:
 
 
 def _is_whole(dtype: str | None, values: tuple[Number, ...]) -> bool:
-    return (dtype is None or "int" in dtype or dtype == "bool") and not any(
-        isinstance(value, float) for value in values
-    )
+    if dtype is None:
+        return not any(isinstance(value, float) for value in values)
+    return "int" in dtype or dtype == "bool"
