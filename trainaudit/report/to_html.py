@@ -26,10 +26,10 @@ from trainaudit.result import Audit, Evidence, Finding, LayerRow, Location, Occu
 MAX_ROWS = 300
 MAX_PRINTED_ROWS = 120
 MAX_OTHERS = 60
-MAX_MODELS = 25
+MAX_MODELS = 20
 """Models shown in full; the JSON record holds all."""
 
-MAX_RECORD = 700_000
+MAX_RECORD = 500_000
 """Characters of JSON that the page may carry; a larger record goes in without its tables of facts and layers."""
 
 
@@ -111,7 +111,7 @@ def page(run: Run, *, is_print: bool) -> str:
     record, is_thinned = ("", False) if is_print else _record(run)
     shown = run.audits[:MAX_MODELS]
     seen: Counter[str] = Counter()
-    rows = max(40, (MAX_PRINTED_ROWS if is_print else MAX_ROWS) // max(1, len(shown)))
+    rows = max(15, (MAX_PRINTED_ROWS if is_print else MAX_ROWS) // max(1, len(shown)))
     sections = [_section(run, audit, index, len(shown), rows, seen) for index, audit in enumerate(shown)]
     total = view.counts(run)
     used = {outcome.rule for audit in shown for outcome in audit.outcomes}

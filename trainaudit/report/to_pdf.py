@@ -20,7 +20,7 @@ def render_pdf(run: Run) -> bytes:
         raise TrainauditError("no-pdf", "The PDF report cannot be made here.", hint)
     import weasyprint
 
-    document = weasyprint.HTML(string=page(run, is_print=True), url_fetcher=_refuse)
+    document = weasyprint.HTML(string=page(run, is_print=True), url_fetcher=_fetcher())
     try:
         content: bytes = document.write_pdf(pdf_variant="pdf/ua-1", pdf_tags=True)
     except (AssertionError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
@@ -35,9 +35,9 @@ def render_pdf(run: Run) -> bytes:
 def missing() -> str:
     """What is missing for a PDF and how to get it, in one line; "" where nothing is."""
     try:
-        import weasyprint  # noqa: F401
+        from weasyprint.urls import URLFetcher  # noqa: F401
     except ImportError:
-        return "WeasyPrint is not installed. Run: pip install 'trainaudit[pdf]'"
+        return "WeasyPrint 68 or newer is not installed. Run: pip install 'trainaudit[pdf]'"
     except OSError:
         return (
             "WeasyPrint does not find the Pango library. Install it (Debian: apt-get install libpango-1.0-0 libpangoft2-1.0-0, "
@@ -46,6 +46,8 @@ def missing() -> str:
     return ""
 
 
-def _refuse(url: str, *_: Any, **__: Any) -> Any:
-    """The page holds everything that it shows: nothing is fetched, neither files nor the network."""
-    raise ValueError(f"a report fetches nothing, and so not {url}")
+def _fetcher() -> Any:
+    """Reads `data:` alone: a report fetches nothing, neither files nor from the network."""
+    from weasyprint.urls import URLFetcher
+
+    return URLFetcher(allowed_protocols={"data"})

@@ -1,0 +1,233 @@
+"""The HTML page: what it says, that it is self-contained, and that nothing in it can act."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections import Counter
+from dataclasses import replace
+from hashlib import sha256
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from tests.report import samples
+from trainaudit.report.to_html import MAX_MODELS, page, render_html
+from trainaudit.report.to_json import from_json
+from trainaudit.result import Evidence, Run, State
+
+RUNS = ["faulty", "clean", "several", "hostile", "large"]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, texts by tag, and whether what is opened is closed."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "wbr", "hr", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attributes}))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attributes}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, tag
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.texts.setdefault(self.open[-1], []).append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        shown = (part for tag, parts in self.texts.items() if tag not in ("script", "style") for part in parts)
+        return " ".join(" ".join(shown).split())
+
+
+@pytest.fixture(params=RUNS)
+def run(request: pytest.FixtureRequest) -> Run:
+    result: Run = getattr(samples, request.param)()
+    return result
+
+
+def test_every_tag_is_closed_and_every_link_leads_somewhere(run: Run) -> None:
+    parsed = Page(render_html(run))
+    assert parsed.open == []
+    ids = Counter(attributes["id"] for _, attributes in parsed.tags if "id" in attributes)
+    assert [name for name, number in ids.items() if number > 1] == []
+    for attributes in parsed.all("a"):
+        if attributes["href"].startswith("#"):
+            assert attributes["href"][1:] in ids
+        else:
+            assert attributes["href"].startswith("https://")
+            assert "noopener" in attributes["rel"]
+    for _, attributes in parsed.tags:
+        for name in attributes.get("aria-labelledby", "").split():
+            assert name in ids
+
+
+def test_nothing_is_loaded(run: Run) -> None:
+    parsed = Page(render_html(run))
+    assert not any(
+        name in attributes
+        for _, attributes in parsed.tags
+        for name in ("src", "srcset", "action", "formaction", "data")
+    )
+    assert [attributes["href"] for attributes in parsed.all("link")] == ["data:,"]
+    assert "@import" not in "".join(parsed.texts["style"])
+    assert "url(" not in "".join(parsed.texts["style"])
+    assert not any(tag in ("iframe", "object", "embed", "img", "base") for tag, _ in parsed.tags)
+
+
+def test_the_policy_allows_this_style_and_script_alone(run: Run) -> None:
+    parsed = Page(render_html(run))
+    policy = next(meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+    def digest(text: str) -> str:
+        return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+    assert [digest(text) in policy for text in parsed.texts["style"]] == [True, True]
+    assert digest(parsed.texts["script"][-1]) in policy
+    assert not any(
+        "style" in attributes or any(name.startswith("on") for name in attributes) for _, attributes in parsed.tags
+    )
+
+
+def test_hostile_names_stay_text() -> None:
+    text = render_html(samples.hostile())
+    parsed = Page(text)
+    assert len(parsed.all("script")) == 2
+    assert "<script>alert(1)</script>\\x1b[31m\\n::error::owned" in parsed.text
+    assert "{{ 7 * 7 }}" in parsed.text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "javascript:" not in "".join(attributes.get("href", "") for _, attributes in parsed.tags)
+
+
+@pytest.mark.parametrize("name", ["faulty", "clean", "several", "hostile"])
+def test_the_record_stands_in_the_page(name: str) -> None:
+    run: Run = getattr(samples, name)()
+    parsed = Page(render_html(run))
+    again = from_json(parsed.texts["script"][0])
+    assert len(parsed.texts["script"]) == 2
+    assert again == run
+    assert parsed.all("script")[0] == {"type": "application/json", "id": "record"}
+
+
+def test_a_large_record_leaves_its_tables_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainaudit.report.to_html.MAX_RECORD", 10_000)
+    parsed = Page(render_html(samples.faulty()))
+    again = from_json(parsed.texts["script"][0])
+    assert again.audits[0].findings == samples.faulty().audits[0].findings
+    assert again.audits[0].facts == {}
+    assert "without the tables of facts and layers" in parsed.text
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"), [("faulty", 250_000), ("clean", 150_000), ("hostile", 250_000), ("large", 1_500_000)]
+)
+def test_size(name: str, limit: int) -> None:
+    assert len(render_html(getattr(samples, name)()).encode()) < limit
+
+
+def test_fifty_models_stay_under_two_megabytes() -> None:
+    audits = [samples.faulty_audit(f"models/{index}.onnx") for index in range(50)]
+    text = render_html(samples.run_of(*audits))
+    assert len(text.encode()) < 2_000_000
+    assert f"{50 - MAX_MODELS} more models would make this page too large" in Page(text).text
+
+
+def test_the_verdict_comes_first_and_says_no_more_than_was_checked() -> None:
+    text = Page(render_html(samples.faulty())).text
+    assert (
+        "As it stands, this network is unlikely to train well: a hidden layer starts with all weights at zero" in text
+    )
+    text = Page(render_html(samples.clean())).text
+    assert (
+        "Nothing was found that should keep this network from training: 5 rules clean; 1 rule could not be judged."
+        in text
+    )
+    none = replace(samples.clean_audit(), outcomes=(samples.outcome("linear-stack", State.FAILED, "it broke"),))
+    text = Page(render_html(samples.run_of(none))).text
+    assert "no rule could be judged" in text
+
+
+def test_findings_have_anchors_numbers_and_fixes() -> None:
+    parsed = Page(render_html(samples.faulty()))
+    cards = [attributes["id"] for attributes in parsed.all("article")]
+    assert cards == ["zero-init-hidden", "linear-stack", "bias-before-batchnorm"]
+    assert "zero share: 100 %, expected ≤ 99 %" in parsed.text
+    assert "39 other layers with the same cause" in parsed.text
+    assert "nn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity='relu')" in parsed.text
+    assert "encoder.layers.39.fc1" in parsed.text
+
+
+def test_not_run_ignored_and_by_hand_are_said() -> None:
+    text = Page(render_html(samples.faulty())).text
+    assert "the loss is not declared" in text
+    assert "trainaudit models/a.onnx --loss NAME" in text
+    assert "the teacher is frozen" in text
+    assert "2027-03-01" in text
+    assert "Look at thousands of examples" in text
+    assert "changed in the settings" in text
+
+
+def test_several_models_share_no_anchor() -> None:
+    run = samples.run_of(samples.faulty_audit("a.onnx"), samples.faulty_audit("b.onnx"))
+    ids = [attributes["id"] for attributes in Page(render_html(run)).all("article")]
+    assert ids[:4] == ["zero-init-hidden", "linear-stack", "bias-before-batchnorm", "zero-init-hidden-2"]
+
+
+def test_tables_and_charts_can_be_heard(run: Run) -> None:
+    """Every drawing is either an image with a title and a description or hidden; every header cell says what it heads."""
+    text = render_html(run)
+    for attributes in Page(text).all("svg"):
+        assert attributes.get("aria-hidden") == "true" or (
+            attributes["role"] == "img" and len(attributes["aria-labelledby"].split()) == 2
+        )
+    for attributes in Page(text).all("th"):
+        assert attributes["scope"] in ("col", "row")
+    assert text.count('role="img"') == text.count("<desc id=")
+    assert '<html lang="en">' in text
+    levels = [int(level) for level in re.findall(r"<h([1-6])", text[text.index("<main") :])]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_the_printed_page_is_all_open_and_still() -> None:
+    parsed = Page(page(samples.faulty(), is_print=True))
+    assert parsed.all("script") == []
+    folded = [attributes for attributes in parsed.all("details") if "open" not in attributes]
+    assert all(attributes.get("class") in ("data", "others") for attributes in folded)
+
+
+def test_non_finite_evidence_is_said_and_not_drawn() -> None:
+    evidence = Evidence("parameter.absmax", float("inf"), "", ">", 65504.0)
+    audit = replace(
+        samples.faulty_audit(),
+        findings=(samples.finding("half-overflow", samples.occurrence("fc", evidence=(evidence,))),),
+    )
+    text = render_html(samples.run_of(audit))
+    assert "infinity" in text
+    assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL).lower().split('d="')
+    assert json.loads(Page(text).texts["script"][0])["format"] == 1
+
+
+def test_the_same_record_gives_the_same_page(run: Run) -> None:
+    assert render_html(run) == render_html(run)

@@ -1,0 +1,133 @@
+"""The PDF: tagged, bookmarked, complete, and made without reading anything."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report import samples
+from trainaudit.errors import TrainauditError
+from trainaudit.report.to_pdf import missing, render_pdf
+
+needs_weasyprint = pytest.mark.skipif(bool(missing()), reason=missing())
+
+
+@pytest.fixture(scope="module")
+def faulty() -> bytes:
+    return render_pdf(samples.faulty())
+
+
+@needs_weasyprint
+@pytest.mark.skipif(shutil.which("pdfinfo") is None, reason="pdfinfo (poppler-utils) is not installed")
+def test_it_is_tagged_and_titled(faulty: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(faulty)
+    information = subprocess.run(["pdfinfo", tmp_path / "a.pdf"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^Tagged: +yes$", information, re.MULTILINE)
+    assert re.search(r"^Title: +a\.onnx: audit$", information, re.MULTILINE)
+    assert re.search(r"^JavaScript: +no$", information, re.MULTILINE)
+    structure = subprocess.run(
+        ["pdfinfo", "-struct", tmp_path / "a.pdf"], capture_output=True, text=True, check=True
+    ).stdout
+    for element in ("H1", "H2", "H3", "Figure", "Table", "TH", "L", "Link"):
+        assert re.search(rf"^ *{element}\b", structure, re.MULTILINE), element
+
+
+@needs_weasyprint
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext (poppler-utils) is not installed")
+def test_it_holds_what_the_page_holds(faulty: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(faulty)
+    text = subprocess.run(
+        ["pdftotext", "-layout", tmp_path / "a.pdf", "-"], capture_output=True, text=True, check=True
+    ).stdout
+    words = " ".join(text.split())
+    for part in (
+        "As it stands, this network is unlikely to train well",
+        "encoder.layers.39.fc1",
+        "expected ≤ 99 %",
+        "the teacher is frozen",
+        "Look at thousands of examples",
+        "trainaudit models/a.onnx --loss NAME",
+        "Page 1 of",
+    ):
+        assert part in words, part
+    contents = re.findall(r"^(The recipe|Findings|Layers|Not run|Appendix)[ .]+(\d+)$", text, re.MULTILINE)
+    pages = [int(page) for _, page in contents]
+    assert [name for name, _ in contents] == ["The recipe", "Findings", "Layers", "Not run", "Appendix"]
+    assert pages == sorted(pages)
+
+
+@needs_weasyprint
+@pytest.mark.parametrize("name", ["clean", "hostile"])
+def test_other_runs_are_set_too(name: str) -> None:
+    assert render_pdf(getattr(samples, name)()).startswith(b"%PDF-")
+
+
+@needs_weasyprint
+def test_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is smuggled into the page is neither read nor a reason to fail; and reading would be seen."""
+    from urllib import request
+
+    from trainaudit.report import to_pdf
+
+    opened: list[str] = []
+    for handler, method in (
+        (request.FileHandler, "file_open"),
+        (request.HTTPHandler, "http_open"),
+        (request.HTTPSHandler, "https_open"),
+    ):
+        monkeypatch.setattr(handler, method, lambda _, asked: opened.append(asked.full_url))
+    secret = Path(__file__).resolve().as_uri()
+    monkeypatch.setattr(
+        to_pdf,
+        "page",
+        lambda *_, **__: (
+            f'<html lang="en"><title>x</title><img alt="" src="{secret}"><link rel="stylesheet" href="https://example.org/a.css">'
+        ),
+    )
+    assert render_pdf(samples.clean()).startswith(b"%PDF-")
+    assert opened == []
+    from weasyprint.urls import URLFetcher
+
+    monkeypatch.setattr(to_pdf, "_fetcher", URLFetcher)
+    assert render_pdf(samples.clean()).startswith(b"%PDF-")
+    assert secret in opened
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(ImportError("no module"), "pip install 'trainaudit\\[pdf\\]'"), (OSError("libpango"), "Pango library")],
+)
+def test_without_weasyprint_one_line_says_how_to_get_it(
+    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any, **more: Any) -> Any:
+        if name.split(".")[0] == "weasyprint":
+            raise error
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(TrainauditError, match=says) as caught:
+        render_pdf(samples.clean())
+    assert caught.value.slug == "no-pdf"
+    assert "\n" not in str(caught.value)
+
+
+@needs_weasyprint
+def test_a_breakdown_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import weasyprint
+
+    def fail(*_: Any, **__: Any) -> bytes:
+        raise AssertionError
+
+    monkeypatch.setattr(weasyprint.HTML, "write_pdf", fail)
+    with pytest.raises(TrainauditError, match="could not set this report") as caught:
+        render_pdf(samples.clean())
+    assert caught.value.slug == "pdf-failed"
