@@ -117,6 +117,11 @@ def test_everything_else_is_refused_with_a_sentence(text: str) -> None:
     assert "\0" not in message
 
 
+def test_python_has_no_say_about_style(recwarn: pytest.WarningsRecorder) -> None:
+    parse("layer.gain > 1or layer.has_bias", "layer", {})
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_a_long_flat_condition_is_fine_up_to_the_limit() -> None:
     text = " and ".join(["layer.has_bias"] * 100)
     assert len(conjuncts(parse(text, "layer", {}))) == 100

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,10 @@ def parse(text: str, subject: str, thresholds: Mapping[str, float]) -> Node:
         raise _error("A condition cannot hold a backslash or a null character", "Write words plainly.")
     try:
         # The parentheses let a condition run over several lines.
-        tree = ast.parse(f"({text}\n)", mode="eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # Python's remarks on style ("1or x") are not about rules
+            warnings.simplefilter("ignore", DeprecationWarning)
+            tree = ast.parse(f"({text}\n)", mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         detail = error.msg if isinstance(error, SyntaxError) else "nested too deeply"
         raise _error(
