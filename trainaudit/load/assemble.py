@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role, Source, Value
 from trainaudit.ir.ops import Op
@@ -31,7 +31,8 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
         if name not in wiring.producer and name in raw.tensors:
             tensor = wiring.stored(name)
             assert tensor is not None
-            drafts.append(Draft(Op.CONSTANT, -1, [], [name], (), [Use(Role.CONSTANT, tensor)], last=len(wiring.nodes)))
+            use = Use(Role.CONSTANT, replace(tensor, name=f"{name}:data"))
+            drafts.append(Draft(Op.CONSTANT, -1, [], [name], (), [use], last=len(wiring.nodes)))
     owned: dict[str, _Owned] = {}
     mappings = [_register(draft, index, owned) for index, draft in enumerate(drafts)]
     sources, names = _name(wiring, drafts, mappings)

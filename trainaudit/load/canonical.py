@@ -9,6 +9,7 @@ alpha and beta of local_response_norm, ordinal of lp_norm. Stdlib, numpy, ir and
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from trainaudit.ir.graph import Graph, Role
 from trainaudit.ir.ops import Op
 from trainaudit.load import (
     recognize_activation,
+    recognize_affine,
     recognize_attention,
     recognize_contrib,
     recognize_kernels,
@@ -26,9 +28,10 @@ from trainaudit.load import (
 from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
 from trainaudit.load.elementwise import arithmetic, clip, prelu, where
-from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row, split_in_pieces
+from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes import Inferred
+from trainaudit.load.translate import split_in_pieces
 from trainaudit.load.wiring import Draft, Use, Wiring, wire
 
 Convert = Callable[[Wiring, int, RawNode], Draft]
@@ -88,7 +91,7 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     "Sigmoid": (recognize_activation.written_out, recognize_activation.glu),
     **dict.fromkeys(("Sqrt", "Pow"), (recognize_moments.written_out,)),
     **dict.fromkeys(("ReduceL2", "ReduceL1"), (recognize_moments.divided_by_length,)),
-    "InstanceNormalization": (recognize_moments.grouped,),
+    "InstanceNormalization": (recognize_affine.grouped,),
     "Softmax": (),
     "SplitToSequence": (split_in_pieces,),
     "Exp": (recognize_activation.softmax_in_pieces, recognize_activation.written_out),
@@ -214,8 +217,12 @@ def _living(wiring: Wiring, drafts: list[Draft], folded: bytearray) -> list[Draf
         if draft.op is Op.CONSTANT and folded[draft.node]:
             if not any(name in needed for name in draft.outputs):
                 continue
-            tensors = [wiring.stored(name) for name in draft.outputs]
-            draft.uses = [Use(Role.CONSTANT, tensor) for tensor in tensors if tensor is not None]
+            for name in draft.outputs:
+                tensor = wiring.stored(name)
+                if tensor is not None:
+                    draft.uses.append(
+                        Use(Role.CONSTANT, replace(tensor, name=f"{name}:data") if tensor.name == name else tensor)
+                    )
         else:
             needed.update(draft.inputs)
         kept.append(draft)

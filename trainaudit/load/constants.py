@@ -2,7 +2,7 @@
 
 A value made from stored tensors alone becomes a `Stored` of its own; its nodes become layers only where something still reads
 the value as an activation. Large results stay lazy; small ones (shapes, axes, scale factors) are computed here.
-Stdlib, numpy, ir, load.wiring and load.stored only.
+Stdlib, numpy, ir and load's index only.
 """
 
 from __future__ import annotations
@@ -10,136 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 
 from trainaudit.ir.graph import TensorData
-from trainaudit.load.datatypes import TYPE_NAMES, Array
+from trainaudit.load.constant_arithmetic import ARITHMETIC, slice_of
+from trainaudit.load.constant_views import VIEWS, seen_as, type_name
+from trainaudit.load.datatypes import Array
 from trainaudit.load.known import FLOATING, ComputedData, FillData, Stored, draw, numpy_type
 from trainaudit.load.raw import RawNode
-from trainaudit.load.wiring import SMALL, Wiring, number, numbers
-
-
-def type_name(code: object) -> str | None:
-    """The word for an ONNX element type number."""
-    return TYPE_NAMES.get(code) if isinstance(code, int) else None
-
-
-# --- one stored tensor seen in another way -------------------------------------------------------------------------------
-
-
-def _renamed(stored: Stored, _node: RawNode, _wiring: Wiring) -> Stored | None:
-    return stored
-
-
-def _cast(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
-    target = type_name(node.attributes.get("to"))
-    if node.op == "CastLike":
-        target = wiring.dtypes.get(node.inputs[1])
-        if target is None:
-            like = wiring.stored(node.inputs[1])
-            target = like.data.dtype if like else "float32"
-    if target is None:
-        return None
-    if target in FLOATING and stored.data.dtype in FLOATING:
-        return stored
-    wanted = numpy_type(target)
-    return replace(stored, view=partial(_read_cast, stored.view, wanted))
-
-
-def _read_cast(view: Callable[[Array], Array] | None, wanted: np.dtype[np.generic], array: Array) -> Array:
-    return (array if view is None else view(array)).astype(wanted)
-
-
-def _dequantized(stored: Stored, _node: RawNode, _wiring: Wiring) -> Stored | None:
-    return replace(stored, quantized=True)
-
-
-def _seen_as(stored: Stored, shape: tuple[int, ...], axes: tuple[int, ...], change: Callable[[Array], Array]) -> Stored:
-    def view(array: Array, earlier: Callable[[Array], Array] | None = stored.view) -> Array:
-        return change(array if earlier is None else earlier(array))
-
-    return replace(stored, shape=shape, axes=axes, view=view)
-
-
-def _transposed(stored: Stored, node: RawNode, _wiring: Wiring) -> Stored | None:
-    rank = len(stored.shape)
-    perm = node.attributes.get("perm")
-    order = tuple(int(axis) for axis in perm) if isinstance(perm, list) else tuple(range(rank))[::-1]
-    if sorted(order) != list(range(rank)):
-        return None
-    axes = stored.axes or tuple(range(rank))
-    return _seen_as(
-        stored,
-        tuple(stored.shape[axis] for axis in order),
-        tuple(axes[axis] for axis in order),
-        lambda a: a.transpose(order),
-    )
-
-
-def _reshaped(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
-    shape = _new_shape(stored.shape, node, wiring)
-    if shape is None or math.prod(shape) != stored.size:
-        return None
-    return _seen_as(stored, shape, _follow(stored, shape), lambda a: a.reshape(shape))
-
-
-def _new_shape(old: tuple[int, ...], node: RawNode, wiring: Wiring) -> tuple[int, ...] | None:
-    """The shape that Reshape, Flatten, Squeeze or Unsqueeze gives to a tensor of known shape."""
-    rank = len(old)
-    if node.op == "Flatten":
-        axis = node.attributes.get("axis", 1)
-        assert isinstance(axis, int)
-        axis += rank if axis < 0 else 0
-        return (math.prod(old[:axis]), math.prod(old[axis:]))
-    if node.op == "Reshape":
-        wanted = wiring.argument(node, 1, "shape")
-        if wanted is None:
-            return None
-        copies = not node.attributes.get("allowzero", 0)
-        if copies and any(size == 0 and place >= rank for place, size in enumerate(wanted)):
-            return None
-        sizes = [old[place] if size == 0 and copies else size for place, size in enumerate(wanted)]
-        if sizes.count(-1) == 1:
-            rest = math.prod(size for size in sizes if size != -1)
-            if rest == 0 or math.prod(old) % rest:
-                return None
-            sizes[sizes.index(-1)] = math.prod(old) // rest
-        return tuple(sizes)
-    axes = wiring.argument(node, 1, "axes")
-    if node.op == "Squeeze":
-        if axes is None:
-            return tuple(size for size in old if size != 1)
-        dropped = {axis % rank for axis in axes} if rank else set()
-        return tuple(size for place, size in enumerate(old) if place not in dropped)
-    if axes is None:
-        return None
-    total = rank + len(axes)
-    added = {axis % total for axis in axes}
-    rest_of = iter(old)
-    return tuple(1 if place in added else next(rest_of) for place in range(total))
-
-
-def _follow(stored: Stored, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Which axis of the data each axis of a reshaped tensor is: equal sizes in the same order are the same axis."""
-    before = stored.axes or tuple(range(len(stored.shape)))
-    kept = [(size, axis) for size, axis in zip(stored.shape, before, strict=True) if size != 1]
-    if [size for size, _ in kept] != [size for size in shape if size != 1]:
-        return (-1,) * len(shape)
-    rest = iter(kept)
-    return tuple(-1 if size == 1 else next(rest)[1] for size in shape)
-
-
-_VIEWS: dict[str, Callable[[Stored, RawNode, Wiring], Stored | None]] = {
-    "Identity": _renamed, "Cast": _cast, "CastLike": _cast, "DequantizeLinear": _dequantized, "Transpose": _transposed,
-    "Reshape": _reshaped, "Flatten": _reshaped, "Squeeze": _reshaped, "Unsqueeze": _reshaped,
-}  # fmt: skip
-
-
-# --- tensors that the graph makes ----------------------------------------------------------------------------------------
+from trainaudit.load.wiring import SMALL, Wiring, number
 
 
 def _generated(node: RawNode, wiring: Wiring) -> Stored | None:
@@ -183,91 +64,6 @@ _GENERATORS = frozenset(
 )
 
 
-# --- arithmetic on constants ---------------------------------------------------------------------------------------------
-
-
-def _slice(node: RawNode, arrays: list[Array]) -> Array:
-    array = arrays[0]
-    if len(arrays) > 1:
-        starts, ends = arrays[1].tolist(), arrays[2].tolist()
-        axes = arrays[3].tolist() if len(arrays) > 3 else list(range(len(starts)))
-        steps = arrays[4].tolist() if len(arrays) > 4 else [1] * len(starts)
-    else:
-        starts, ends = _list(node, "starts"), _list(node, "ends")
-        axes = _list(node, "axes") or list(range(len(starts)))
-        steps = [1] * len(starts)
-    window = [slice(None)] * array.ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        window[axis] = slice(start, None if step < 0 and end < -array.shape[axis] else end, step)
-    return array[tuple(window)]
-
-
-def _list(node: RawNode, name: str) -> list[int]:
-    return list(numbers(node, name) or ())
-
-
-def _gather(node: RawNode, arrays: list[Array]) -> Array:
-    return np.take(arrays[0], arrays[1].astype(np.int64), axis=number(node, "axis", 0))
-
-
-def _concat(node: RawNode, arrays: list[Array]) -> Array:
-    return np.concatenate(arrays, axis=number(node, "axis", 0))
-
-
-def _expand(_node: RawNode, arrays: list[Array]) -> Array:
-    wanted = tuple(int(size) for size in arrays[1].tolist())
-    return np.broadcast_to(arrays[0], np.broadcast_shapes(arrays[0].shape, wanted))
-
-
-def _range(_node: RawNode, arrays: list[Array]) -> Array:
-    start, stop, step = (array.item() for array in arrays)
-    if step == 0 or abs((stop - start) / step) > SMALL * 64:
-        raise ValueError("a range too long to be a constant")
-    return np.asarray(np.arange(start, stop, step), arrays[0].dtype)
-
-
-def _triangle(node: RawNode, arrays: list[Array]) -> Array:
-    offset = int(arrays[1].item()) if len(arrays) > 1 else 0
-    return np.triu(arrays[0], offset) if number(node, "upper", 1) else np.tril(arrays[0], offset)
-
-
-def _reduce(function: Callable[..., Array], node: RawNode, arrays: list[Array]) -> Array:
-    axes = tuple(int(axis) for axis in arrays[1].tolist()) if len(arrays) > 1 else tuple(_list(node, "axes")) or None
-    return np.asarray(function(arrays[0], axis=axes, keepdims=bool(number(node, "keepdims", 1))))
-
-
-def _norm(array: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
-    return np.sqrt(np.sum(np.square(array), axis=axis, keepdims=keepdims))
-
-
-def _divide(left: Any, right: Any) -> Any:
-    if left.dtype.kind in "iu":
-        return np.trunc(left / right).astype(left.dtype)
-    return np.divide(left, right)
-
-
-def _plain(function: Callable[..., Array], _node: RawNode, arrays: list[Array]) -> Array:
-    return function(*arrays)
-
-
-def _power(left: Any, right: Any) -> Any:
-    return np.power(left, right.astype(np.float64) if left.dtype.kind == "f" else right).astype(left.dtype)
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divide, "Pow": _power, "Sqrt": np.sqrt, "Neg": np.negative,
-    "Reciprocal": np.reciprocal, "Exp": np.exp, "Floor": np.floor, "Ceil": np.ceil, "Equal": np.equal, "Less": np.less,
-    "LessOrEqual": np.less_equal, "Greater": np.greater, "GreaterOrEqual": np.greater_equal, "Not": np.logical_not,
-    "And": np.logical_and, "Or": np.logical_or, "Where": np.where, "Mod": np.mod, "Max": np.maximum, "Min": np.minimum,
-    "Abs": np.abs, "Log": np.log, "Sin": np.sin, "Cos": np.cos,
-}  # fmt: skip
-
-_ARITHMETIC: dict[str, Callable[[RawNode, list[Array]], Array]] = {
-    "Slice": _slice, "Gather": _gather, "Concat": _concat, "Expand": _expand, "Range": _range, "Trilu": _triangle,
-    "ReduceL2": partial(_reduce, _norm), "ReduceSum": partial(_reduce, np.sum), "ReduceProd": partial(_reduce, np.prod),
-    **{op: partial(_plain, function) for op, function in _FUNCTIONS.items()},
-}  # fmt: skip
-
 _ELEMENTWISE_LIMIT = 1 << 20
 
 
@@ -292,7 +88,7 @@ def fold_constants(wiring: Wiring) -> bytearray:
             continue
         if node.domain not in ("", "ai.onnx") and op != "DequantizeLinear":
             continue
-        if op in _VIEWS or op == "Shape" or op in _GENERATORS or op == "Split" or op in _ARITHMETIC:
+        if op in VIEWS or op == "Shape" or op in _GENERATORS or op == "Split" or op in ARITHMETIC:
             try:
                 if _fold(wiring, node):
                     marks[place] = 1
@@ -312,7 +108,7 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
     op = node.op
     known = wiring.known
     name = node.outputs[0]
-    view = _VIEWS.get(op)
+    view = VIEWS.get(op)
     if op == "Shape":
         return _fold_shape(wiring, node)
     if op in _GENERATORS:
@@ -345,7 +141,7 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
         return True
     if op == "Split":
         return _fold_split(wiring, node, operands)
-    function = _ARITHMETIC[op]
+    function = ARITHMETIC[op]
     largest = max(operand.size for operand in operands)
     quantized = any(operand.quantized for operand in operands)
     if largest <= SMALL and not quantized and not (op in ("Slice", "Gather") and operands[0].data.dtype in FLOATING):
@@ -371,7 +167,7 @@ def _fold_part(
     axes = whole.axes or tuple(range(len(whole.shape)))
     if node.op == "Slice":
         dummy = np.broadcast_to(np.zeros((), np.int8), whole.shape)
-        shape = _slice(node, [dummy, *arguments]).shape
+        shape = slice_of(node, [dummy, *arguments]).shape
         window = [f"{low}" for low in shape]
         if len(arguments) > 1 and arguments[0].size == 1:
             axis = int(arguments[2][0]) % len(whole.shape) if len(arguments) > 2 else 0
@@ -390,7 +186,7 @@ def _fold_part(
             f"[{', '.join([':'] * axis + [str(arguments[0].item())])}]" if arguments[0].ndim == 0 else "[rows]"
         )
     wiring.known[node.outputs[0]] = replace(
-        _seen_as(whole, shape, axes, lambda array: function(node, [array, *arguments])), part=part
+        seen_as(whole, shape, axes, lambda array: function(node, [array, *arguments])), part=part
     )
     return True
 
@@ -405,7 +201,7 @@ def _fold_lazily(
         shape = tuple(size for size in declared if isinstance(size, int))
     elif node.op == "Slice":
         dummy = np.broadcast_to(np.zeros((), np.float32), operands[0].shape)
-        shape = _slice(node, [dummy, *(operand.read() for operand in operands[1:])]).shape
+        shape = slice_of(node, [dummy, *(operand.read() for operand in operands[1:])]).shape
     elif node.op == "Concat":
         axis = number(node, "axis", 0)
         sizes = list(operands[0].shape)
@@ -450,7 +246,7 @@ def _fold_split(wiring: Wiring, node: RawNode, operands: list[Stored]) -> bool:
         shape = (*whole.shape[:axis], size, *whole.shape[axis + 1 :])
         part = whole.part + "[" + ":, " * axis + f"{start}:{start + size}]"
         axes = whole.axes or tuple(range(len(whole.shape)))
-        wiring.known[name] = replace(_seen_as(whole, shape, axes, itemgetter(window)), part=part)
+        wiring.known[name] = replace(seen_as(whole, shape, axes, itemgetter(window)), part=part)
         start += size
     return True
 

@@ -7,126 +7,14 @@ softmax in pieces, are matched node by node. Stdlib, numpy, ir, load.wiring and 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
+from trainaudit.load.functions import ELEMENTWISE, PARAMETRIC, POINTS, name_function
 from trainaudit.load.wiring import Draft, Wiring, number
-
-Points = npt.NDArray[np.float64]
-
-POINTS: Points = np.array(
-    [-14.0, -9.5, -6.5, -5.0, -4.1, -3.3, -2.7, -2.0, -1.5, -1.1, -0.8, -0.5, -0.3, -0.1, 0.1, 0.2, 0.4, 0.7, 1.0, 1.3,
-     1.8, 2.4, 3.0, 3.6, 4.5, 5.5, 6.4, 7.7, 12.0, 23.0]
-)  # fmt: skip
-_TOLERANCE = 1.5e-3
-"""Half-precision constants (0.7979 for √(2/π)) shift a GELU by about 5e-4 at these points."""
-
-
-def _sigmoid(x: Points) -> Points:
-    return 1.0 / (1.0 + np.exp(-x))
-
-
-def _softplus(x: Points) -> Points:
-    return np.logaddexp(0.0, x)
-
-
-def _erf(x: Points) -> Points:
-    return np.array([math.erf(value) for value in x.tolist()])
-
-
-def _known() -> list[tuple[Op, dict[str, Attribute], Points]]:
-    x = POINTS
-    return [
-        (Op.GELU, {"approximate": "none"}, x * 0.5 * (1.0 + _erf(x / math.sqrt(2.0)))),
-        (Op.GELU, {"approximate": "tanh"}, x * 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))),
-        (Op.GELU, {"approximate": "quick"}, x * _sigmoid(1.702 * x)),
-        (Op.SILU, {}, x * _sigmoid(x)),
-        (Op.MISH, {}, x * np.tanh(_softplus(x))),
-        (Op.HARD_SWISH, {}, x * np.clip(x + 3.0, 0.0, 6.0) / 6.0),
-        (Op.HARD_SIGMOID, {"alpha": 1.0 / 6.0, "beta": 0.5}, np.clip(x / 6.0 + 0.5, 0.0, 1.0)),
-        (Op.HARD_SIGMOID, {"alpha": 0.2, "beta": 0.5}, np.clip(0.2 * x + 0.5, 0.0, 1.0)),
-        (Op.SIGMOID, {}, _sigmoid(x)),
-        (Op.TANH, {}, np.tanh(x)),
-        (Op.SOFTPLUS, {}, _softplus(x)),
-        (Op.LOG_SIGMOID, {}, -_softplus(-x)),
-        (Op.SOFTSIGN, {}, x / (1.0 + np.abs(x))),
-        (Op.RELU, {}, np.maximum(x, 0.0)),
-        (Op.RELU6, {}, np.clip(x, 0.0, 6.0)),
-        (Op.HARD_TANH, {"min": -1.0, "max": 1.0}, np.clip(x, -1.0, 1.0)),
-        (Op.SELU, {}, 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
-        (Op.ELU, {"alpha": 1.0}, np.where(x > 0, x, np.expm1(x))),
-    ]
-
-
-KNOWN = _known()
-_TABLE: Points = np.stack([values for _, _, values in KNOWN])
-_SCALE: Points = np.maximum(np.abs(_TABLE), 1.0)
-
-
-def name_function(values: Points) -> tuple[Op, dict[str, Attribute]] | None:
-    """The known function with these values at `POINTS`, or None."""
-    error = np.abs((_TABLE - values) / _SCALE).max(axis=1)
-    best = int(error.argmin())
-    if error[best] < _TOLERANCE:
-        op, attributes, _ = KNOWN[best]
-        return op, dict(attributes)
-    x = POINTS
-    slope = float(values[0] / x[0])
-    if 0 < abs(slope) < 1 and np.allclose(values, np.where(x > 0, x, slope * x), rtol=1e-3, atol=1e-6):
-        return Op.LEAKY_RELU, {"negative_slope": round(slope, 7)}
-    alpha = -float(values[0])
-    if 0 < alpha < 10 and np.allclose(values, np.where(x > 0, x, alpha * np.expm1(x)), rtol=1e-3, atol=1e-4):
-        return Op.ELU, {"alpha": round(alpha, 5)}
-    return None
-
-
-# --- evaluating a stretch of nodes ---------------------------------------------------------------------------------------
-
-
-Given = dict[str, Any]
-"""A node's attributes."""
-
-
-def _leaky(given: Given, x: Any) -> Any:
-    return np.where(x > 0, x, given.get("alpha", 0.01) * x)
-
-
-def _elu(given: Given, x: Any) -> Any:
-    return np.where(x > 0, x, given.get("alpha", 1.0) * np.expm1(x))
-
-
-def _hard_sigmoid(given: Given, x: Any) -> Any:
-    return np.clip(given.get("alpha", 0.2) * x + given.get("beta", 0.5), 0.0, 1.0)
-
-
-def _clip(given: Given, x: Any, low: Any = None, high: Any = None) -> Any:
-    low = given.get("min", -np.inf) if low is None else low
-    high = given.get("max", np.inf) if high is None else high
-    return np.clip(x, low, high)
-
-
-def _two(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda _given, *operands: function(*operands)
-
-
-_SINGLE: dict[str, Callable[..., Any]] = {
-    "Neg": _two(np.negative), "Abs": _two(np.abs), "Exp": _two(np.exp), "Log": _two(np.log), "Sqrt": _two(np.sqrt),
-    "Reciprocal": _two(np.reciprocal), "Tanh": _two(np.tanh), "Erf": _two(_erf), "Sigmoid": _two(_sigmoid),
-    "Softplus": _two(_softplus), "Relu": _two(lambda x: np.maximum(x, 0.0)), "HardSigmoid": _hard_sigmoid, "Elu": _elu,
-    "LeakyRelu": _leaky, "Clip": _clip, "Cast": _two(lambda x: x), "Sign": _two(np.sign), "Not": _two(np.logical_not),
-    "Add": _two(np.add), "Sub": _two(np.subtract), "Mul": _two(np.multiply), "Div": _two(np.divide), "Pow": _two(np.power),
-    "Max": _two(np.maximum), "Min": _two(np.minimum), "Where": _two(np.where), "Greater": _two(np.greater),
-    "GreaterOrEqual": _two(np.greater_equal), "Less": _two(np.less), "LessOrEqual": _two(np.less_equal),
-}  # fmt: skip
-"""Elementwise operators as functions of (attributes, *operands)."""
-
-_PARAMETRIC = frozenset({"HardSigmoid", "Elu", "LeakyRelu", "Clip"})
 
 ROOTS = frozenset(
     {"Erf", "Tanh", "Sigmoid", "Softplus", "Exp", "Abs", "Clip", "Relu", "Max", "Min", "HardSigmoid", "Elu", "Greater",
@@ -154,9 +42,9 @@ def _spell(wiring: Wiring, name: str, members: list[int], spelled: dict[str, Spe
     if place is None or wiring.taken[place] or len(members) >= _REACH:
         return None
     node = wiring.nodes[place]
-    if node.op not in _SINGLE or node.domain not in ("", "ai.onnx"):
+    if node.op not in ELEMENTWISE or node.domain not in ("", "ai.onnx"):
         return None
-    spelling: list[Any] = [node.op, tuple(sorted(node.attributes.items())) if node.op in _PARAMETRIC else ()]
+    spelling: list[Any] = [node.op, tuple(sorted(node.attributes.items())) if node.op in PARAMETRIC else ()]
     for source in node.inputs:
         operand = _spell(wiring, source, members, spelled) if source else ""
         if operand is None:
@@ -176,7 +64,7 @@ def _evaluate(spelling: Spelling, done: dict[int, Any]) -> Any:
     found = done.get(id(spelling))
     if found is None:
         operands = [_evaluate(operand, done) for operand in spelling[2:]]
-        found = done[id(spelling)] = _SINGLE[spelling[0]](dict(spelling[1]), *operands)
+        found = done[id(spelling)] = ELEMENTWISE[spelling[0]](dict(spelling[1]), *operands)
     return found
 
 
@@ -204,7 +92,7 @@ def _sources(wiring: Wiring, place: int) -> list[str]:
             continue
         found.append(name)
         maker = wiring.producer.get(name)
-        if maker is not None and not wiring.taken[maker] and wiring.nodes[maker].op in _SINGLE:
+        if maker is not None and not wiring.taken[maker] and wiring.nodes[maker].op in ELEMENTWISE:
             pending.extend(source for source in wiring.nodes[maker].inputs if source and not wiring.is_stored(source))
     return found
 
@@ -235,7 +123,7 @@ def _may_start(wiring: Wiring, place: int) -> bool:
     if _next(wiring, place) is not None:
         return True
     maker = wiring.producer.get(node.inputs[0])
-    return node.op in ("Clip", "Max", "Min") and maker is not None and wiring.nodes[maker].op in _SINGLE
+    return node.op in ("Clip", "Max", "Min") and maker is not None and wiring.nodes[maker].op in ELEMENTWISE
 
 
 def _next(wiring: Wiring, place: int) -> int | None:
@@ -245,7 +133,7 @@ def _next(wiring: Wiring, place: int) -> int | None:
     if not readers or name in wiring.outputs or any(reader != readers[0] for reader in readers[1:]):
         return None
     reader = readers[0]
-    return None if wiring.taken[reader] or wiring.nodes[reader].op not in _SINGLE else reader
+    return None if wiring.taken[reader] or wiring.nodes[reader].op not in ELEMENTWISE else reader
 
 
 def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> Draft | None:

@@ -1,23 +1,19 @@
 """Attention: the product of queries and keys, its scaling and masking, the softmax, and the product with the values.
 
 One pattern for both exporters, eager and fused code, einsum and matmul: backwards from the softmax over everything that keeps the
-scores' order up to the product, forwards up to the next product. Stdlib, ir, load.wiring and load.elementwise only.
+scores' order up to the product, forwards up to the next product. Stdlib, ir, load.wiring and load.recognize_masks only.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
-from trainaudit.ir.graph import Attribute, Role
+from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
-from trainaudit.load.elementwise import is_learnt
-from trainaudit.load.known import Stored
 from trainaudit.load.raw import RawNode
-from trainaudit.load.wiring import Draft, Use, Wiring, number, word
+from trainaudit.load.recognize_masks import add_masks
+from trainaudit.load.wiring import Draft, Wiring, number, word
 
 _KEEPS_SCORES = frozenset(
     {"Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Clip", "Transpose", "Expand"}
@@ -68,13 +64,18 @@ def attention(wiring: Wiring, softmax: Draft) -> Draft | None:
     key, right = _unscaled(wiring, key, moved, members)
     scale *= left * right
     draft = Draft(Op.ATTENTION, place, [query, key, value], exits, tuple(dict.fromkeys(members)))
+    inside = {name for member in draft.nodes for name in wiring.nodes[member].outputs}
+    for guard in guards:
+        condition = wiring.nodes[guard].inputs[0]
+        if wiring.nodes[guard].op == "Where" and condition not in inside and not wiring.is_stored(condition):
+            scores.masks.append(condition)
     attributes: dict[str, Attribute] = {"scale": scale}
     head = _head_size(wiring, scores.product)
     if head is not None:
         attributes["head_dim"] = head
     if scores.softcap is not None:
         attributes["softcap"] = scores.softcap
-    _add_masks(wiring, draft, scores, attributes)
+    add_masks(wiring, draft, scores.masks, scores.fills, attributes)
     dropped = next((wiring.nodes[member] for member in guards if wiring.nodes[member].op == "Dropout"), None)
     if dropped is not None:
         ratio = (
@@ -226,15 +227,19 @@ def _forwards(wiring: Wiring, name: str) -> tuple[int, str, list[int], list[str]
         if following is None:
             return None
         node = wiring.nodes[following]
-        if node.op == "Where" and not (
-            checks and node.inputs[0] in (wiring.nodes[check].outputs[0] for check in checks)
-        ):
+        if node.op == "Where" and not _is_guard(wiring, node, name):
             return None
         if node.op == "Mul" and wiring.split_scalar(node) is None and not _is_head_mask(wiring, node, name):
             return None
         guards += [*checks, following]
         name = node.outputs[0]
     return None
+
+
+def _is_guard(wiring: Wiring, node: RawNode, name: str) -> bool:
+    """Where that puts zeros into rows that are masked altogether."""
+    other = node.inputs[2] if node.inputs[1] == name else node.inputs[1]
+    return name in node.inputs[1:] and wiring.scalar(other) == 0
 
 
 def _is_head_mask(wiring: Wiring, node: RawNode, name: str) -> bool:
@@ -314,110 +319,3 @@ def _head_size(wiring: Wiring, product: int) -> int | None:
         return wiring.dimension(query, left.index(summed[0])) or wiring.dimension(key, right.index(summed[0]))
     flip_left, flip_right = number(node, "transA", 0), number(node, "transB", 0)
     return wiring.dimension(query, -2 if flip_left else -1) or wiring.dimension(key, -1 if flip_right else -2)
-
-
-# --- masks ---------------------------------------------------------------------------------------------------------------
-
-
-def _add_masks(wiring: Wiring, draft: Draft, scores: _Scores, attributes: dict[str, Attribute]) -> None:
-    lowest = min(scores.fills, default=0.0)
-    causal = False
-    for name in scores.masks:
-        tensor = wiring.stored(name) if wiring.is_stored(name) else None
-        if tensor is None:
-            draft.inputs.append(name)
-            value, triangle = _mask_facts(wiring, name)
-        else:
-            if tensor.size > 1:
-                learnt = tensor.is_floating and is_learnt(wiring, tensor)
-                draft.uses.append(Use(Role.POSITION if learnt else Role.CONSTANT, tensor))
-            value, triangle = _stored_mask_facts(tensor)
-        lowest = min(lowest, value)
-        causal = causal or triangle
-    if lowest <= _MASK:
-        attributes["mask_value"] = lowest
-    if causal:
-        attributes["is_causal"] = True
-
-
-_MASK = -100.0
-"""Numbers at or below this, added to scores, are masks: e^-100 vanishes beside any ordinary weight."""
-
-
-def _stored_mask_facts(tensor: Stored) -> tuple[float, bool]:
-    """The lowest number of a stored mask, and whether it hides exactly what lies above the diagonal."""
-    if tensor.size > 1 << 24 or tensor.quantized:
-        return 0.0, False
-    array: Any = tensor.read()
-    if array.dtype.kind == "b":
-        hidden = ~array
-        lowest = 0.0
-    elif array.dtype.kind == "f" and array.size:
-        lowest = float(np.min(array))
-        hidden = array <= _MASK
-    else:
-        return 0.0, False
-    if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.shape[-1] < 2:
-        return lowest, False
-    square = hidden.reshape(-1, *array.shape[-2:])[0]
-    above = np.triu(np.ones(square.shape, bool), 1)
-    return lowest, bool((square == above).all() or (square == ~above).all())
-
-
-def _mask_facts(wiring: Wiring, name: str) -> tuple[float, bool]:
-    """The same for a mask that the graph computes: the lowest stored number on the way, and a triangle or a comparison of two
-    ranges. Looks at no more than 48 nodes; remembered by value, because all layers share their mask."""
-    found = wiring.masks.get(name)
-    if found is not None:
-        return found
-    lowest, causal = 0.0, False
-    seen = {name}
-    pending = [name]
-    visited = 0
-    while pending and visited < 48:
-        value = pending.pop()
-        place = wiring.producer.get(value)
-        if place is None or wiring.nodes[place].op in _PRODUCTS or wiring.nodes[place].op in ("Conv", "Shape"):
-            continue
-        visited += 1
-        node = wiring.nodes[place]
-        if node.op == "Trilu" or (
-            node.op in ("LessOrEqual", "GreaterOrEqual", "Greater", "Less") and not wiring.is_stored(value)
-        ):
-            causal = causal or node.op == "Trilu" or _compares_positions(wiring, node)
-        for source in node.inputs:
-            if not source or source in seen:
-                continue
-            seen.add(source)
-            tensor = wiring.stored(source) if wiring.is_stored(source) else None
-            if tensor is None:
-                pending.append(source)
-            elif tensor.is_floating:
-                below, triangle = _stored_mask_facts(tensor)
-                lowest = min(lowest, below)
-                causal = causal or triangle
-            elif tensor.data.dtype == "bool":
-                causal = causal or _stored_mask_facts(tensor)[1]
-    result = (lowest if lowest <= _MASK else 0.0, causal)
-    wiring.masks[name] = result
-    return result
-
-
-def _compares_positions(wiring: Wiring, node: RawNode) -> bool:
-    """Both sides are ranges of positions, seen through reshapes, casts and sums with offsets."""
-    return all(_is_positions(wiring, name, 0) for name in node.inputs)
-
-
-def _is_positions(wiring: Wiring, name: str, depth: int) -> bool:
-    if wiring.is_stored(name):
-        tensor = wiring.stored(name)
-        return tensor is not None and tensor.size > 1 and not tensor.is_floating
-    place = wiring.producer.get(name)
-    if place is None or depth > 8:
-        return False
-    node = wiring.nodes[place]
-    if node.op == "Range":
-        return True
-    if node.op in ("Add", "Sub", "Unsqueeze", "Reshape", "Cast", "Expand", "Slice", "Gather", "Transpose", "Squeeze"):
-        return any(_is_positions(wiring, source, depth + 1) for source in node.inputs[:2])
-    return False

@@ -44,22 +44,13 @@ def _operand(wiring: Wiring, draft: Draft, name: str, role: Role) -> None:
         draft.uses.append(bias_use(tensor) if role is Role.BIAS else Use(role, tensor))
 
 
-def _results(wiring: Wiring, node: RawNode) -> list[str]:
-    """The first result, and the others that something reads."""
-    return [
-        name
-        for position, name in enumerate(node.outputs)
-        if name and (position == 0 or name in wiring.consumers or name in wiring.outputs)
-    ]
-
-
 # --- attention -----------------------------------------------------------------------------------------------------------
 
 
 def _attention_draft(
     wiring: Wiring, place: int, node: RawNode, inputs: list[str], masks: list[str], width: int | None, heads: int
 ) -> Draft:
-    draft = Draft(Op.ATTENTION, place, inputs, _results(wiring, node), (place,))
+    draft = Draft(Op.ATTENTION, place, inputs, wiring.results(node), (place,))
     attributes = draft.attributes
     head = width // heads if width is not None and heads > 0 else None
     if head:
@@ -104,7 +95,7 @@ def packed_attention(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     """onnxruntime's Attention: the projection of queries, keys and values together, and the attention."""
     weight = wiring.stored(node.inputs[1])
     if weight is None or len(weight.shape) != 2:
-        return [Draft(Op.ATTENTION, place, [name for name in node.inputs if name], _results(wiring, node), (place,))]
+        return [Draft(Op.ATTENTION, place, [name for name in node.inputs if name], wiring.results(node), (place,))]
     if node.op == "QAttention":
         weight = mark_quantized(weight)
     incoming, outgoing = weight.shape
@@ -265,7 +256,7 @@ def biased_activation(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     else:
         attributes["approximate"] = "tanh" if node.op == "FastGelu" else "none"
     draft = Draft(
-        op, place, [source], _results(wiring, node), () if drafts else (place,), attributes=attributes, last=place
+        op, place, [source], wiring.results(node), () if drafts else (place,), attributes=attributes, last=place
     )
     return [*drafts, draft]
 

@@ -20,7 +20,7 @@ def convolution(wiring: Wiring, place: int, node: RawNode) -> Draft:
     weight_at, bias_at = (3, 8) if op == "QLinearConv" else (1, 3 if op == "DeformConv" else 2)
     name = node.inputs[weight_at]
     weight = wiring.stored(name)
-    draft = Draft(Op.CONV_TRANSPOSE if transposed else Op.CONV, place, [node.inputs[0]], [node.outputs[0]], (place,))
+    draft = Draft(Op.CONV_TRANSPOSE if transposed else Op.CONV, place, [node.inputs[0]], wiring.results(node), (place,))
     groups = number(node, "group", 1)
     if weight is None:
         draft.inputs.append(name)

@@ -14,8 +14,7 @@ def batch_norm(wiring: Wiring, place: int, node: RawNode) -> Draft:
     named = [name for name in node.outputs if name]
     training = number(node, "training_mode", 0) == 1 or (wiring.raw.opset < 7 and number(node, "is_test", 0) == 0)
     training = training or (wiring.raw.opset < 14 and len(named) > 1)
-    outputs = [node.outputs[0], *(name for name in named[1:] if name in wiring.consumers or name in wiring.outputs)]
-    draft = Draft(Op.BATCH_NORM, place, [node.inputs[0]], outputs, (place,))
+    draft = Draft(Op.BATCH_NORM, place, [node.inputs[0]], wiring.results(node), (place,))
     draft.attributes = {
         "eps": real(node, "epsilon", 1e-5),
         # ONNX counts what is kept of the running statistics, torch what is replaced.
@@ -61,8 +60,7 @@ def _is_made_up(wiring: Wiring, tensor: Stored, neutral: float) -> bool:
 def layer_norm(wiring: Wiring, place: int, node: RawNode) -> Draft:
     """LayerNormalization, RMSNormalization and onnxruntime's SimplifiedLayerNormalization."""
     op = Op.LAYER_NORM if node.op == "LayerNormalization" else Op.RMS_NORM
-    outputs = [node.outputs[0], *(name for name in node.outputs[1:] if name and name in wiring.consumers)]
-    draft = Draft(op, place, [node.inputs[0]], outputs, (place,))
+    draft = Draft(op, place, [node.inputs[0]], wiring.results(node), (place,))
     draft.attributes["eps"] = real(node, "epsilon", 1e-5)
     axis = number(node, "axis", -1)
     rank = wiring.rank(node.inputs[0])

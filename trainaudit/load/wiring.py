@@ -156,6 +156,17 @@ class Wiring:
         number = numbers[0]
         return None if self.taken[number] or self.nodes[number].op not in ops else number
 
+    def results(self, node: RawNode) -> list[str]:
+        """A node's first result, and the others that something reads."""
+        outputs = node.outputs
+        if len(outputs) == 1:
+            return [outputs[0]]
+        return [
+            name
+            for position, name in enumerate(outputs)
+            if name and (position == 0 or name in self.consumers or name in self.outputs)
+        ]
+
     def is_closed(self, members: Iterable[int], exits: Iterable[str]) -> bool:
         """Nothing outside `members` reads what they make, `exits` aside."""
         inside = set(members)
