@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainaudit.ir.graph import Dimension
-from trainaudit.load import dimensions as size
-from trainaudit.load.dimension_text import LONGEST
+from trainaudit.load.shapes import dimensions as size
+from trainaudit.load.shapes.dimension_text import LONGEST
 
 SYMBOLS = ("N", "past", "seq", "s0")
 

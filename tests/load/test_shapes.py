@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.load.raw_graphs import raw_graph
 from trainaudit.ir.graph import Origin, Shape
 from trainaudit.ir.tensor import ArrayData
-from trainaudit.load import shapes as shapes_module
 from trainaudit.load.raw import RawGraph, RawNode
-from trainaudit.load.shapes import RULES, Inferred, infer_shapes
+from trainaudit.load.shapes import inference as shapes_module
+from trainaudit.load.shapes.inference import RULES, Inferred, infer_shapes
 
 
 def infer(text: str, opset: int = 17, domains: str = "") -> Inferred:

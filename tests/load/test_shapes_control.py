@@ -9,7 +9,7 @@ import pytest
 
 from trainaudit.ir.graph import Shape
 from trainaudit.load.onnx_file import read_raw_graph
-from trainaudit.load.shapes import Inferred, infer_shapes
+from trainaudit.load.shapes.inference import Inferred, infer_shapes
 
 
 @pytest.fixture

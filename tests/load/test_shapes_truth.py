@@ -15,12 +15,12 @@ from onnx import ModelProto
 
 from tests.load.raw_graphs import has_graph, proto_shape, raw_graph
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load import shapes as shapes_module
 from trainaudit.load.datatypes import TYPE_NAMES
 from trainaudit.load.onnx_file import read_raw_graph
 from trainaudit.load.raw import RawGraph
-from trainaudit.load.shape_known import Number
-from trainaudit.load.shapes import Inferred, infer_shapes
+from trainaudit.load.shapes import inference as shapes_module
+from trainaudit.load.shapes.inference import Inferred, infer_shapes
+from trainaudit.load.shapes.known import Number
 
 
 @pytest.fixture(autouse=True)

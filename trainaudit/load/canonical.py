@@ -30,7 +30,7 @@ from trainaudit.load.constants import fold_constants
 from trainaudit.load.elementwise import arithmetic, clip, prelu, where
 from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
-from trainaudit.load.shapes import Inferred
+from trainaudit.load.shapes.inference import Inferred
 from trainaudit.load.translate import split_in_pieces
 from trainaudit.load.wiring import Draft, Use, Wiring, wire
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainaudit.ir.graph import Graph
 from trainaudit.load.canonical import canonicalize
 from trainaudit.load.onnx_file import read_raw_graph
-from trainaudit.load.shapes import infer_shapes
+from trainaudit.load.shapes.inference import infer_shapes
 
 
 def load_onnx(path: str) -> Graph:

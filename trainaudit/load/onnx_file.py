@@ -22,7 +22,7 @@ from trainaudit.load.leaks import leaked_paths
 from trainaudit.load.protobuf import onnx_classes
 from trainaudit.load.raw import RawGraph
 from trainaudit.load.tensors import TensorReader
-from trainaudit.load.wire import FUNCTION, GRAPH, Marker, TooDeepError, TooLargeError, WireError, message_depth, pieces
+from trainaudit.load.wire import FUNCTION, GRAPH, Marker, TooDeepError, TooLargeError, WireError, pieces, survey
 
 OLDEST_OPSET = 6
 _HEAD = 8192
@@ -156,7 +156,7 @@ def _opset(path: str, model: Any, main: Body) -> int:
 
 def _not_a_model(path: str, file: DataFile, error: Exception | None, kind: int, content: bytes) -> TrainauditError:
     """The best sentence for bytes that could not be read as a model."""
-    if isinstance(error, TooDeepError) or (not isinstance(error, WireError) and message_depth(content, kind) > 99):
+    if isinstance(error, TooDeepError) or (not isinstance(error, WireError) and survey(content, kind)[0] > 99):
         return TrainauditError(
             "too-deep",
             f"{path} nests bodies of If, Loop or Scan deeper than ONNX readers accept (protobuf allows 100 messages).",

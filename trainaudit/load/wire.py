@@ -9,6 +9,7 @@ neither the weights nor the whole parsed file are ever in memory.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ PIECE = 1 << 20
 _WINDOW = 64 << 10
 _LARGEST_MESSAGE = 256 << 20
 _DEEPEST = 100  # messages in messages, protobuf's own limit
+_SURVEYED_FROM = 4 << 20
+_MOST_FIELDS = 4_000_000
 
 
 class WireError(ValueError):
@@ -189,7 +192,9 @@ def pieces(file: DataFile, marker: Marker) -> Iterator[tuple[int, bytes]]:
         if wire == 2 and number == _GRAPH_FIELD:
             yield from _graph_pieces(window, payload, stop, marker)
         elif wire == 2 and number == _FUNCTION_FIELD:
-            yield FUNCTION, _stripped(window, payload, stop, FUNCTION, marker, 1)
+            rest = _stripped(window, payload, stop, FUNCTION, marker, 1)
+            _check_fields(rest, FUNCTION)
+            yield FUNCTION, rest
         elif wire == 2 and number == _TRAINING_FIELD:
             continue
         else:
@@ -208,6 +213,7 @@ def _graph_pieces(window: _Window, start: int, end: int, marker: Marker) -> Iter
         if stop - payload >= CUT_FROM and wire == 2 and number in inside:
             parts.append(window.slice(run, begin))
             rest = _stripped(window, payload, stop, inside[number], marker, 2)
+            _check_fields(rest, inside[number])
             parts.append(_encode(number << 3 | 2) + _encode(len(rest)))
             parts.append(rest)
             kept += begin - run + len(rest)
@@ -235,6 +241,9 @@ def _stripped(window: _Window, start: int, end: int, kind: int, marker: Marker, 
     run = start
     inside = _INSIDE[kind]
     for number, wire, begin, payload, stop in _entries(window, start, end):
+        if kind == ATTRIBUTE and 7 <= number <= 9:
+            _check_size(kept + end - run)
+            break  # numbers or strings, perhaps millions: no tensor follows them
         if stop - payload >= CUT_FROM and wire == 2 and number in inside:
             parts.append(window.slice(run, begin))
             rest = _stripped(window, payload, stop, inside[number], marker, depth + 1)
@@ -274,12 +283,20 @@ def _stripped_tensor(window: _Window, start: int, end: int, marker: Marker) -> b
 
 def _check_size(kept: int) -> None:
     if kept > _LARGEST_MESSAGE:
-        raise TooLargeError(f"a part of the file without its weights takes more than {_LARGEST_MESSAGE >> 20} MiB")
+        raise TooLargeError(f"a part of it takes more than {_LARGEST_MESSAGE >> 20} MiB without its weights")
 
 
-def message_depth(content: bytes, kind: int) -> int:
-    """How deep messages are nested in `content`, as far as it can be walked; at most a little more than protobuf allows."""
-    deepest = 0
+def _check_fields(rest: bytes, kind: int) -> None:
+    if len(rest) > _SURVEYED_FROM and survey(rest, kind)[1] > _MOST_FIELDS:
+        raise TooLargeError(f"a part of it has more than {_MOST_FIELDS:,} fields")
+
+
+def survey(content: bytes, kind: int) -> tuple[int, int]:
+    """(how deep messages are nested in `content`, how many fields with a length it has), as far as it can be walked.
+
+    Stops a little past the limits of either: an empty message takes two bytes in a file and hundreds in memory.
+    """
+    deepest = fields = 0
     stack = [(kind, content, 1)]
     while stack:
         kind, content, depth = stack.pop()
@@ -288,9 +305,14 @@ def message_depth(content: bytes, kind: int) -> int:
             break
         position = 0
         try:
-            while position < len(content):
+            while position < len(content) and fields <= _MOST_FIELDS:
+                if kind == ATTRIBUTE:
+                    position = _numbers_end(content, position)
+                    if position == len(content):
+                        break
                 tag, position = _varint(content, position)
                 if tag & 7 == 2:
+                    fields += 1
                     length, position = _varint(content, position)
                     inner = _INSIDE[kind].get(tag >> 3)
                     if inner is not None:
@@ -300,4 +322,13 @@ def message_depth(content: bytes, kind: int) -> int:
                     position = _varint(content, position)[1] if tag & 7 == 0 else position + (4 if tag & 7 == 5 else 8)
         except (IndexError, WireError):
             continue
-    return deepest
+    return deepest, fields
+
+
+_NUMBERS = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f])*+", re.DOTALL)
+"""Elements of `floats` and `ints`, which ONNX does not pack: a tree ensemble holds millions in one attribute."""
+
+
+def _numbers_end(content: bytes, position: int) -> int:
+    found = _NUMBERS.match(content, position)
+    return found.end() if found is not None else position

@@ -14,8 +14,8 @@ from trainaudit.ir.ops import Op
 from trainaudit.load.datatypes import TYPE_NAMES
 from trainaudit.load.known import Stored
 from trainaudit.load.raw import RawGraph, RawNode
-from trainaudit.load.shape_known import Number
-from trainaudit.load.shapes import Inferred
+from trainaudit.load.shapes.inference import Inferred
+from trainaudit.load.shapes.known import Number
 
 SMALL = 4096
 """Stored tensors up to this many elements are read during recognition (shapes, axes, scalars)."""

@@ -8,10 +8,10 @@ Semantics: ONNX Runtime's contrib operator documentation.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load.dimensions import add, as_size, divide, floor_divide, multiply
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, Rule, Shapes, input_name, input_shape, integer, integers
-from trainaudit.load.shape_rules_elementwise import (
+from trainaudit.load.shapes.dimensions import add, as_size, divide, floor_divide, multiply
+from trainaudit.load.shapes.known import Known, Rule, Shapes, input_name, input_shape, integer, integers
+from trainaudit.load.shapes.rules_elementwise import (
     all_same,
     broadcast_shapes,
     dynamic_quantization,
@@ -19,7 +19,7 @@ from trainaudit.load.shape_rules_elementwise import (
     reduction,
     same,
 )
-from trainaudit.load.shape_rules_layers import (
+from trainaudit.load.shapes.rules_layers import (
     convolution,
     convolution_shape,
     gemm,
@@ -27,9 +27,9 @@ from trainaudit.load.shape_rules_layers import (
     matmul_shape,
     pooling,
 )
-from trainaudit.load.shape_rules_making import nothing
-from trainaudit.load.shape_rules_movement import concat, expand, pad
-from trainaudit.load.shape_rules_signals import fold_columns, grid_sample
+from trainaudit.load.shapes.rules_making import nothing
+from trainaudit.load.shapes.rules_movement import concat, expand, pad
+from trainaudit.load.shapes.rules_signals import fold_columns, grid_sample
 
 
 def skip_normalization(node: RawNode, shapes: Shapes, known: Known) -> Shapes:

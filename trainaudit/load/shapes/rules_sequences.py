@@ -8,9 +8,9 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load.dimensions import add, as_size, divide, merge, multiply, subtract
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, Rule, Shapes, input_name, input_shape, integer, text
+from trainaudit.load.shapes.dimensions import add, as_size, divide, merge, multiply, subtract
+from trainaudit.load.shapes.known import Known, Rule, Shapes, input_name, input_shape, integer, text
 
 
 def attention(node: RawNode, shapes: Shapes, known: Known) -> Shapes:

@@ -1,7 +1,7 @@
 """Folding: the elements of small tensors that shapes are computed from. Stdlib, numpy and load only.
 
 A fold returns the elements of a node's first output, flat in row-major order, or None; `infer_shapes` keeps them where their number
-agrees with the output's shape. Folds of moved elements live in `shape_values_moved`. Semantics: the ONNX operator specification.
+agrees with the output's shape. Folds of moved elements live in `values_moved`. Semantics: the ONNX operator specification.
 """
 
 # ruff: noqa: ARG001 (one signature for every fold)
@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from trainaudit.load import dimensions as size
-from trainaudit.load import shape_numbers as number
-from trainaudit.load.dimension_text import LARGEST
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, Number, Shapes, input_name, integer
-from trainaudit.load.shape_rules_making import shape_stretch
-from trainaudit.load.shape_values_moved import FOLDS as MOVED
-from trainaudit.load.shape_values_moved import Fold, Values, first, operands, output_count
+from trainaudit.load.shapes import dimensions as size
+from trainaudit.load.shapes import numbers as number
+from trainaudit.load.shapes.dimension_text import LARGEST
+from trainaudit.load.shapes.known import Known, Number, Shapes, input_name, integer
+from trainaudit.load.shapes.rules_making import shape_stretch
+from trainaudit.load.shapes.values_moved import FOLDS as MOVED
+from trainaudit.load.shapes.values_moved import Fold, Values, first, operands, output_count
 
 
 def elementwise(function: number.Operation) -> Fold:

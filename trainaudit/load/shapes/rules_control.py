@@ -13,7 +13,7 @@ from collections import Counter
 
 from trainaudit.ir.graph import Shape
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, Rule, Shapes, axis_of, integer, integers
+from trainaudit.load.shapes.known import Known, Rule, Shapes, axis_of, integer, integers
 
 
 def if_(node: RawNode, shapes: Shapes, known: Known) -> Shapes:

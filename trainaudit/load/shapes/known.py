@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from trainaudit.ir.graph import Dimension, Shape, TensorData
-from trainaudit.load.dimensions import as_size
 from trainaudit.load.raw import RawNode
+from trainaudit.load.shapes.dimensions import as_size
 
 Number = int | float | str | None
 """An element of a small tensor: a number, a symbolic whole number, or unknown."""
@@ -29,7 +29,7 @@ MALFORMED: tuple[type[Exception], ...] = (IndexError, KeyError, TypeError, Value
 @dataclass(slots=True)
 class Known:
     """Everything inferred so far. `numbers` holds the elements of small tensors, flat and in row-major order; `loops` and
-    `weakened` serve `shape_rules_control`: entries by their body's scope, and what stays of carried shapes that change."""
+    `weakened` serve `rules_control`: entries by their body's scope, and what stays of carried shapes that change."""
 
     tensors: dict[str, TensorData]
     shapes: dict[str, Shape]

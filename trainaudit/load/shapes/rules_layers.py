@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load.dimensions import (
+from trainaudit.load.raw import RawNode
+from trainaudit.load.shapes.dimensions import (
     add,
     as_size,
     broadcast,
@@ -19,8 +20,7 @@ from trainaudit.load.dimensions import (
     multiply,
     subtract,
 )
-from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import (
+from trainaudit.load.shapes.known import (
     Known,
     Rule,
     Shapes,
@@ -30,7 +30,7 @@ from trainaudit.load.shape_known import (
     shape_from,
     text,
 )
-from trainaudit.load.shape_rules_elementwise import broadcast_shapes
+from trainaudit.load.shapes.rules_elementwise import broadcast_shapes
 
 
 def matmul_shape(a: Shape | None, b: Shape | None) -> Shape | None:

@@ -1,7 +1,7 @@
 """Symbolic shapes, element types and small whole numbers of every value in a raw graph. Stdlib, numpy, ir and load only.
 
-One pass in topological order: each operator has a rule for shapes (`shape_rules_*`), an entry for element types (`shape_dtypes`) and,
-where shapes are computed from its results, a fold (`shape_values`). What the file declares is merged in; the more specific of two
+One pass in topological order: each operator has a rule for shapes (`rules_*`), an entry for element types (`dtypes`) and,
+where shapes are computed from its results, a fold (`values`). What the file declares is merged in; the more specific of two
 statements counts, and inference wins a contradiction, since declarations outlive edits of the graph.
 """
 
@@ -10,36 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load import (
-    shape_rules_classical,
-    shape_rules_control,
-    shape_rules_elementwise,
-    shape_rules_layers,
-    shape_rules_making,
-    shape_rules_microsoft,
-    shape_rules_movement,
-    shape_rules_sequences,
-    shape_rules_signals,
-)
-from trainaudit.load.dimension_text import LARGEST
-from trainaudit.load.dimensions import merge
 from trainaudit.load.raw import RawGraph
-from trainaudit.load.shape_dtypes import set_dtypes
-from trainaudit.load.shape_known import MALFORMED, Known, Number, Rule
-from trainaudit.load.shape_values import FOLDS
-from trainaudit.load.shape_values_moved import element_count
+from trainaudit.load.shapes import (
+    rules_classical,
+    rules_control,
+    rules_elementwise,
+    rules_layers,
+    rules_making,
+    rules_microsoft,
+    rules_movement,
+    rules_sequences,
+    rules_signals,
+)
+from trainaudit.load.shapes.dimension_text import LARGEST
+from trainaudit.load.shapes.dimensions import merge
+from trainaudit.load.shapes.dtypes import set_dtypes
+from trainaudit.load.shapes.known import MALFORMED, Known, Number, Rule
+from trainaudit.load.shapes.values import FOLDS
+from trainaudit.load.shapes.values_moved import element_count
 
 RULES: dict[str, dict[str, Rule]] = {
-    "": shape_rules_elementwise.RULES
-    | shape_rules_movement.RULES
-    | shape_rules_making.RULES
-    | shape_rules_layers.RULES
-    | shape_rules_sequences.RULES
-    | shape_rules_signals.RULES
-    | shape_rules_control.RULES,
-    "com.microsoft": shape_rules_microsoft.RULES,
-    "ai.onnx.ml": shape_rules_classical.RULES,
-    "ai.onnx.preview": {"FlexAttention": shape_rules_sequences.flexible_attention},
+    "": rules_elementwise.RULES
+    | rules_movement.RULES
+    | rules_making.RULES
+    | rules_layers.RULES
+    | rules_sequences.RULES
+    | rules_signals.RULES
+    | rules_control.RULES,
+    "com.microsoft": rules_microsoft.RULES,
+    "ai.onnx.ml": rules_classical.RULES,
+    "ai.onnx.preview": {"FlexAttention": rules_sequences.flexible_attention},
 }
 """Domain → operator → rule."""
 
@@ -76,7 +76,7 @@ def infer_shapes(raw: RawGraph) -> Inferred:
     stated = {name: declared(shape) for name, shape in raw.shapes.items() if len(shape) <= _MOST_AXES}
     stated.update((name, tensor.shape) for name, tensor in raw.tensors.items())
     dtypes = {**raw.dtypes, **{name: tensor.dtype for name, tensor in raw.tensors.items()}}
-    loops, unpaired = shape_rules_control.paired_loops(raw.nodes)
+    loops, unpaired = rules_control.paired_loops(raw.nodes)
     weakened: dict[str, Shape | None] = {name: None for entry in unpaired for name in entry.outputs}
     for attempt in range(_MOST_PASSES):
         known = Known(raw.tensors, dict(stated), dict(dtypes), raw.opset, loops=loops, weakened=dict(weakened))

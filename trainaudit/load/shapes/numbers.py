@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable
 
 from trainaudit.ir.graph import Dimension
-from trainaudit.load import dimensions as size
-from trainaudit.load.dimension_text import LARGEST
-from trainaudit.load.shape_known import Number
+from trainaudit.load.shapes import dimensions as size
+from trainaudit.load.shapes.dimension_text import LARGEST
+from trainaudit.load.shapes.known import Number
 
 Operation = Callable[[Number, Number], Number]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from trainaudit.ir.graph import Dimension, Shape
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import MOST_ELEMENTS, Known, Number, Shapes, input_name, integer, integers
+from trainaudit.load.shapes.known import MOST_ELEMENTS, Known, Number, Shapes, input_name, integer, integers
 
 Values = tuple[Number, ...]
 """Elements, flat in row-major order: numbers, symbolic whole numbers as texts, None for unknown ones; booleans as 0 and 1."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 from trainaudit.ir.graph import Dimension
-from trainaudit.load.dimensions import add, as_size, divide, floor_divide, merge, multiply, product, subtract
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import (
+from trainaudit.load.shapes.dimensions import add, as_size, divide, floor_divide, merge, multiply, product, subtract
+from trainaudit.load.shapes.known import (
     Known,
     Rule,
     Shapes,

@@ -8,9 +8,9 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Shape
-from trainaudit.load.dimensions import as_size, broadcast
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, Rule, Shapes, axes_argument, axis_of, input_name, integer, text
+from trainaudit.load.shapes.dimensions import as_size, broadcast
+from trainaudit.load.shapes.known import Known, Rule, Shapes, axes_argument, axis_of, input_name, integer, text
 
 
 def same(node: RawNode, shapes: Shapes, known: Known) -> Shapes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trainaudit.load.datatypes import TYPE_NAMES
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, input_name
+from trainaudit.load.shapes.known import Known, input_name
 
 DTYPES: dict[str, tuple[int | str, ...]] = {
     **dict.fromkeys(

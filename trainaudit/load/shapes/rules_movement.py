@@ -8,7 +8,8 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Dimension, Shape
-from trainaudit.load.dimensions import (
+from trainaudit.load.raw import RawNode
+from trainaudit.load.shapes.dimensions import (
     add,
     as_size,
     ceil_divide,
@@ -21,8 +22,7 @@ from trainaudit.load.dimensions import (
     product,
     subtract,
 )
-from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import (
+from trainaudit.load.shapes.known import (
     Known,
     Rule,
     Shapes,
@@ -33,7 +33,7 @@ from trainaudit.load.shape_known import (
     integers,
     shape_from,
 )
-from trainaudit.load.shape_rules_elementwise import broadcast_shapes
+from trainaudit.load.shapes.rules_elementwise import broadcast_shapes
 
 _FAR = 2**31 - 1
 """Slices that end here or beyond end at the end: exporters write the largest 32- or 64-bit number."""

@@ -8,11 +8,11 @@ Semantics: the ONNX-ML operator specification.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Dimension
-from trainaudit.load.dimensions import as_size, multiply
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import Known, Rule, Shapes, integer, integers
-from trainaudit.load.shape_rules_elementwise import same
-from trainaudit.load.shape_rules_making import nothing
+from trainaudit.load.shapes.dimensions import as_size, multiply
+from trainaudit.load.shapes.known import Known, Rule, Shapes, integer, integers
+from trainaudit.load.shapes.rules_elementwise import same
+from trainaudit.load.shapes.rules_making import nothing
 
 
 def _rows(shapes: Shapes) -> Dimension:

@@ -8,10 +8,10 @@ Semantics: the ONNX operator specification, opset 7 to the newest.
 from __future__ import annotations
 
 from trainaudit.ir.graph import Shape
-from trainaudit.load.dimension_text import LARGEST
-from trainaudit.load.dimensions import as_size, ceil_divide, product, subtract
 from trainaudit.load.raw import RawNode
-from trainaudit.load.shape_known import (
+from trainaudit.load.shapes.dimension_text import LARGEST
+from trainaudit.load.shapes.dimensions import as_size, ceil_divide, product, subtract
+from trainaudit.load.shapes.known import (
     Known,
     Rule,
     Shapes,

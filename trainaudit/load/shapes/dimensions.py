@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainaudit.ir.graph import Dimension
-from trainaudit.load.dimension_text import LARGEST, MOST_TERMS, is_symbol, kept, quotient_of, spelled, terms_of
+from trainaudit.load.shapes.dimension_text import LARGEST, MOST_TERMS, is_symbol, kept, quotient_of, spelled, terms_of
 
 
 def add(a: Dimension, b: Dimension) -> Dimension:
