@@ -30,8 +30,13 @@ Spelling = tuple[Any, ...] | float | str
 """A stretch of nodes as nested tuples (op, attributes, *operands), numbers and "x"."""
 
 
-def _spell(wiring: Wiring, name: str, members: list[int], spelled: dict[str, Spelling]) -> Spelling | None:
-    """How `name` is made from x, or None where anything else than x and stored numbers is read."""
+def _spell(
+    wiring: Wiring, name: str, members: list[int], spelled: dict[str, Spelling], visited: set[int]
+) -> Spelling | None:
+    """How `name` is made from x, or None where anything else than x and stored numbers is read, or more than `_REACH` nodes.
+
+    `visited` holds every node entered so far: it bounds depth and work in graphs that are elementwise all the way up.
+    """
     found = spelled.get(name)
     if found is not None:
         return found
@@ -39,14 +44,15 @@ def _spell(wiring: Wiring, name: str, members: list[int], spelled: dict[str, Spe
     if number_held is not None:
         return number_held
     place = wiring.producer.get(name)
-    if place is None or wiring.taken[place] or len(members) >= _REACH:
+    if place is None or wiring.taken[place] or place in visited or len(visited) >= _REACH:
         return None
+    visited.add(place)
     node = wiring.nodes[place]
     if node.op not in ELEMENTWISE or node.domain not in ("", "ai.onnx"):
         return None
     spelling: list[Any] = [node.op, tuple(sorted(node.attributes.items())) if node.op in PARAMETRIC else ()]
     for source in node.inputs:
-        operand = _spell(wiring, source, members, spelled) if source else ""
+        operand = _spell(wiring, source, members, spelled, visited) if source else ""
         if operand is None:
             return None
         spelling.append(operand)
@@ -139,7 +145,7 @@ def _next(wiring: Wiring, place: int) -> int | None:
 def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> Draft | None:
     for x in candidates:
         members: list[int] = []
-        spelling = _spell(wiring, exit_name, members, {x: "x"})
+        spelling = _spell(wiring, exit_name, members, {x: "x"}, set())
         if spelling is None or len(members) < 2 or place not in members:
             continue
         named = _named(wiring, spelling)
