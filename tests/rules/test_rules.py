@@ -105,9 +105,6 @@ def test_finding_is_complete(rule: str, audited: Any) -> None:
         compile("def fix():\n    pass\n" + textwrap.indent(finding.fix.code, "    "), rule, "exec")
 
 
-# PyCF_ALLOW_TOP_LEVEL_AWAIT: code may stand outside a function
-
-
 def test_every_pair_belongs_to_a_rule() -> None:
     pairs = {path.parent.name for path in FOLDER.glob("*/*.py")}
     assert pairs == set(RULES)
