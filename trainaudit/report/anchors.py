@@ -18,10 +18,14 @@ MANY = 10
 
 def repository_path(path: str) -> str:
     """A relative path with forward slashes and without `.` and `..`; of an absolute one only the file's name is kept."""
+    parts = [part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", ".", "..")]
+    return (parts[-1] if is_absolute(path) else "/".join(parts)) if parts else "model"
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a path starts at a root or a drive, in the spelling of any system."""
     slashed = path.replace("\\", "/")
-    is_absolute = slashed.startswith("/") or slashed[1:3] == ":/"
-    parts = [part for part in PurePosixPath(slashed).parts if part not in ("/", ".", "..")]
-    return (parts[-1] if is_absolute else "/".join(parts)) if parts else "model"
+    return slashed.startswith("/") or slashed[1:3] == ":/"
 
 
 def source_of(location: Location) -> tuple[str, int] | None:
@@ -29,7 +33,7 @@ def source_of(location: Location) -> tuple[str, int] | None:
     if not location.file or location.line is None or location.line < 1:
         return None
     slashed = location.file.replace("\\", "/")
-    if slashed.startswith(("/", "../", "<")) or slashed[1:3] == ":/" or "/site-packages/" in slashed:
+    if is_absolute(slashed) or slashed.startswith(("../", "<", "…")) or "/site-packages/" in slashed:
         return None
     return repository_path(slashed), location.line
 

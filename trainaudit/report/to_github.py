@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from trainaudit.report import anchors, numbers, view
 from trainaudit.report.escaping import visible
+from trainaudit.report.portable import portable
 from trainaudit.result import Audit, Finding, Run
 
 LIMIT = 10
@@ -18,6 +19,7 @@ _COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 
 def render_github(run: Run) -> str:
     """One workflow command per line, the worst first, then the sentence that sums up: as a notice where something was left out."""
+    run = portable(run)
     commands: dict[str, list[str]] = {"error": [], "warning": [], "notice": []}
     for target, reason in run.failures:
         message = visible(f"{anchors.repository_path(target)}: {reason}")

@@ -7,6 +7,7 @@ from collections import Counter
 
 from trainaudit.report import anchors, view
 from trainaudit.report.escaping import visible
+from trainaudit.report.portable import portable
 from trainaudit.result import Run
 
 _SEVERITY = {"error": "critical", "warning": "major", "note": "info"}
@@ -15,6 +16,7 @@ _SEVERITY = {"error": "critical", "warning": "major", "note": "info"}
 def render_gitlab(run: Run) -> str:
     """Every live finding; fingerprints are unique and stay the same from run to run. A target that could not be audited is an
     issue of severity blocker, so that it cannot be taken for a clean one."""
+    run = portable(run)
     issues = [
         {
             "description": f"Could not be audited: {visible(reason)}",

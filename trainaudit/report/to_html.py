@@ -18,6 +18,7 @@ from trainaudit.recipe import SOURCE_URL, STAGES, STEPS, Step
 from trainaudit.report import charts, numbers, view
 from trainaudit.report.escaping import visible, visible_lines
 from trainaudit.report.ladder import WORDS, Rung, ladder
+from trainaudit.report.portable import portable
 from trainaudit.report.prose import code_spans
 from trainaudit.report.to_json import render_json
 from trainaudit.resources import templates_folder
@@ -104,6 +105,7 @@ def page(run: Run, *, is_print: bool) -> str:
     """The page for the screen, or the one that is printed: all folded parts open, no script, no record."""
     import jinja2
 
+    run = portable(run)
     folder = templates_folder()
     css = (folder / "html" / "page.css").read_text("utf-8")
     print_css = (folder / "print.css").read_text("utf-8")
@@ -135,6 +137,7 @@ def page(run: Run, *, is_print: bool) -> str:
             policy=_policy([css, print_css], [script]),
             record=_markup(record),
             record_is_thinned=is_thinned,
+            max_others=MAX_OTHERS,
         )
     )
     return text
@@ -182,12 +185,17 @@ def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
 def _record(run: Run) -> tuple[str, bool]:
     """The JSON for the page, and whether its large tables were left out. `<` and `&` are written as JSON escapes, so that no name in
     it can end the element that holds it."""
-    text = render_json(run)
-    is_thinned = len(text) > MAX_RECORD
+    size = sum(len(audit.layers) + sum(map(len, audit.facts.values())) for audit in run.audits)
+    text = render_json(run) if size * 15 < MAX_RECORD else ""
+    is_thinned = not 0 < len(text) <= MAX_RECORD
     if is_thinned:
-        audits = tuple(replace(audit, facts={}, unmeasured={}, layers=()) for audit in run.audits[:MAX_MODELS])
-        text = render_json(replace(run, audits=audits))
+        text = render_json(replace(run, audits=tuple(map(_thinned, run.audits[:MAX_MODELS]))))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"), is_thinned
+
+
+def _thinned(audit: Audit) -> Audit:
+    findings = tuple(replace(finding, occurrences=finding.occurrences[:MAX_OTHERS]) for finding in audit.findings)
+    return replace(audit, facts={}, unmeasured={}, layers=(), findings=findings)
 
 
 def _section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Counter[str]) -> Section:

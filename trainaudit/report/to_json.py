@@ -77,19 +77,17 @@ def from_json(text: str | bytes, name: str = "the record") -> Run:
 
 def encoded(record: Any) -> dict[str, Any]:
     """A dataclass as a dictionary, depth first. Mappings of plain values (facts, settings) are taken as they are."""
-    document: dict[str, Any] = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        if is_dataclass(value):
-            value = encoded(value)
-        elif isinstance(value, tuple) and value:
-            if field.name in _PAIRS:
-                value = [dict(zip(_PAIRS[field.name], pair, strict=True)) for pair in value]
+    document: dict[str, Any] = {name: getattr(record, name) for name in record.__dataclass_fields__}
+    for name, value in document.items():
+        if isinstance(value, tuple) and value:
+            if name in _PAIRS:
+                document[name] = [dict(zip(_PAIRS[name], pair, strict=True)) for pair in value]
             elif is_dataclass(value[0]):
-                value = [encoded(item) for item in value]
+                document[name] = [encoded(item) for item in value]
+        elif is_dataclass(value):
+            document[name] = encoded(value)
         elif isinstance(value, Mapping) and not isinstance(value, dict):
-            value = dict(value)
-        document[field.name] = value
+            document[name] = dict(value)
     return document
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainaudit.report import numbers, view
 from trainaudit.report.escaping import visible, visible_lines
+from trainaudit.report.portable import portable
 from trainaudit.result import Audit, Finding, RuleOutcome, Run, Severity, State
 
 _SKIPPED = (State.NOT_APPLICABLE, State.NOT_MEASURED, State.IGNORED)
@@ -13,6 +14,7 @@ def render_junit(run: Run) -> str:
     """Rules violated at or above `fail_on` are failures (from warning on where nothing shall fail the run), crashed ones errors; not
     applicable, not run and ignored ones are skipped, with the reason. Findings below that are a passed case's output. A target that could
     not be audited is a suite with one error."""
+    run = portable(run)
     gate = Severity(run.fail_on if run.fail_on in tuple(Severity) else "warning").rank
     suites = [_suite(audit, gate) for audit in run.audits]
     suites += [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainaudit.report import ladder, numbers, view
+from trainaudit.report.portable import portable
 from trainaudit.report.prose import cell, code, code_block, markdown
 from trainaudit.result import Audit, Finding, Run, State
 
@@ -25,7 +26,7 @@ _MARKER = "<!-- trainaudit -->"
 
 def render_markdown(run: Run, *, limit: int = SUMMARY_LIMIT) -> str:
     """The run as Markdown of at most `limit` bytes; what does not fit is counted in the last line."""
-    return _joined(_blocks(run), limit)
+    return _joined(_blocks(portable(run)), limit)
 
 
 def render_comment(run: Run) -> str:

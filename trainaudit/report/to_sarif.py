@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from trainaudit.report import anchors, numbers, view
 from trainaudit.report.escaping import visible
+from trainaudit.report.portable import portable
 from trainaudit.report.prose import link, markdown
 from trainaudit.result import Audit, Finding, Location, Occurrence, RuleInfo, Run, State
 
@@ -32,6 +33,7 @@ _HAS_RUN = (State.VIOLATED, State.CLEAN, State.IGNORED, State.NOT_APPLICABLE)
 
 def render_sarif(run: Run) -> str:
     """The run as a SARIF file. More targets than GitHub takes runs are put into one run."""
+    run = portable(run)
     groups: list[Sequence[Audit]] = [[audit] for audit in run.audits]
     if len(groups) > MAX_RUNS or not groups:
         groups = [run.audits]

@@ -32,7 +32,7 @@ def wants_color(choice: str, is_terminal: bool, environment: Mapping[str, str]) 
 def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool = False, quiet: bool = False) -> str:
     """Every finding with its numbers, reason and fix; then what was checked and what was not.
 
-    Quiet leaves findings and failures alone; verbose adds what passed, what was not run and why, and what was ignored.
+    Quiet leaves findings and failures alone; verbose adds the whole reason, what passed, what was not run and why, and what was ignored.
     """
     width = max(width, 60)
     lines: list[str] = []
@@ -42,7 +42,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
         if not quiet:
             lines += [*_model_lines(audit, width, color), ""]
         for finding in view.live_findings(audit):
-            lines += [*_finding_lines(audit, finding, width, color), ""]
+            lines += [*_finding_lines(audit, finding, width, color, verbose), ""]
         if verbose:
             lines += _outcome_lines(audit, width, color)
         for warning in audit.warnings if not quiet else ():
@@ -109,7 +109,7 @@ def _model_lines(audit: Audit, width: int, color: bool) -> list[str]:
     return lines + (wrapped(f"  {unrecognized}", width, 2) if unrecognized else [])
 
 
-def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool) -> list[str]:
+def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verbose: bool) -> list[str]:
     root = finding.root
     lines = _header(finding, width, color)
     where = [visible(audit.target), view.place(finding), view.source(root.location)]
@@ -126,7 +126,7 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool) -> l
         else:
             lines += _measured(f"{numbers.fact_label(evidence.fact)} {measured}", expected, width, color)
     lines += _labelled("facts", "; ".join(words), width, color)
-    lines += _labelled("why", view.paragraph(finding.why), width, color)
+    lines += _labelled("why", view.paragraph(finding.why) if verbose else view.opening(finding.why), width, color)
     if finding.fix is not None:
         lines += _labelled("fix", finding.fix.summary, width, color)
         lines += [" " * _LABEL + line for line in visible_lines(finding.fix.code)] if finding.fix.code else []

@@ -196,6 +196,20 @@ def paragraph(text: str) -> str:
     return visible(" ".join(text.strip().split("\n\n", 1)[0].split()))
 
 
+def opening(text: str, sentences: int = 2) -> str:
+    """The first sentences of a prose text, on one line. A sentence ends at a full stop before a space and a capital letter."""
+    text = paragraph(text)
+    start = 0
+    for _ in range(sentences):
+        end = text.find(". ", start)
+        while end >= 0 and not text[end + 2 : end + 3].isupper():
+            end = text.find(". ", end + 2)
+        if end < 0:
+            return text
+        start = end + 2
+    return text[: start - 1]
+
+
 def shown_findings(audits: Iterable[Audit]) -> list[tuple[Audit, Finding]]:
     """All live findings with their audits, target by target."""
     return [(audit, finding) for audit in audits for finding in live_findings(audit)]
