@@ -19,11 +19,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.load.onnx_files import model, saved
 from trainaudit.errors import TrainauditError
-from trainaudit.load import wire
+from trainaudit.load import cutting, wire
+from trainaudit.load.cutting import Marker, pieces
 from trainaudit.load.datafile import DataFile
 from trainaudit.load.onnx_file import read_raw_graph
 from trainaudit.load.stored import FileBytes, MemoryBytes, StoredTensor
-from trainaudit.load.wire import GRAPH, MODEL, Marker, WireError, pieces
+from trainaudit.load.wire import GRAPH, MODEL, WireError
 
 
 def opened(path: str) -> DataFile:
@@ -52,7 +53,7 @@ def put_together(path: str) -> Any:
                     mark = marker.parse(inner.raw_data)
                     if mark is not None:
                         number, start, length = mark
-                        assert length >= wire.CUT_FROM
+                        assert length >= cutting.CUT_FROM
                         inner.ClearField("raw_data")
                         octets = bytearray()
                         size = length
@@ -123,7 +124,7 @@ def test_pieces_are_bounded(tmp_path: Path) -> None:
     path = saved(proto, tmp_path)
     sizes = [len(piece) for _, piece in pieces(opened(path), Marker())]
     assert len(sizes) > 4
-    assert max(sizes) < 2 * wire.PIECE
+    assert max(sizes) < 2 * cutting.PIECE
     assert put_together(path) == proto
 
 
@@ -271,8 +272,50 @@ def test_training_information_is_skipped(tmp_path: Path) -> None:
 
 
 def test_a_part_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "_LARGEST_MESSAGE", 10_000)
+    monkeypatch.setattr(cutting, "_LARGEST_MESSAGE", 10_000)
     proto = model([helper.make_node("Relu", ["x"], ["y"], doc_string="d" * 20_000)])
     with pytest.raises(TrainauditError) as caught:
         read_raw_graph(saved(proto, tmp_path))
     assert caught.value.slug == "too-large"
+
+
+def bomb(field: bytes) -> bytes:
+    """A model whose one node ends in many copies of `field`."""
+    proto = model([onnx.NodeProto(op_type="Foo", input=["x"], output=["y"])])
+    node = proto.graph.node[0].SerializeToString() + field * 60_000
+    size = len(node)
+    graph = onnx.GraphProto()
+    graph.CopyFrom(proto.graph)
+    del graph.node[:]
+    content = graph.SerializeToString() + b"\x0a" + bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14]) + node
+    proto.ClearField("graph")
+    size = len(content)
+    return proto.SerializeToString() + b"\x3a" + bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14]) + content
+
+
+@pytest.mark.parametrize("field", [b"\x2a\x00", b"\x0a\x00", b"\x4a\x00"], ids=["attributes", "inputs", "metadata"])
+@pytest.mark.parametrize("limit", ["_MOST_STEPS", "MOST_FIELDS"])
+def test_empty_messages_that_take_hundredfold_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: bytes, limit: str
+) -> None:
+    path = tmp_path / "bomb.onnx"
+    path.write_bytes(bomb(field))
+    read_raw_graph(str(path))  # harmless at this size
+    monkeypatch.setattr(cutting, "_SURVEYED_FROM", 50_000)
+    monkeypatch.setattr(wire, limit, 50_000)
+    if limit == "MOST_FIELDS":
+        monkeypatch.setattr(cutting, limit, 50_000)
+    with pytest.raises(TrainauditError, match="too large") as caught:
+        read_raw_graph(str(path))
+    assert caught.value.slug == "too-large"
+
+
+def test_long_lists_of_numbers_become_tensors(tmp_path: Path) -> None:
+    floats, integers = np.linspace(0, 1, 100_000, dtype=np.float32), np.arange(100_000)
+    node = helper.make_node("Trees", ["x"], ["y"], domain="ai.onnx.ml", floats=floats.tolist(), ints=integers.tolist())
+    attributes = read_raw_graph(saved(model([node]), tmp_path)).nodes[0].attributes
+    for name, expected in (("floats", floats), ("ints", integers)):
+        data = attributes[name]
+        assert not isinstance(data, int | float | str | list)
+        np.testing.assert_array_equal(data.read(), expected)
+        assert data.dtype == expected.dtype.name

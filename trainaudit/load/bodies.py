@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Shape, TensorData
 from trainaudit.ir.tensor import ArrayData
@@ -17,6 +19,8 @@ from trainaudit.load.tensors import TensorReader, shown
 
 MOST_NODES = 500_000
 _MOST_VALUES = 4_000_000
+_LONG_LIST = 1 << 16
+"""Attributes with more numbers (tree ensembles) become arrays: a list takes eight times the memory."""
 
 _FLOAT, _INT, _TEXT, _TENSOR, _GRAPH, _FLOATS, _INTS, _TEXTS, _GRAPHS, _SPARSE = 1, 2, 3, 4, 5, 6, 7, 8, 10, 11
 
@@ -174,8 +178,7 @@ class BodyReader:
         if kind == _INT:
             return int(attribute.i)
         if kind == _INTS:
-            integers: list[int] = attribute.ints[:]
-            return integers
+            return _numbers(attribute.ints, np.int64)
         if kind == _FLOAT:
             return float(attribute.f)
         if kind == _TEXT:
@@ -183,8 +186,7 @@ class BodyReader:
         if kind == _TENSOR:
             return self.tensors.tensor(attribute.t)
         if kind == _FLOATS:
-            numbers: list[float] = attribute.floats[:]
-            return numbers
+            return _numbers(attribute.floats, np.float32)
         if kind == _TEXTS:
             return [text.decode(errors="replace") for text in attribute.strings]
         if kind == _SPARSE:
@@ -224,6 +226,13 @@ def _type_of(kind: Any) -> tuple[str | None, Shape | None]:
     return dtype, tuple(shape)
 
 
+def _numbers(values: Any, dtype: Any) -> list[int] | list[float] | TensorData:
+    if len(values) > _LONG_LIST:
+        return ArrayData(np.fromiter(values, dtype, len(values)))
+    numbers: list[float] = values[:]
+    return numbers
+
+
 def _guess(attribute: Any) -> int:
     """The kind of an attribute that does not say it, as files of IR version 1 do not."""
     for name, kind in (
@@ -239,11 +248,9 @@ def _guess(attribute: Any) -> int:
 
 def constant_data(attributes: dict[str, RawAttribute]) -> TensorData | None:
     """What a Constant node holds, in any of its seven spellings, or None where it is none of them."""
-    import numpy as np
-
     for name, value in attributes.items():
-        if name in ("value", "sparse_value"):
-            return value if not isinstance(value, int | float | str | list) else None
+        if not isinstance(value, int | float | str | list):
+            return value if name in ("value", "sparse_value", "value_ints", "value_floats") else None
         if name in ("value_float", "value_floats"):
             return ArrayData(np.array(value, np.float32))
         if name in ("value_int", "value_ints"):

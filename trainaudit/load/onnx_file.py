@@ -13,6 +13,7 @@ from typing import Any
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Origin
 from trainaudit.load.bodies import Body, BodyReader, not_text, text
+from trainaudit.load.cutting import Marker, pieces
 from trainaudit.load.datafile import DataFile, kind_of, unreadable
 from trainaudit.load.external import ExternalFiles
 from trainaudit.load.flatten import flatten
@@ -22,7 +23,7 @@ from trainaudit.load.leaks import leaked_paths
 from trainaudit.load.protobuf import onnx_classes
 from trainaudit.load.raw import RawGraph
 from trainaudit.load.tensors import TensorReader
-from trainaudit.load.wire import FUNCTION, GRAPH, Marker, TooDeepError, TooLargeError, WireError, pieces, survey
+from trainaudit.load.wire import FUNCTION, GRAPH, TooDeepError, TooLargeError, WireError, survey
 
 OLDEST_OPSET = 6
 _HEAD = 8192

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from trainaudit.ir.graph import Origin, Shape, TensorData
 
 RawAttribute = int | float | str | list[int] | list[float] | list[str] | TensorData
-"""A node's attribute: tensors stay lazy, bytes are decoded (errors replaced), subgraphs are gone (inlined)."""
+"""A node's attribute: tensors stay lazy, lists of more than 65,536 numbers are tensors too, bytes are decoded (errors replaced), subgraphs are gone (inlined)."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainaudit.errors import TrainauditError
+from trainaudit.load.cutting import Marker
 from trainaudit.load.datafile import DataFile
 from trainaudit.load.datatypes import (
     DATA_TYPES,
@@ -24,7 +25,6 @@ from trainaudit.load.datatypes import (
 from trainaudit.load.encoded import SparseTensor, VarintTensor, narrow
 from trainaudit.load.external import ExternalFiles
 from trainaudit.load.stored import FileBytes, MemoryBytes, StoredTensor, StringTensor
-from trainaudit.load.wire import Marker
 
 _EXTERNAL = 1
 _HIGHEST_RANK = 32
