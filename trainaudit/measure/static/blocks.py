@@ -24,7 +24,7 @@ _POOLS = frozenset({Op.MAX_POOL, Op.AVERAGE_POOL})
 _PARTS = WEIGHTED | NORMALIZATIONS | _COUNTED_ACTIVATIONS | _POOLS | {Op.RESIZE}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Block:
     """A block while it is found: its parts in order, and the group of siblings it belongs to. `can_skip` is false where it changes the
     shape, `is_narrowest` where it is the code between wider layers, `ends_branch` where a skip path joins straight behind it."""
@@ -70,6 +70,7 @@ def _blocks_by_path(index: Index, roles: Mapping[str, str]) -> tuple[dict[str, B
     known: dict[str, _Home] = {"": ()}
     homes: list[_Home] = [()] * (len(index.layers) + 1)
     joins, ops, sources = index.joins, index.ops, index.sources
+    parts: list[int] = []
     for i, layer in enumerate(index.layers):
         path = layer.source.module
         home: _Home | None
@@ -88,8 +89,12 @@ def _blocks_by_path(index: Index, roles: Mapping[str, str]) -> tuple[dict[str, B
         if home:
             homes[i] = home
             if ops[i] in _PARTS or i in joins:
-                for block in home:
-                    _add_part(index, block, i)
+                parts.append(i)
+    for i in parts:
+        shared = _shared_blocks(index, homes, i) if len(index.uses[i]) > 1 and ops[i] in _COUNTED_ACTIVATIONS else ()
+        for block in homes[i]:
+            if block not in shared:
+                _add_part(index, block, i)
     kept = {name: block for name, block in blocks.items() if _is_composite(block)}
     for block in kept.values():
         block.can_skip = block.can_skip and _keeps_shape(index, block)
@@ -104,6 +109,17 @@ def _keeps_shape(index: Index, block: Block) -> bool:
     last = index.layers[block.last]
     shape = index.shape(last.outputs[0])
     return shape is not None and index.input_shape(index.layers[block.first]) == shape
+
+
+def _shared_blocks(index: Index, homes: list[_Home], position: int) -> list[Block]:
+    """Of the blocks around an activation function, those whose siblings use its result as they do themselves: an exporter computed once
+    what each of them computes."""
+    users = [block for user in index.uses[position] for block in homes[user]]
+    return [
+        block
+        for block in homes[position]
+        if block in users and any(other is not block and other.group == block.group for other in users)
+    ]
 
 
 def _home(path: str, position: int, known: dict[str, _Home], blocks: dict[str, Block]) -> _Home:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainaudit.ir.graph import Graph, Layer, Shape
-from trainaudit.ir.ops import DROPOUTS, SHAPING, WEIGHTED, Op
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECURRENT, SHAPING, WEIGHTED, Op
 
 INPUT = -1
 """Stands for a graph input where a producer's index is wanted. As an index it addresses the last, virtual entry of a list."""
@@ -19,6 +19,13 @@ STORED = -2
 
 _SKIPPED = SHAPING | DROPOUTS
 _JOINING = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MAX, Op.MIN, Op.MEAN, Op.CONCAT, Op.WHERE, Op.BRANCH})
+_BENDING = (
+    ACTIVATIONS
+    | RECURRENT
+    | {Op.ATTENTION, Op.MATMUL, Op.EINSUM, Op.MAX_POOL, Op.LAYER_NORM, Op.RMS_NORM, Op.GROUP_NORM}
+)
+"""Layers that are not linear. A residual branch beside a projection holds one; a low-rank update beside a weight does not."""
+
 _ADDING = frozenset({Op.ADD, Op.SUB})
 
 
@@ -83,6 +90,7 @@ def build_index(graph: Graph) -> Index:
     depends = bytearray(count + 1)
     depends[INPUT] = 1
     depth = [0] * (count + 1)
+    bends = [0] * (count + 1)
     origin = [INPUT] * (count + 1)
     fork = [INPUT] * (count + 1)
     level = [0] * (count + 1)
@@ -98,17 +106,21 @@ def build_index(graph: Graph) -> Index:
             if op is not Op.SHAPE:
                 depends[i] = depends[parent]
             depth[i] = depth[parent] + 1 if op in WEIGHTED else depth[parent]
+            bends[i] = bends[parent] + 1 if op in _BENDING else bends[parent]
             origin[i] = origin[parent] if op in _SKIPPED else i
         else:
-            deepest = 0
+            deepest = bent = 0
             active: list[int] = []
             for source in feeding:
                 if source > STORED:
                     if depth[source] > deepest:
                         deepest = depth[source]
+                    if bends[source] > bent:
+                        bent = bends[source]
                     if depends[source]:
                         active.append(source)
             depth[i] = deepest + 1 if op in WEIGHTED else deepest
+            bends[i] = bent + 1 if op in _BENDING else bent
             parent = active[0] if active else INPUT
             if op in _SKIPPED:
                 first = feeding[0] if feeding else STORED
@@ -123,7 +135,7 @@ def build_index(graph: Graph) -> Index:
                         merging.add(i)
                     if op in _ADDING and len(active) == 2:
                         join = _residual(active[0], active[1], parent, depth, len(graph.inputs))
-                        if join is not None:
+                        if join is not None and (not join.projected or bends[join.branch] > bends[parent]):
                             joins[i] = join
                     if parent == INPUT and INPUT not in active:
                         parent = _main_operand(graph, layers[i], feeding, active, depth)

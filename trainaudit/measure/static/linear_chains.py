@@ -149,6 +149,8 @@ def _idiom(
         return "depthwise-separable"
     if _is_narrowing(index, before, after):
         return "low-rank" if before.op is Op.LINEAR and after.op is Op.LINEAR else "bottleneck-projection"
+    if _is_reduction(index, before, after):
+        return "bottleneck-projection"
     if _is_patchwise(before) or _is_patchwise(after):
         return "patch-embedding"
     if crossed & _NORMALIZED:
@@ -159,7 +161,7 @@ def _idiom(
         return "parallel-branches"
     if first in outputs or (crossed & _SPREAD and before.op is Op.LINEAR and after.op in (Op.CONV, Op.CONV_TRANSPOSE)):
         return "latent"
-    if _is_shared(index, source, first, second):
+    if _is_shared(index, source, roles, first, second):
         return "parallel-branches"
     both_dense = before.op is Op.LINEAR and after.op is Op.LINEAR
     if crossed & _MIXED and (both_dense or (before.op is not Op.LINEAR and after.op is not Op.LINEAR)):
@@ -181,13 +183,18 @@ def _feeds_fork(index: Index, first: int, second: int, forks: set[int]) -> bool:
     return False
 
 
-def _is_shared(index: Index, source: list[int], first: int, second: int) -> bool:
-    """Whether the result between the two layers is also used by something that is neither linear nor weighted."""
+def _is_shared(index: Index, source: list[int], roles: Mapping[str, str], first: int, second: int) -> bool:
+    """Whether the result between the two layers is also used otherwise: by something non-linear, or by other weighted layers that are not
+    mere heads."""
     current = index.sources[second][0]
     steps = 0
     while current >= 0 and steps < 64:
-        for user in index.uses[current]:
-            if index.ops[user] not in WEIGHTED and source[user] == _NO_LAYER:
+        users = index.uses[current]
+        for user in users:
+            if index.ops[user] not in WEIGHTED:
+                if source[user] == _NO_LAYER or (len(users) > 1 and index.ops[user] is Op.RESIZE):
+                    return True
+            elif len(users) > 1 and roles.get(index.layers[user].name) != "output-head":
                 return True
         if current == first:
             return False
@@ -217,6 +224,16 @@ def _is_narrowing(index: Index, before: Layer, after: Layer) -> bool:
     if before.op is Op.LINEAR and after.op is Op.LINEAR and received is not None and middle is not None:
         middle = min(middle, received)
     return begin is not None and middle is not None and end is not None and middle < begin and middle < end
+
+
+def _is_reduction(index: Index, before: Layer, after: Layer) -> bool:
+    """A 1×1 convolution that takes channels out before a larger kernel, which is cheaper for it."""
+    first, second = before.attributes.get("kernel_size"), after.attributes.get("kernel_size")
+    if before.op is not Op.CONV or not isinstance(first, tuple) or not isinstance(second, tuple):
+        return False
+    begin, middle = _channels(index, before)
+    pointwise = all(k == 1 for k in first) and any(k != 1 for k in second)
+    return pointwise and begin is not None and middle is not None and middle < begin
 
 
 def _is_depthwise(index: Index, layer: Layer) -> bool:

@@ -173,8 +173,11 @@ def _unit_count(index: Index, shape: Shape, producer: int | None, at: int) -> Fa
         return 1 if width == 1 else Unmeasured("its only axis may be the batch")
     is_convolved = head >= 0 and index.ops[head] in (Op.CONV, Op.CONV_TRANSPOSE)
     first, last = (shape[1], shape[-1]) if is_convolved or (len(shape) > 3 and width is None) else (shape[-1], shape[1])
-    if width is not None and first != width and last == width:
-        first = last
+    if width is not None and first != width:
+        if width == 1:
+            return 1
+        if last == width:
+            first = last
     return first if isinstance(first, int) else unknown
 
 

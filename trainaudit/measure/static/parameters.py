@@ -6,7 +6,7 @@ from trainaudit.ir.graph import Graph, Parameter, Role
 from trainaudit.ir.ops import STEPS, Op
 from trainaudit.measure.facts import Columns, FactValue
 from trainaudit.measure.static.flow import GRADIENT, VALUE, WEIGHT_FOLLOWS, cast_type, is_float
-from trainaudit.measure.static.index import Index
+from trainaudit.measure.static.index import Index, sole_use
 from trainaudit.measure.static.naming import is_dotted_path, module_code
 
 TORCH_NAMES = {
@@ -51,7 +51,7 @@ def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int],
     blocked: dict[str, FactValue] = {}
     units: dict[str, FactValue] = {}
     outputs = set(graph.outputs)
-    unclear: list[tuple[Parameter, list[int]]] = []
+    stopped: list[tuple[Parameter, list[int]]] = []
     for parameter in audited:
         name = parameter.name
         axis = parameter.unit_axis
@@ -72,7 +72,7 @@ def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int],
                 blocked[name] = False
             else:
                 blocked[name] = True
-                unclear.append((parameter, reaching))
+                stopped.append((parameter, reaching))
     columns: Columns = {
         "parameter.name": dict(zip(names, names, strict=True)),
         "parameter.code": _codes(graph, audited, codes),
@@ -84,7 +84,7 @@ def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int],
         "parameter.reaches_output": reaches,
         "parameter.is_gradient_blocked": blocked,
     }
-    columns.update(_blockers(index, flow, blocked, unclear))
+    columns.update(_blockers(index, flow, blocked, stopped))
     return columns
 
 
@@ -98,6 +98,9 @@ def _blockers(
     first = _first_blockers(index, flow) if stopped else []
     for parameter, reaching in stopped:
         at = min(i if _blocks(index, i) else first[i] for i in reaching)
+        if _looks_up_codes(index, at, parameter):
+            blocked[parameter.name] = False
+            continue
         blocker[parameter.name] = index.layers[at].name
         blocker_op[parameter.name] = index.layers[at].raw_op
         before_weights[parameter.name] = flow[at] & WEIGHT_FOLLOWS != 0
@@ -106,6 +109,21 @@ def _blockers(
         "parameter.gradient_blocker_op": blocker_op,
         "parameter.is_blocker_before_weights": before_weights,
     }
+
+
+def _looks_up_codes(index: Index, position: int, parameter: Parameter) -> bool:
+    """Whether the step picks the nearest entry of a codebook, and the parameter is a copy of that codebook or holds a number for each entry
+    (van den Oord et al. 2017): the codebook learns through the entries that are looked up."""
+    if index.ops[position] is not Op.ARGMAX:
+        return False
+    user = sole_use(index, position, frozenset())
+    if user is None:
+        return False
+    looked_up = (index.graph.parameters.get(name) for name in index.layers[user].parameters.values())
+    sizes = {size for size in parameter.shape if size != 1}
+    return any(
+        codebook is not None and len(codebook.shape) == 2 and sizes <= set(codebook.shape) for codebook in looked_up
+    )
 
 
 def _blocks(index: Index, position: int) -> bool:

@@ -10,7 +10,6 @@ from trainaudit.ir.ops import NORMALIZATIONS, RECURRENT, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue
 from trainaudit.measure.static.flow import (
     BRANCH_END,
-    FLOAT,
     GATE,
     KEY,
     MERGED,
@@ -19,6 +18,7 @@ from trainaudit.measure.static.flow import (
     QUERY,
     REACHES,
     SCORES,
+    VALUE,
     VALUES,
     WEIGHT_FOLLOWS,
 )
@@ -43,7 +43,9 @@ def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
             elif op in RECURRENT:
                 role = "hidden"
             else:
-                role = "recurrent-cell" if i in cells else _role(index, flow, i)
+                role = (
+                    "recurrent-cell" if i in cells or (cells and _feeds_cell(index, flow, i)) else _role(index, flow, i)
+                )
                 if role == "hidden" and op is Op.CONV and i in between and _is_strided(layer.attributes.get("stride")):
                     role = "downsample"
             roles[layer.name] = role
@@ -52,7 +54,7 @@ def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
 
 def _role(index: Index, flow: list[int], position: int) -> str:
     bits = flow[position]
-    if not bits & REACHES or not bits & FLOAT:
+    if not bits & VALUE:
         return "auxiliary"
     attended = bits & (QUERY | KEY | VALUES)
     if attended:
@@ -125,6 +127,12 @@ def _recurrent_cells(index: Index) -> set[int]:
             ):
                 cells.update(owners)
     return cells
+
+
+def _feeds_cell(index: Index, flow: list[int], position: int) -> bool:
+    """Whether a layer of a model with written-out cells is one of many uses of its weight that are added to something: W·x beside U·h."""
+    weight = index.graph.parameters.get(index.layers[position].parameters.get(Role.WEIGHT.value, ""))
+    return weight is not None and len(weight.owners) >= 3 and flow[position] & (MERGED | PROJECTED_SKIP) != 0
 
 
 def _reads_loop_state(index: Index, position: int) -> bool:
