@@ -116,7 +116,8 @@ def page(run: Run, *, is_print: bool) -> str:
     rows = max(15, (MAX_PRINTED_ROWS if is_print else MAX_ROWS) // max(1, len(shown)))
     sections = [_section(run, audit, index, len(shown), rows, seen) for index, audit in enumerate(shown)]
     total = view.counts(run)
-    used = {outcome.rule for audit in shown for outcome in audit.outcomes}
+    judged = (State.VIOLATED, State.CLEAN, State.IGNORED)
+    used = {outcome.rule for audit in shown for outcome in audit.outcomes if outcome.state in judged}
     title = sections[0].audit.model.name if len(sections) == 1 else numbers.count(len(run.audits), "model")
     text: str = (
         _environment(jinja2)
