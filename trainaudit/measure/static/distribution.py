@@ -156,13 +156,14 @@ def _normal_table() -> tuple[Floats, Floats]:
     return grid, np.array([0.5 * (1.0 + math.erf(z / math.sqrt(2.0))) for z in grid.tolist()])
 
 
-def uniform_grid_bits(values: npt.NDArray[np.float32], bound: float) -> float | None:
+def uniform_grid_bits(values: npt.NDArray[np.float32], bound: float, rounding: float = 0.6) -> float | None:
     """Evidence, in bits, that float32 values are untouched draws of U(±bound); None when a value rules that out.
 
     A generator gives k/2²⁴ with whole k, and scaling it to ±bound leaves every value on a grid of step bound/2²³ (half of that where the
     generator rounds finer below one half; a power of two where product and sum were rounded apart). Values below the bound can be stored
     more finely than that, so weights that were changed by as little as one training step miss the grid: each value that lies on it is
-    worth as many bits as it had chances to miss. Values that were rounded to half precision before tell nothing: 0.
+    worth as many bits as it had chances to miss. Values that were rounded to half precision before tell nothing: 0. `rounding` is the error of
+    a value in steps, at the bound: 0.6 for one rounding, more where the draws were multiplied by something afterwards.
     """
     flat = values.reshape(-1)
     if float(np.count_nonzero(flat.view(np.int32) & 0xFF)) < 0.2 * flat.size:
@@ -172,7 +173,7 @@ def uniform_grid_bits(values: npt.NDArray[np.float32], bound: float) -> float | 
     best: float | None = None
     for step in (bound * 2.0**-23, bound * 2.0**-24):
         small = magnitude[magnitude < 0.4 * bound]
-        tolerance = 0.02 + 0.6 * small * (2.0**-23 / step)
+        tolerance = 0.02 + rounding * small * (2.0**-23 / step)
         small, tolerance = small[tolerance < 0.25], tolerance[tolerance < 0.25]
         position = small / step
         if bool(np.all(np.abs(position - np.rint(position)) <= tolerance)):

@@ -13,6 +13,7 @@ from trainaudit.measure.static.tensor_statistics import TensorStatistics
 Array = npt.NDArray[np.generic]
 
 _COMPARED_ELEMENTS = 1 << 18
+_MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def duplicate_unit_share(parameter: Parameter, statistics: TensorStatistics) -> float | None:
@@ -33,7 +34,7 @@ def duplicate_unit_share(parameter: Parameter, statistics: TensorStatistics) -> 
     if statistics.is_constant:
         return 1.0
     leading = _leading_values(parameter, statistics, axis, recurrent)
-    if leading is not None and _share(leading, together) == 0.0:
+    if leading is not None and _all_differ(leading, together):
         return 0.0
     stored = parameter.data.read()
     return _share((stored if recurrent else np.moveaxis(stored, axis, 0)).reshape(units, -1), together)
@@ -52,6 +53,18 @@ def _leading_values(parameter: Parameter, statistics: TensorStatistics, axis: in
     if axis == 1 and shape[0] == statistics.rows and columns % shape[1] == 0:  # a transposed convolution
         return rows.reshape(len(rows), shape[1], columns // shape[1])[:, :, :4].transpose(1, 0, 2).reshape(shape[1], -1)
     return None
+
+
+def _all_differ(leading: Array, together: int) -> bool:
+    """No two of a run's units agree in their leading values, told by a hash of their bits."""
+    bits = np.ascontiguousarray(leading)
+    words = bits.view(np.dtype(f"u{bits.dtype.itemsize}")).reshape(len(bits), -1).astype(np.uint64)
+    mixed = np.zeros(len(bits), np.uint64)
+    for column in words.T:
+        mixed = (mixed ^ column) * _MIXER
+        mixed ^= mixed >> np.uint64(29)
+    runs = np.sort(mixed[: len(mixed) // together * together].reshape(-1, together), axis=1)
+    return not bool((runs[:, 1:] == runs[:, :-1]).any())
 
 
 def _share(matrix: Array, together: int) -> float:

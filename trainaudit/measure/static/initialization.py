@@ -34,11 +34,15 @@ CHANGED = "changed"
 SILENT = "silent"
 
 _SURE_BITS = 20.0
-"""Of evidence for the generator's grid: 1 in 10⁶ by chance."""
+"""Of evidence for a uniform generator's grid: 1 in 10⁶ by chance."""
+_SURE_NORMAL_BITS = 14.0
+"""The same for a normal: four columns of a matrix that is stored transposed give no more. 1 in 10⁴ for a tensor that a normal fits anyway."""
 _FOLDED_FACTORS = (1.0, (1.0 + 1e-5) ** -0.5, (1.0 + 1e-3) ** -0.5)
 """What a fresh BatchNorm (mean 0, variance 1, γ 1) multiplies into the weights before it, for torch's and Keras's ε."""
 _GRID_KURTOSIS = 2.2
 _GRID_VALUES = 8192
+_DISTINCT_VALUES = 64
+_FOLDED_ROUNDING = 2.0
 _ORTHOGONAL_ROUNDING = {"float64": 3e-5, "float32": 3e-5, "float16": 3e-3, "bfloat16": 2e-2}
 
 
@@ -55,7 +59,7 @@ class Identity:
         return "|".join(self.names) or "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MeasuredParameter:
     """A parameter whose values were read, and what they are."""
 
@@ -102,15 +106,16 @@ def _per_unit(statistics: TensorStatistics) -> TensorStatistics:
 
 
 def identify_bias(
-    statistics: TensorStatistics, fan_in: int | None, hidden: int | None, rows_per_gate: int = 0
+    statistics: TensorStatistics, fan_in: int | None, hidden: int | None, is_recurrent: bool = False
 ) -> Identity:
     """A bias. Blocks of equal values (an LSTM's forget gate at one, a detector's prior) count as constant."""
     plain = _plain_identity(statistics)
     if plain is not None:
         return plain
     values = statistics.sample.reshape(-1)
-    if statistics.is_whole and len(np.unique(values)) <= min(4, max(1, statistics.size // 8)):
-        names = ("zeros-forget-ones",) if rows_per_gate and set(values.tolist()) == {0.0, 1.0} else ()
+    different = set(values[:_DISTINCT_VALUES].tolist())
+    if len(different) <= 4 and len(different := set(values.tolist())) <= min(4, max(1, statistics.size // 8)):
+        names = ("zeros-forget-ones",) if is_recurrent and different == {0.0, 1.0} else ()
         return Identity("constant", names, CONSTANT)
     if statistics.size < 8:
         bound = max((s.scale for s in bias_schemes(fan_in, hidden)[:1]), default=0.0)
@@ -199,7 +204,7 @@ def _grid_names(
     sure, found, possible = _SURE_BITS, 0.0, not fitting
     for bound in {s.scale for s in fitting}:
         for factor in _FOLDED_FACTORS:
-            bits = uniform_grid_bits(flat, bound * factor)
+            bits = uniform_grid_bits(flat, bound * factor, 0.6 if factor == 1.0 else _FOLDED_ROUNDING)
             possible |= bits is not None
             if bits is not None and bits > sure:
                 sure, found = bits, bound
@@ -213,12 +218,14 @@ def _normal_grid_names(statistics: TensorStatistics, schemes: Iterable[Scheme]) 
     """The normal schemes by whose scale the values surely come from torch's generator, drawn as stored or stored transposed."""
     fitting = [s for s in schemes if s.family == NORMAL and fits_scale(statistics, NORMAL, s.scale)]
     orders = [statistics.head]
-    if statistics.first_columns is not None and statistics.rows > 1:
+    if statistics.is_whole:
+        orders.append(statistics.sample.T.reshape(-1)[: statistics.head.size])
+    elif statistics.first_columns is not None:
         orders.append(statistics.first_columns.T.reshape(-1).astype(np.float32))
     for scale in {s.scale for s in fitting}:
         for order in orders:
             bits = normal_grid_bits(order, scale)
-            if bits is not None and bits >= _SURE_BITS:
+            if bits is not None and bits >= _SURE_NORMAL_BITS:
                 return tuple(dict.fromkeys(s.name for s in fitting if math.isclose(s.scale, scale, rel_tol=1e-6)))
     return ()
 
@@ -230,7 +237,7 @@ def _without_zero_rows(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float3
 
 
 def _is_matrix(statistics: TensorStatistics) -> bool:
-    return min(statistics.sample.shape) >= 8
+    return bool(min(statistics.sample.shape) >= 8)
 
 
 def _round_name(statistics: TensorStatistics, family: str) -> tuple[str, ...]:
@@ -270,12 +277,12 @@ def orthogonal_gain(parameter: Parameter, statistics: TensorStatistics) -> float
     if statistics.first_rows is None or statistics.first_columns is None or min(rows, columns) < 4:
         return None
     tolerance = _ORTHOGONAL_ROUNDING[statistics.dtype]
-    sides = [_widen(statistics.first_rows)] if rows <= columns else []
-    if rows >= columns:
-        leading = _widen(statistics.first_columns).T
-        sides.append(leading)
-        if parameter.gates > 1 and parameter.role is Role.RECURRENT_WEIGHT and rows % parameter.gates == 0:
-            sides.append(leading[:, :columns] if rows >= columns else leading)
+    leading = _widen(statistics.first_columns).T
+    sides = [leading] if rows >= columns else []
+    if rows <= columns:
+        sides.append(_widen(statistics.first_rows))
+    if parameter.role is Role.RECURRENT_WEIGHT and rows > columns:
+        sides.insert(0, leading[:, :columns])  # the first gate's square block
     for side in sides:
         vectors = side.astype(np.float64)
         gram = vectors @ vectors.T

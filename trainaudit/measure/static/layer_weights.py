@@ -51,7 +51,7 @@ def _weighted(
     activation = following.op.value if following is not None else "none"
     if isinstance(word, str) and word != activation:
         following, activation = None, word
-    if layer.op in (Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE) and activation in ("none", *Op):
+    if layer.op in (Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE):
         op = None if activation == "none" else Op(activation)
         wanted = wanted_gain(op, following.attributes if following is not None else None)
         if wanted is not None:
@@ -198,7 +198,7 @@ def _batch_norm(graph: Graph, layer: Layer, measured: Measured, put: Put) -> Non
     collapsed: npt.NDArray[np.bool_] | None = None
     if scale is not None and not scale.statistics.is_constant:
         magnitude = np.abs(_vector(scale))
-        collapsed = magnitude < _COLLAPSED_SCALE * float(np.median(magnitude))
+        collapsed = magnitude < _COLLAPSED_SCALE * float(np.sort(magnitude)[magnitude.size // 2])
     elif scale is not None:
         collapsed = np.zeros(scale.statistics.size, np.bool_)
     if variance is not None:

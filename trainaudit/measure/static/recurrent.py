@@ -1,4 +1,4 @@
-"""Spectral radius of a recurrent weight. Imports numpy only."""
+"""Spectral radius of a recurrent weight. Imports measure.static.spectrum only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+
+from trainaudit.measure.static.spectrum import start_vector
 
 _EXACT = 96
 _SQUARINGS = 10
@@ -38,7 +40,7 @@ def spectral_radius(matrix: npt.NDArray[np.float64]) -> float:
         norm = float(np.linalg.norm(power))
         return math.exp((logarithm + math.log(norm)) / 2**_SQUARINGS) if norm > 0.0 else 0.0
     narrow = matrix.astype(np.float32)
-    vector = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    vector = start_vector(size)
     logarithms = []
     for _ in range(_STEPS):
         vector = narrow @ vector

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]
 
-_SCREEN = 128
 _STEPS = 16
 _PLAIN_RATIO = 0.75
 """A screened ratio below this is measured again on the whole sample: the norm of a small random matrix varies by a few percent."""
@@ -17,17 +16,17 @@ _RANK_BLOCK = 48
 _RANK_ROUNDING = 1e-5
 
 
-def stable_rank_ratio(matrix: Matrix) -> float | None:
+def stable_rank_ratio(matrix: Matrix, screen: int = 128) -> float | None:
     """‖W‖F²/‖W‖₂² over mn/(√m + √n)², what an m × n matrix of independent entries tends to (Marchenko & Pastur 1967; Vershynin 2010,
     arXiv:1011.3027). About 1 for a random matrix, more for an orthogonal one, far less where few directions carry the weight.
 
-    A leading block of at most 128 × 128 is measured first, since a part of a matrix of low rank has low rank as well; the whole of what
+    A leading block of at most `screen` × `screen` is measured first, since a part of a matrix of low rank has low rank as well; the whole of what
     is given only where the block looks unlike a random matrix. None below 8 × 8 and for zeros.
     """
     if min(matrix.shape) < 8:
         return None
-    screened = _ratio(matrix[:_SCREEN, :_SCREEN])
-    if screened is None or screened >= _PLAIN_RATIO or max(matrix.shape) <= _SCREEN:
+    screened = _ratio(matrix[:screen, :screen])
+    if screened is None or screened >= _PLAIN_RATIO or max(matrix.shape) <= screen:
         return screened
     return _ratio(matrix)
 
@@ -47,7 +46,7 @@ def _squared_norm(matrix: Matrix) -> float:
     """‖W‖₂² by Lanczos steps on WᵀW with full reorthogonalization (Golub & Van Loan, section 10.1): within 1 % in 16 steps."""
     steps = min(_STEPS, *matrix.shape)
     basis = np.zeros((steps, matrix.shape[1]), np.float32)
-    basis[0] = np.random.default_rng(0).standard_normal(matrix.shape[1])
+    basis[0] = start_vector(matrix.shape[1])
     basis[0] /= np.linalg.norm(basis[0])
     tridiagonal = np.zeros((steps, steps))
     for k in range(steps):
@@ -61,6 +60,11 @@ def _squared_norm(matrix: Matrix) -> float:
         tridiagonal[k, k + 1] = tridiagonal[k + 1, k] = norm
         basis[k + 1] = image / norm
     raise AssertionError("the last step returns")
+
+
+def start_vector(size: int) -> Matrix:
+    """A fixed vector without structure (chirp); numpy.random takes longer to import than all that is done with it here."""
+    return np.cos(0.7 * np.arange(1, size + 1, dtype=np.float64) ** 2).astype(np.float32)
 
 
 def is_rank_deficient(matrix: Matrix) -> bool:

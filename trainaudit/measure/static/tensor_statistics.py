@@ -43,7 +43,7 @@ _SQUARES_SAFE_FROM = 1e-24
 """A float32 sum of squares below this may have lost terms to underflow."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TensorStatistics:
     """Of one floating-point tensor. Moments, range and sample are over the finite values.
 

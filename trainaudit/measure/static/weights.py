@@ -30,6 +30,8 @@ from trainaudit.measure.static.tensor_statistics import FLOATS, TensorStatistics
 MEASURED_ROLES = TRAINABLE_ROLES | {Role.RUNNING_MEAN, Role.RUNNING_VARIANCE}
 
 _MATRIX_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT})
+_MANY = 400
+"""Parameters beyond which spectra are screened on smaller blocks."""
 _PER_TENSOR = (
     "family", "scheme", "mean", "std", "absmax", "extremity", "zero_share", "denormal_share", "non_finite_count", "nan_count",
     "duplicate_unit_share", "identical_count", "stable_rank_ratio",
@@ -56,18 +58,18 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
             identity = _identify(graph, parameter, statistics, branches, folded)
             measured[parameter.name] = MeasuredParameter(parameter, statistics, identity)
             _put_statistics(columns, parameter, statistics)
-        state = "generated" if generated > len(measured) else model_state(measured.values())
-        if state != TRAINED:
+        if not any(_has_moved(one) for one in measured.values()):
             measured = {name: _without_false_training(one) for name, one in measured.items()}
-            state = state if state == "generated" else model_state(measured.values())
+        state = "generated" if generated > len(measured) else model_state(measured.values())
         states = parameter_states(measured.values(), state)
+        screen = 128 if len(measured) <= _MANY else 64
         columns["model.weights_state"] = {"model": state}
         for name, one in measured.items():
             _put(columns, "parameter.state", name, states[name])
             _put(columns, "parameter.family", name, one.identity.family)
             _put(columns, "parameter.scheme", name, one.identity.scheme)
             if states[name] != TRAINED and one.parameter.role in _MATRIX_ROLES and one.identity.standing != CONSTANT:
-                ratio = stable_rank_ratio(one.statistics.sample)
+                ratio = stable_rank_ratio(one.statistics.sample, screen)
                 if ratio is not None:
                     _put(columns, "parameter.stable_rank_ratio", name, ratio)
         _put_identical(columns, measured)
@@ -75,6 +77,10 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
         measure_layer_weights(graph, structure, measured, states, put)
         measure_attention_weights(graph, measured, put)
     return columns
+
+
+def _has_moved(one: MeasuredParameter) -> bool:
+    return one.identity.standing == CHANGED and one.parameter.role in (Role.BIAS, Role.SCALE, Role.SHIFT)
 
 
 def _without_false_training(one: MeasuredParameter) -> MeasuredParameter:
@@ -95,7 +101,7 @@ def _identify(
         hidden = layer.attributes.get("hidden_size") if layer.op in RECURRENT else None
         size = hidden if isinstance(hidden, int) else None
         weight = graph.parameter_of(layer, Role.WEIGHT)
-        found = identify_bias(statistics, weight.fan_in if weight else None, size, size or 0)
+        found = identify_bias(statistics, weight.fan_in if weight else None, size, size is not None)
         # Behind a folded BatchNorm a bias is −μγ/√(σ² + ε), which a single forward pass in training mode moves from zero.
         return replace(found, standing=SILENT) if layer.name in folded and found.standing == CHANGED else found
     if role in (Role.SCALE, Role.RUNNING_VARIANCE):
