@@ -29,6 +29,7 @@ SHAPES = ((64, 64), (256, 64), (128, 256), (1024, 256), (256, 1024))
 """(fan_out, fan_in)."""
 BRANCHES = 24
 STEPS = (10, 100, 300, 1000)
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 def draws(fan_out: int, fan_in: int) -> Mapping[str, Draw]:
@@ -113,26 +114,28 @@ def named_bias(size: int, fan_in: int, count: int) -> Counter[str]:
 
 
 def judged(
-    name: str, optimizer: str, seed: int, dtype: str, steps: tuple[int, ...] = STEPS
-) -> Iterator[tuple[int, str, Counter[str]]]:
-    """(steps trained, state of the model, states of the parameters that really differ from their start)."""
+    name: str, optimizer: str, seed: int, dtypes: tuple[str, ...] = DTYPES, steps: tuple[int, ...] = STEPS
+) -> Iterator[tuple[str, int, str, Counter[str]]]:
+    """(stored type, steps trained, state of the model, states of the parameters that really differ from their start)."""
     torch.manual_seed(seed)
     build, data = NETWORKS[name]
     model = build()
-    start = weights_graph(model, dtype)
-    facts = measure_weights(start, {})
-    yield 0, str(facts["model.weights_state"]["model"]), Counter(map(str, facts["parameter.state"].values()))
+    starts = {dtype: weights_graph(model, dtype) for dtype in dtypes}
+    for dtype, start in starts.items():
+        facts = measure_weights(start, {})
+        yield dtype, 0, str(facts["model.weights_state"]["model"]), Counter(map(str, facts["parameter.state"].values()))
     for step in train(model, data, OPTIMIZERS[optimizer](model.parameters()), seed):
         if step in steps:
-            graph = weights_graph(model, dtype)
-            facts = measure_weights(graph, {})
-            moved = [
-                str(state)
-                for parameter, state in facts["parameter.state"].items()
-                if graph.parameters[parameter].data.read().tobytes()
-                != start.parameters[parameter].data.read().tobytes()
-            ]
-            yield step, str(facts["model.weights_state"]["model"]), Counter(moved)
+            for dtype, start in starts.items():
+                graph = weights_graph(model, dtype)
+                facts = measure_weights(graph, {})
+                moved = [
+                    str(state)
+                    for parameter, state in facts["parameter.state"].items()
+                    if graph.parameters[parameter].data.read().tobytes()
+                    != start.parameters[parameter].data.read().tobytes()
+                ]
+                yield dtype, step, str(facts["model.weights_state"]["model"]), Counter(moved)
         if step >= max(steps):
             return
 
@@ -194,33 +197,30 @@ def _cell(result: Counter[str], count: int) -> str:
 
 
 def _training_tables(seeds: int) -> list[str]:
-    lines: list[str] = []
-    for dtype in ("float32", "float16", "bfloat16"):
-        states: dict[tuple[str, int], Counter[str]] = {}
-        models: dict[tuple[str, int], Counter[str]] = {}
-        for name in NETWORKS:
-            for optimizer in OPTIMIZERS:
-                for seed in range(seeds):
-                    for step, model, parameters in judged(name, optimizer, seed, dtype):
-                        states.setdefault((name, step), Counter()).update(parameters)
-                        models.setdefault((name, step), Counter()).update([model])
-        lines += _training_table(dtype, seeds, states, models)
-    return lines
+    states: dict[tuple[str, str, int], Counter[str]] = {}
+    models: dict[tuple[str, str, int], Counter[str]] = {}
+    for name in NETWORKS:
+        for optimizer in OPTIMIZERS:
+            for seed in range(seeds):
+                for dtype, step, model, parameters in judged(name, optimizer, seed):
+                    states.setdefault((dtype, name, step), Counter()).update(parameters)
+                    models.setdefault((dtype, name, step), Counter()).update([model])
+    return [line for dtype in DTYPES for line in _training_table(dtype, seeds, states, models)]
 
 
 def _training_table(
     dtype: str,
     seeds: int,
-    states: Mapping[tuple[str, int], Counter[str]],
-    models: Mapping[tuple[str, int], Counter[str]],
+    states: Mapping[tuple[str, str, int], Counter[str]],
+    models: Mapping[tuple[str, str, int], Counter[str]],
 ) -> list[str]:
     columns = (0, *STEPS)
     lines = [
         "",
         f"## Really trained networks, weights stored as {dtype}",
         "",
-        f"{seeds} seeds × {len(OPTIMIZERS)} optimizers ({', '.join(OPTIMIZERS)}). Parameters called fresh / all parameters that differ from their",
-        "start (at 0 steps: called trained / all), then models not called what they are.",
+        f"{seeds} seeds × {len(OPTIMIZERS)} optimizers ({'; '.join(OPTIMIZERS)}). In each cell: parameters called fresh / all parameters that differ",
+        "from their start (at 0 steps: called trained / all), then the models that are not called trained (at 0 steps: fresh), most of them unknown.",
         "",
         "| network | " + " | ".join(f"{step} steps" for step in columns) + " |",
         "|---|" + "---|" * len(columns),
@@ -229,7 +229,7 @@ def _training_table(
     for name in NETWORKS:
         cells = []
         for step in columns:
-            counted, model = states[name, step], models[name, step]
+            counted, model = states[dtype, name, step], models[dtype, name, step]
             missed = counted["fresh" if step else "trained"]
             everything = sum(counted.values())
             if step >= 100:

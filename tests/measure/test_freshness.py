@@ -102,10 +102,9 @@ def test_really_trained_networks(name: str) -> None:
     from benchmarks.initializers import judged
 
     for optimizer in ("SGD 0.1", "Adam 1e-3"):
-        for dtype in ("float32", "float16"):
-            for step, model, parameters in judged(name, optimizer, 0, dtype, (100,)):
-                assert model == ("trained" if step else "fresh")
-                assert set(parameters) == {model}
+        for _, step, model, parameters in judged(name, optimizer, 0, ("float32", "float16"), (100,)):
+            assert model == ("trained" if step else "fresh")
+            assert set(parameters) == {model}
 
 
 def test_schemes_of_the_benchmark_are_named() -> None:
