@@ -360,6 +360,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "number": numbers.number,
     "figure": lambda value: "" if value is None else numbers.number(value),
     "large": numbers.large,
+    "lowered": view.lowered,
     "gain_bar": charts.gain_bar,
     "share": numbers.share,
     "counted": numbers.count,

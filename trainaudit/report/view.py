@@ -223,7 +223,7 @@ def verdict(run: Run, audit: Audit) -> str:
         others = f" and {numbers.count(total.error - 1, 'more error')}" if total.error > 1 else ""
         subject = visible(live[0].root.subject)
         where = f" ({subject})" if live[0].kind != "model" else ""
-        return f"As it stands, this network is unlikely to train well: {_lowered(live[0].name)}{where}{others}."
+        return f"As it stands, this network is unlikely to train well: {lowered(live[0].name)}{where}{others}."
     if total.warning:
         return f"No error was found; {numbers.count(total.warning, 'warning')} may slow training down or limit what it reaches."
     clean = total.states.get(State.CLEAN, 0)
@@ -239,7 +239,7 @@ def top_fixes(audit: Audit, limit: int = 3) -> list[Finding]:
     return [finding for finding in live_findings(audit) if finding.fix is not None][:limit]
 
 
-def _lowered(name: str) -> str:
+def lowered(name: str) -> str:
     """A sentence's first word in lower case, unless it is a name or an abbreviation (ReLU, LSTM)."""
     text = visible(name).rstrip(".")
     first = text.split(" ", 1)[0]
