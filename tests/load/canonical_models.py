@@ -26,7 +26,9 @@ def random(*shape: int) -> Any:
 
 def text_model(body: str, inputs: str, outputs: str, weights: Weights, opset: int = 18) -> Any:
     domains = f'"" : {opset}, "com.microsoft" : 1, "ai.onnx.ml" : 3, "somebody.else" : 1'
-    model = onnx.parser.parse_model(f"<ir_version: 9, opset_import: [{domains}]> g ({inputs}) => ({outputs}) {{ {body} }}")
+    model = onnx.parser.parse_model(
+        f"<ir_version: 9, opset_import: [{domains}]> g ({inputs}) => ({outputs}) {{ {body} }}"
+    )
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items())
     return model
 

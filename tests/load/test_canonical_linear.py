@@ -26,8 +26,18 @@ SPELLINGS = {
     "weight behind Transpose without perm": ("t = Transpose(w) y = MatMul(x, t)", {"w": OUT_IN}, 0, False),
     "weight behind Identity": ("t = Identity(w) y = MatMul(x, t)", {"w": IN_OUT}, 1, False),
     "weight behind Cast": ("t = Cast<to = 1>(w) y = MatMul(x, t)", {"w": IN_OUT.astype(np.float16)}, 1, False),
-    "weight behind Reshape": ("t = Reshape(w, s) y = MatMul(x, t)", {"w": IN_OUT[None], "s": np.array([8, 4])}, 2, False),
-    "weight behind two nodes": ("i = Identity(w) t = Transpose(i) y = Gemm(x, t, b)", {"w": OUT_IN, "b": BIAS}, 0, True),
+    "weight behind Reshape": (
+        "t = Reshape(w, s) y = MatMul(x, t)",
+        {"w": IN_OUT[None], "s": np.array([8, 4])},
+        2,
+        False,
+    ),
+    "weight behind two nodes": (
+        "i = Identity(w) t = Transpose(i) y = Gemm(x, t, b)",
+        {"w": OUT_IN, "b": BIAS},
+        0,
+        True,
+    ),
     "weight behind DequantizeLinear": (
         "t = DequantizeLinear(w, s, z) y = MatMul(x, t)",
         {"w": (IN_OUT * 9).astype(np.int8), "s": np.float32(0.1), "z": np.int8(0)},
@@ -36,7 +46,12 @@ SPELLINGS = {
     ),
     "FusedMatMul": ("y = com.microsoft.FusedMatMul<transB = 1>(x, w)", {"w": OUT_IN}, 0, False),
     "Einsum (in, out)": ('y = Einsum<equation = "ni,io->no">(x, w)', {"w": IN_OUT}, 1, False),
-    "Einsum (out, in)": ('h = Einsum<equation = "ni, oi -> no">(x, w) y = Add(h, b)', {"w": OUT_IN, "b": BIAS}, 0, True),
+    "Einsum (out, in)": (
+        'h = Einsum<equation = "ni, oi -> no">(x, w) y = Add(h, b)',
+        {"w": OUT_IN, "b": BIAS},
+        0,
+        True,
+    ),
     "tf2onnx": (
         "f = Reshape(x, s) h = MatMul(f, w) r = Reshape(h, t) y = Add(r, b)",
         {"w": IN_OUT, "b": BIAS, "s": np.array([-1, 8]), "t": np.array([-1, 2, 4])},
@@ -97,7 +112,9 @@ def test_bias_is_not_taken_from_a_branch(tmp_path: Path) -> None:
 
 
 def test_bias_must_count_the_units(tmp_path: Path) -> None:
-    graph = graph_of(tmp_path, "h = MatMul(x, w) y = Add(h, b)", {"w": IN_OUT, "b": random(3, 4)}, inputs="float[3, 8] x")
+    graph = graph_of(
+        tmp_path, "h = MatMul(x, w) y = Add(h, b)", {"w": IN_OUT, "b": random(3, 4)}, inputs="float[3, 8] x"
+    )
     assert ops(graph) == ["linear", "add"]
     assert parameter(graph, graph.layers[1], "position").shape == (3, 4)
 

@@ -210,12 +210,16 @@ def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft
 
 
 def _living(wiring: Wiring, drafts: list[Draft], folded: bytearray) -> list[Draft]:
-    """Leave out the layers that made constants which nothing reads as an activation any more."""
+    """Leave out what made constants or sizes that nothing reads as an activation any more. A layer that nothing reads in the file stays."""
     needed = set(wiring.outputs)
     kept: list[Draft] = []
     for draft in reversed(drafts):
+        is_needed = any(name in needed for name in draft.outputs)
+        holds_weights = any(use.role is not Role.CONSTANT for use in draft.uses)
+        if not is_needed and not holds_weights and any(name in wiring.consumers for name in draft.outputs):
+            continue  # what read it stands inside another layer now
         if draft.op is Op.CONSTANT and folded[draft.node]:
-            if not any(name in needed for name in draft.outputs):
+            if not is_needed:
                 continue
             for name in draft.outputs:
                 tensor = wiring.stored(name)

@@ -66,6 +66,8 @@ _GENERATORS = frozenset(
 
 _ELEMENTWISE_LIMIT = 1 << 20
 
+_KEEPS_ITS_TENSOR = frozenset({*VIEWS, "Expand", "Slice", "Gather", "Split"})
+
 
 def fold_constants(wiring: Wiring) -> bytearray:
     """Find every value that stored tensors alone determine. Returns a mark for each node that only makes such values; those no
@@ -74,17 +76,19 @@ def fold_constants(wiring: Wiring) -> bytearray:
     tensors, known, numbers_of = wiring.raw.tensors, wiring.known, wiring.numbers
     for place, node in enumerate(wiring.nodes):
         op = node.op
+        inputs = node.inputs
+        has_stored = bool(inputs) and (inputs[0] in tensors or inputs[0] in known)
+        # A view keeps the tensor it is of; what shape inference computed has lost it.
         if (
             len(node.outputs) == 1
             and node.outputs[0] in numbers_of
+            and not (has_stored and op in _KEEPS_ITS_TENSOR)
             and op not in _GENERATORS
-            and op != "Expand"
             and _fold_numbers(wiring, node.outputs[0])
         ):
             marks[place] = 1
             continue
-        inputs = node.inputs
-        if inputs and inputs[0] not in tensors and inputs[0] not in known and op != "Shape":
+        if inputs and not has_stored and op != "Shape":
             continue
         if node.domain not in ("", "ai.onnx") and op != "DequantizeLinear":
             continue

@@ -49,11 +49,19 @@ class Stored:
         return array if self.view is None else self.view(array)
 
     def alone(self) -> Stored:
-        """A part of a tensor as a tensor of its own (one projection of a packed weight)."""
+        """A part of a tensor as a tensor of its own (one projection of a packed weight), its axes in the file's order."""
         if not self.part:
             return self
-        data = ComputedData(self.shape, self.data.dtype, self.read)
-        return Stored(self.name + self.part, data, self.shape, quantized=self.quantized, generated=self.generated)
+        axes = self.axes
+        name = self.name + self.part
+        if axes is None or sorted(axes) != list(range(len(axes))):
+            data = ComputedData(self.shape, self.data.dtype, self.read)
+            return Stored(name, data, self.shape, quantized=self.quantized, generated=self.generated)
+        back = tuple(axes.index(axis) for axis in range(len(axes)))
+        part = ComputedData(
+            tuple(self.shape[axis] for axis in back), self.data.dtype, lambda: self.read().transpose(back)
+        )
+        return Stored(name, part, self.shape, axes, lambda array: array.transpose(axes), self.quantized, self.generated)
 
     def axis(self, seen: int) -> int | None:
         """The axis of `data` that is axis `seen` here."""

@@ -128,8 +128,10 @@ def _may_start(wiring: Wiring, place: int) -> bool:
     node = wiring.nodes[place]
     if _next(wiring, place) is not None:
         return True
-    maker = wiring.producer.get(node.inputs[0])
-    return node.op in ("Clip", "Max", "Min") and maker is not None and wiring.nodes[maker].op in ELEMENTWISE
+    if node.op not in ("Clip", "Max", "Min"):
+        return False
+    makers = [wiring.producer.get(name) for name in node.inputs]
+    return any(maker is not None and wiring.nodes[maker].op in ELEMENTWISE for maker in makers)
 
 
 def _next(wiring: Wiring, place: int) -> int | None:
@@ -142,7 +144,12 @@ def _next(wiring: Wiring, place: int) -> int | None:
     return None if wiring.taken[reader] or wiring.nodes[reader].op not in ELEMENTWISE else reader
 
 
+_FREE = frozenset({Op.HARD_SIGMOID, Op.LEAKY_RELU, Op.ELU, Op.THRESHOLDED_RELU})
+"""Functions with a number of their own: a factor before them may belong to them, so the farthest x counts."""
+
+
 def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> Draft | None:
+    best: Draft | None = None
     for x in candidates:
         members: list[int] = []
         spelling = _spell(wiring, exit_name, members, {x: "x"}, set())
@@ -156,8 +163,10 @@ def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) ->
             continue  # log(sigmoid(x)) underflows: a rule looks for the two layers
         if "Cast" in ops and ops <= {"Cast", wiring.nodes[place].op}:
             continue  # one operator between casts
-        return Draft(named[0], place, [x], [exit_name], tuple(members), attributes=dict(named[1]))
-    return None
+        best = Draft(named[0], place, [x], [exit_name], tuple(members), attributes=dict(named[1]))
+        if named[0] not in _FREE:
+            break
+    return best
 
 
 # --- gated linear units --------------------------------------------------------------------------------------------------
