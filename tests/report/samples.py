@@ -239,7 +239,7 @@ def faulty_audit(target: str = "models/a.onnx") -> Audit:
             fix=Fix(
                 "Draw the weights at random, with the gain that the activation needs.",
                 "changes-training",
-                "nn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity='relu')\nnn.init.zeros_(model.encoder.layers[0].fc1.bias)",
+                'nn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity="relu")\nnn.init.zeros_(model.encoder.layers[0].fc1.bias)',
             ),
         ),
         finding(

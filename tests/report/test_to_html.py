@@ -179,7 +179,7 @@ def test_findings_have_anchors_numbers_and_fixes() -> None:
     assert cards == ["zero-init-hidden", "linear-stack", "bias-before-batchnorm"]
     assert "zero share: 100 %, expected ≤ 99 %" in parsed.text
     assert "39 other layers with the same cause" in parsed.text
-    assert "nn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity='relu')" in parsed.text
+    assert 'nn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity="relu")' in parsed.text
     assert "encoder.layers.39.fc1" in parsed.text
 
 

@@ -36,7 +36,7 @@ def test_it_says_what_matters() -> None:
     text = render_markdown(samples.several())
     assert "## trainaudit: Found 3 problems in 2 models (1 error, 1 warning, 1 note; 1 ignored)." in text
     assert "`encoder.layers.0.fc1` +39 more layers<br>`src/model.py:40` | zero share 100 % | ≤ 99 % |" in text
-    assert "```python\nnn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity='relu')\n" in text
+    assert '```python\nnn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity="relu")\n' in text
     assert "- ❌ `models/broken.onnx`: The file is empty." in text
     assert "| 2. Set up the skeleton and dumb baselines | violated | 1 violated," in text
     assert "- `double-softmax`: the loss is not declared. Run `trainaudit models/a.onnx --loss NAME`" in text

@@ -46,7 +46,7 @@ def test_a_finding_shows_its_numbers_its_place_and_its_fix() -> None:
     assert "error[zero-init-hidden] A hidden layer starts with all weights   confidence high\n  at zero\n" in text
     assert " --> models/a.onnx : encoder.layers.0.fc1 (linear) : src/model.py:40\n" in text
     assert "  measured  zero share 100 %                    expected  ≤ 99 %\n" in text
-    assert "            nn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity='relu')\n" in text
+    assert '            nn.init.kaiming_normal_(model.encoder.layers[0].fc1.weight, nonlinearity="relu")\n' in text
     assert "+36" in text
 
 
