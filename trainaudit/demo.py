@@ -97,6 +97,7 @@ def _save(path: Path, *, is_faulty: bool) -> None:
         dropout("classifier.dropout_out", 0.5)  # noise on the logits
         add("Softmax", "classifier.softmax", axis=1)  # the declared loss applies its own
 
+    current = nodes[-1].output[0] = "probabilities" if is_faulty else "logits"
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])]
     outputs = [helper.make_tensor_value_info(current, TensorProto.FLOAT, ["N", 10])]
     graph = helper.make_graph(nodes, "digits", inputs, outputs, tensors)
