@@ -8,12 +8,13 @@ identification (a true hypothesis is refused about once in 10⁴ to 10⁵ draws)
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from trainaudit.measure.static.schemes import NORMAL, TRUNCATED, TRUNCATED_STD, TRUNCATION, UNIFORM
+from trainaudit.measure.static.schemes import NORMAL, TRUNCATED, TRUNCATED_STD, TRUNCATION, UNIFORM, Scheme
 from trainaudit.measure.static.tensor_statistics import TensorStatistics
 
 Floats = npt.NDArray[np.floating]
@@ -25,6 +26,7 @@ _TAIL = 16.0
 _KS_LIMIT = 2.35
 """√n·D beyond it has probability 2·exp(−2·2.35²) = 3e-5 (Kolmogorov)."""
 _KS_VALUES = 4096
+_UNLIKELY = 14.0
 
 ROUNDING = {"float64": 1e-5, "float32": 1e-5, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Relative rounding of stored values. 1e-5 leaves room for a fresh BatchNorm that was folded in: a factor 1/√(1 + 1e-5)."""
@@ -44,6 +46,28 @@ def fits_scale(statistics: TensorStatistics, family: str, scale: float) -> bool:
     if abs(statistics.std / (_STD_OF_SCALE[family] * scale) - 1.0) > allowed:
         return False
     return family == NORMAL or _ends_sharply(statistics, family, scale, n, rounding)
+
+
+def likely_names(statistics: TensorStatistics, schemes: Iterable[Scheme]) -> tuple[str, ...]:
+    """Names of the schemes whose scale fits and under which the values are not e¹⁴ times less likely than under the best of them (few
+    values fit several families)."""
+    fitting = [
+        (scheme, _log_likelihood(statistics, scheme))
+        for scheme in schemes
+        if fits_scale(statistics, scheme.family, scheme.scale)
+    ]
+    best = max((likelihood for _, likelihood in fitting), default=0.0)
+    return tuple(dict.fromkeys(scheme.name for scheme, likelihood in fitting if likelihood >= best - _UNLIKELY))
+
+
+def _log_likelihood(statistics: TensorStatistics, scheme: Scheme) -> float:
+    """Of all values, by their first two moments."""
+    n = statistics.size - statistics.non_finite_count
+    if scheme.family == UNIFORM:
+        return -n * math.log(2.0 * scheme.scale)
+    second = (statistics.std**2 + statistics.mean**2) / scheme.scale**2
+    inside = math.erf(TRUNCATION / math.sqrt(2.0)) if scheme.family == TRUNCATED else 1.0
+    return -n * (math.log(scheme.scale * math.sqrt(2.0 * math.pi) * inside) + 0.5 * second)
 
 
 def _ends_sharply(statistics: TensorStatistics, family: str, scale: float, n: int, rounding: float) -> bool:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from trainaudit.ir.graph import Parameter, Role
+from trainaudit.ir.graph import Parameter
 from trainaudit.measure.static.distribution import (
     fits_scale,
     fits_shape,
+    likely_names,
     natural_scale,
     normal_grid_bits,
     ordered_values,
@@ -25,6 +26,7 @@ from trainaudit.measure.static.distribution import (
 )
 from trainaudit.measure.static.independence import is_independent
 from trainaudit.measure.static.schemes import NORMAL, TRUNCATED, UNIFORM, Scheme, bias_schemes, weight_schemes
+from trainaudit.measure.static.special_matrices import is_identity, orthogonal_gain
 from trainaudit.measure.static.tensor_statistics import TensorStatistics
 
 UNTOUCHED = "untouched"
@@ -43,7 +45,6 @@ _GRID_KURTOSIS = 2.2
 _GRID_VALUES = 8192
 _DISTINCT_VALUES = 64
 _FOLDED_ROUNDING = 2.0
-_ORTHOGONAL_ROUNDING = {"float64": 3e-5, "float32": 3e-5, "float16": 3e-3, "bfloat16": 2e-2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def identify_weight(
     plain = _plain_identity(statistics)
     if plain is not None:
         return plain
-    if _is_identity(parameter, statistics):
+    if is_identity(parameter, statistics):
         return Identity("identity", ("identity" if len(parameter.shape) == 2 else "dirac",), UNTOUCHED)
     gain = orthogonal_gain(parameter, statistics)
     if gain is not None:
@@ -166,9 +167,7 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
     families = _families(statistics, kurtosis, sample)
     if not families:
         return Identity("trained", (), CHANGED) if statistics.size >= 64 else Identity("unknown", (), SILENT)
-    names = tuple(
-        dict.fromkeys(s.name for s in candidates if s.family in families and fits_scale(statistics, s.family, s.scale))
-    )
+    names = likely_names(statistics, [s for s in candidates if s.family in families])
     if is_matrix and not is_independent(statistics, scaled, squares, kurtosis):
         return Identity("trained", (), CHANGED)
     if grid is None and families[0] == UNIFORM and "pytorch-default" in names:
@@ -266,49 +265,3 @@ def _sparse(statistics: TensorStatistics) -> Identity:
 
 def _orthogonal_name(gain: float) -> str:
     return "orthogonal" if abs(gain - 1.0) < 1e-3 else f"orthogonal-{gain:.4g}"
-
-
-def orthogonal_gain(parameter: Parameter, statistics: TensorStatistics) -> float | None:
-    """The common norm of rows (or columns, or each gate's columns) that are orthogonal to each other; None where they are not.
-
-    Four leading rows are orthogonal by chance to a part in 10⁴ with a probability far below 1e-9 (Saxe et al. 2014, arXiv:1312.6120).
-    """
-    rows, columns = statistics.rows, statistics.columns
-    if statistics.first_rows is None or statistics.first_columns is None or min(rows, columns) < 4:
-        return None
-    tolerance = _ORTHOGONAL_ROUNDING[statistics.dtype]
-    leading = _widen(statistics.first_columns).T
-    sides = [leading] if rows >= columns else []
-    if rows <= columns:
-        sides.append(_widen(statistics.first_rows))
-    if parameter.role is Role.RECURRENT_WEIGHT and rows > columns:
-        sides.insert(0, leading[:, :columns])  # the first gate's square block
-    for side in sides:
-        vectors = side.astype(np.float64)
-        gram = vectors @ vectors.T
-        norms = np.diag(gram)
-        size = float(norms.mean())
-        if size > 0.0 and bool(np.all(np.abs(gram - size * np.eye(len(gram))) <= tolerance * size)):
-            return math.sqrt(size)
-    return None
-
-
-def _widen(stored: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
-    if stored.dtype == np.uint16:
-        return (stored.astype(np.uint32) << 16).view(np.float32)
-    return stored.astype(np.float64)
-
-
-def _is_identity(parameter: Parameter, statistics: TensorStatistics) -> bool:
-    """Ones on the diagonal (of the kernel's center) and zeros elsewhere: torch.nn.init.eye_ and dirac_."""
-    ones = statistics.size - statistics.zero_count
-    if statistics.minimum != 0.0 or statistics.maximum != 1.0 or statistics.sum_of_squares != ones:
-        return False
-    shape = parameter.shape
-    if len(shape) < 2 or statistics.size > 1 << 22 or ones < 2:
-        return False
-    center = tuple(n // 2 for n in shape[2:])
-    values = _widen(parameter.data.read())
-    per_group = max(1, shape[0] // parameter.groups)
-    diagonal = [(i, i % per_group) for i in range(shape[0]) if i % per_group < shape[1]]
-    return len(diagonal) == ones and all(float(values[(*at, *center)]) == 1.0 for at in diagonal)

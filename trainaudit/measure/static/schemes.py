@@ -18,6 +18,10 @@ UNIFORM = "uniform"
 NORMAL = "normal"
 TRUNCATED = "truncated-normal"
 
+_USUAL_STDS = (0.02, 0.01, 1.0, 0.05, 0.1, 0.001, 0.5, 0.25)
+_USUAL_BOUNDS = (0.05, 0.1, 0.01, 1.0, 0.5)
+"""Fixed scales of tutorials and defaults: GPT-2, BERT, Keras, early TensorFlow."""
+
 TRUNCATION = 2.0
 """Standard deviations at which TensorFlow, Keras and Flax cut a truncated normal."""
 TRUNCATED_STD = 0.8796256610342398
@@ -62,15 +66,10 @@ def weight_schemes(parameter: Parameter, residual_branches: int = 0) -> tuple[Sc
         found.append(Scheme("normal-rsqrt-width", NORMAL, width**-0.5))
     else:
         found += _fan_schemes(parameter, fan_in, fan_out)
-    found += [
-        Scheme("truncated-normal-0.02", TRUNCATED, 0.02),
-        Scheme("normal-0.02", NORMAL, 0.02),
-        Scheme("normal-1", NORMAL, 1.0),
-        Scheme("normal-0.01", NORMAL, 0.01),
-        Scheme("uniform-0.05", UNIFORM, 0.05),
-        Scheme("normal-0.05", NORMAL, 0.05),
-        Scheme("truncated-normal-0.05", TRUNCATED, 0.05),
-    ]
+    for scale in _USUAL_STDS:
+        found.append(Scheme(f"normal-{scale:g}", NORMAL, scale))
+        found.append(Scheme(f"truncated-normal-{scale:g}", TRUNCATED, scale))
+    found += [Scheme(f"uniform-{bound:g}", UNIFORM, bound) for bound in _USUAL_BOUNDS]
     if residual_branches > 1:
         found.append(Scheme("normal-0.02-residual", NORMAL, 0.02 / math.sqrt(residual_branches)))
     return tuple(found)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from trainaudit.ir.graph import Parameter, Role, TensorData
+from trainaudit.measure.static.stored_blocks import LEADING, LeadingValues, regular, widened
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.floating]
@@ -30,15 +29,8 @@ HALF_BLOCK = 32_768
 SAMPLE = 65_536
 _HEAD = 16_384
 _SAMPLE_WIDTH = 256
-_KEY_VALUES = 4
-"""Values of a unit that are kept to look for equal units: enough that half-precision weights do not collide by chance."""
-
 FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 _SMALLEST_NORMAL = {"float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126, "float64": 2.0**-1022}
-_HALF_MASK = np.int32(-0x70002000)
-"""Sign, exponent and mantissa of a half-precision number that was sign-extended and moved up by 13 bits."""
-_HALF_RESCALE = np.float32(2.0**112)
-_HALF_INFINITY = 65536.0
 _SQUARES_SAFE_FROM = 1e-24
 """A float32 sum of squares below this may have lost terms to underflow."""
 
@@ -118,54 +110,6 @@ def tensor_statistics(parameter: Parameter) -> TensorStatistics:
     return _large(data, rows, columns, limit, zlib.crc32(parameter.name.encode()))
 
 
-def regular(blocks: Iterable[Array], elements: int) -> Iterator[Array]:
-    """The same values, every block but the last of exactly `elements` (a tensor decoded from a stream gives what it has)."""
-    held: list[Array] = []
-    count = 0
-    for block in blocks:
-        if not count and block.size == elements:
-            yield block
-            continue
-        held.append(block.copy())
-        count += block.size
-        if count >= elements:
-            joined = np.concatenate(held)
-            whole = count - count % elements
-            for start in range(0, whole, elements):
-                yield joined[start : start + elements]
-            held, count = [joined[whole:]], count - whole
-    if count:
-        yield np.concatenate(held)
-
-
-def widened(blocks: Iterable[Array], elements: int) -> Iterator[Floats]:
-    """Stored blocks of at most `elements` values as float32 or float64. One that was yielded may be overwritten by the next.
-
-    Half-precision bits are moved into a float32's place and rescaled by a power of two, which is exact for every finite value
-    (also denormals) and several times faster than numpy's own cast; a block that holds NaN or infinity takes the slow cast.
-    """
-    wide = np.empty(0, np.int32)
-    for block in blocks:
-        if block.dtype == np.float16:
-            wide = wide if wide.size else np.empty(elements, np.int32)
-            target = wide[: block.size]
-            target[:] = block.view(np.int16)
-            np.left_shift(target, 13, out=target)
-            np.bitwise_and(target, _HALF_MASK, out=target)
-            values = target.view(np.float32)
-            np.multiply(values, _HALF_RESCALE, out=values)
-            finite = float(values.max()) < _HALF_INFINITY > -float(values.min())
-            yield values if finite else block.astype(np.float32)
-        elif block.dtype == np.uint16:  # bfloat16: the upper half of a float32
-            wide = wide if wide.size else np.empty(elements, np.int32)
-            target = wide[: block.size]
-            target[:] = block
-            np.left_shift(target, 16, out=target)
-            yield target.view(np.float32)
-        else:
-            yield cast(Floats, block)
-
-
 def _small(data: TensorData, rows: int, columns: int) -> TensorStatistics:
     """A tensor of one block: the same numbers, in float64 and in fewer steps."""
     size = rows * columns
@@ -212,7 +156,7 @@ def _small(data: TensorData, rows: int, columns: int) -> TensorStatistics:
         size=size, dtype=data.dtype, mean=mean, std=std, sum_of_squares=squares, minimum=low, maximum=high,
         zero_count=zeros, denormal_count=denormals, nan_count=nan, infinite_count=infinite, first_non_finite=first,
         rows=rows, columns=columns, sample=matrix, sample_step=1, sample_offset=0, column_sums=None,
-        first_rows=stored_matrix[:_KEY_VALUES], first_columns=stored_matrix[:, :_KEY_VALUES], head=sample.reshape(-1)[:_HEAD],
+        first_rows=stored_matrix[:LEADING], first_columns=stored_matrix[:, :LEADING], head=sample.reshape(-1)[:_HEAD],
     )  # fmt: skip
 
 
@@ -235,7 +179,7 @@ def _large(data: TensorData, rows: int, columns: int, limit: int, seed: int) -> 
     sums = np.zeros(width, np.float64)
     ones = np.ones(elements // width, np.float32)
     tiny = _SMALLEST_NORMAL[data.dtype]
-    keys = _StoredKeys(width)
+    keys = LeadingValues(width)
     total = squares = 0.0
     low, high = math.inf, -math.inf
     near = zeros = nan = infinite = start = filled = 0
@@ -328,24 +272,3 @@ def _sampling(rows: int, columns: int, take: int, seed: int) -> tuple[int, int, 
         step += 1
     offset = seed % (columns - take + 1)
     return step, offset, min(wanted, -(-rows // step))
-
-
-class _StoredKeys:
-    """Keeps the stored bits of the first rows and columns while the blocks go by."""
-
-    def __init__(self, columns: int) -> None:
-        self.columns = columns
-        self.first_rows: Array | None = None
-        self._parts: list[Array] = []
-
-    def watch(self, blocks: Iterable[Array]) -> Iterator[Array]:
-        for block in blocks:
-            if block.size % self.columns == 0:
-                matrix = block.reshape(-1, self.columns)
-                if self.first_rows is None:
-                    self.first_rows = matrix[:_KEY_VALUES].copy()
-                self._parts.append(matrix[:, :_KEY_VALUES].copy())
-            yield block
-
-    def first_columns(self) -> Array | None:
-        return np.concatenate(self._parts) if self._parts else None
