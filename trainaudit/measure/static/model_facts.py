@@ -10,24 +10,23 @@ from trainaudit.ir.ops import Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.flow import REACHES
 from trainaudit.measure.static.index import Index
-from trainaudit.measure.static.parameters import trainable_sizes
 
 _WEIGHT_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.EMBEDDING})
 _USER_FOLDER = re.compile(r"^((?:[A-Za-z]:)?[\\/](?:home|Users|users|Documents and Settings)[\\/])[^\\/]+")
 
 
-def measure_model(index: Index, flow: list[int]) -> Columns:
-    """model.* facts from the graph, the loss left out."""
+def measure_model(index: Index, flow: list[int], trainable: dict[str, int]) -> Columns:
+    """model.* facts from the graph, the loss left out. `trainable` maps trainable parameters to their sizes."""
     graph = index.graph
     convolutions = sum(1 for i, op in enumerate(index.ops) if op is Op.CONV and flow[i] & REACHES)
-    depth = max((index.depth[i] for i in range(len(index.ops)) if flow[i] & REACHES and index.depends[i]), default=0)
+    depth = max((index.depth[i] for i in index.output_layers() if index.depends[i]), default=0)
     unknown = sum(count for _, count in graph.unrecognized)
     leaked = graph.origin.leaked_paths
     facts: dict[str, FactValue] = {
         "model.name": PurePosixPath(graph.origin.path).name or "model",
         "model.form": graph.form,
         "model.layer_count": len(graph.layers),
-        "model.parameter_count": sum(trainable_sizes(graph).values()),
+        "model.parameter_count": sum(trainable.values()),
         "model.depth": depth,
         "model.recognition_coverage": 1 - unknown / graph.node_count if graph.node_count else 1.0,
         "model.is_convolutional": convolutions >= 2,

@@ -15,6 +15,8 @@ _SELECTIONS = SHAPING | DROPOUTS | {Op.GATHER}
 _POOLS = frozenset(
     {Op.MAX_POOL, Op.AVERAGE_POOL, Op.GLOBAL_MAX_POOL, Op.GLOBAL_AVERAGE_POOL, Op.REDUCE_MEAN, Op.REDUCE_MAX}
 )
+_FARTHEST = 64
+"""Layers that are looked back through from an output."""
 _SOFTMAXES = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX})
 _KEEPING_AXES = frozenset({Op.CAST, Op.IDENTITY, Op.DROPOUT, Op.QUANTIZE, Op.DEQUANTIZE})
 _RECTIFYING = frozenset({Op.RELU, Op.RELU6, Op.GELU, Op.SILU, Op.HARD_SWISH, Op.LEAKY_RELU, Op.ELU, Op.MISH, Op.PRELU})
@@ -131,11 +133,13 @@ def _last_computation(index: Index, position: int, known: dict[int, int]) -> int
 def _final_dropout(index: Index, producer: int) -> int:
     """The dropout behind which an output passes only activation functions, reshapes, casts and selections; INPUT for none."""
     current = producer
-    while current >= 0 and index.ops[current] not in DROPOUTS:
+    for _ in range(_FARTHEST):
+        if current < 0 or index.ops[current] in DROPOUTS:
+            return current
         row = index.sources[current]
         passes = index.ops[current] in _SELECTIONS or index.ops[current] in ACTIVATIONS
         current = row[0] if passes and row and row[0] >= 0 else INPUT
-    return current
+    return INPUT
 
 
 def _activation_before(index: Index, position: int, known: dict[int, int]) -> str:
@@ -147,7 +151,7 @@ def _activation_before(index: Index, position: int, known: dict[int, int]) -> st
 def _head(index: Index, position: int, known: dict[int, int]) -> int:
     """The weighted layer, sum or other computation behind the activation functions, poolings and reshapes that end at a layer."""
     current = position
-    for _ in range(64):
+    for _ in range(_FARTHEST):
         if current < 0 or (index.ops[current] not in ACTIVATIONS and index.ops[current] not in _POOLS):
             break
         row = index.sources[current]

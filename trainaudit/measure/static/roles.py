@@ -33,22 +33,26 @@ _LONGEST_CELL = 400
 def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
     """layer name → role, for every weighted layer."""
     cells = _recurrent_cells(index)
-    between = _between_blocks(index)
+    strided: list[int] = []
     roles: dict[str, str] = {}
     for i, op in enumerate(index.ops):
-        if op in WEIGHTED:
-            layer = index.layers[i]
-            if op is Op.EMBEDDING:
-                role = "embedding"
-            elif op in RECURRENT:
-                role = "hidden"
-            else:
-                role = (
-                    "recurrent-cell" if i in cells or (cells and _feeds_cell(index, flow, i)) else _role(index, flow, i)
-                )
-                if role == "hidden" and op is Op.CONV and i in between and _is_strided(layer.attributes.get("stride")):
-                    role = "downsample"
-            roles[layer.name] = role
+        if op not in WEIGHTED:
+            continue
+        layer = index.layers[i]
+        if op is Op.EMBEDDING:
+            role = "embedding"
+        elif op in RECURRENT:
+            role = "hidden"
+        elif i in cells or (cells and _feeds_cell(index, flow, i)):
+            role = "recurrent-cell"
+        else:
+            role = _role(index, flow, i)
+            if op is Op.CONV and role == "hidden" and _is_strided(layer.attributes.get("stride")):
+                strided.append(i)
+        roles[layer.name] = role
+    if strided:
+        between = _between_blocks(index)
+        roles.update({index.layers[i].name: "downsample" for i in strided if i in between})
     return roles
 
 

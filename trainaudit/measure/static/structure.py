@@ -65,7 +65,7 @@ def measure_structure(graph: Graph) -> tuple[Subjects, Columns]:
     codes: dict[str, str] = {}
     columns: Columns = {}
     for measured in (
-        measure_model(index, flow),
+        measure_model(index, flow, trainable),
         measure_layers(index, flow, trainable, codes),
         measure_ends(index, flow, roles),
         measure_neighbors(index),
