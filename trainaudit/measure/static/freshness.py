@@ -27,12 +27,8 @@ def model_state(measured: Iterable[MeasuredParameter]) -> str:
     """fresh, trained, mixed or unknown, by vote."""
     known = list(measured)
     changed_layers = {one.parameter.owners[0] for one in known if _is_weight(one) and one.identity.standing == CHANGED}
-    # A forward pass in training mode (an export makes one) moves running statistics; training moves scale and shift as well.
-    unscaled_layers = {
-        one.parameter.owners[0]
-        for one in known
-        if one.parameter.role in (Role.SCALE, Role.SHIFT) and one.identity.standing == CONSTANT
-    }
+    # A forward pass in training mode (an export makes one) moves running statistics; training moves scales and shifts as well.
+    is_scaled = any(one.parameter.role in (Role.SCALE, Role.SHIFT) for one in known)
     untouched = changed = silent = still = moved = 0
     for one in known:
         role, standing, layer = one.parameter.role, one.identity.standing, one.parameter.owners[0]
@@ -41,7 +37,7 @@ def model_state(measured: Iterable[MeasuredParameter]) -> str:
             untouched += standing == UNTOUCHED
             changed += large and standing == CHANGED
             silent += large and standing not in (UNTOUCHED, CHANGED)
-        elif role in (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE) and layer in unscaled_layers:
+        elif role in (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE) and is_scaled and standing == CHANGED:
             continue
         elif role not in (Role.POSITION, Role.CONSTANT):
             moved += standing == CHANGED

@@ -18,6 +18,7 @@ from trainaudit.measure.static.recurrent import spectral_radius
 Put = Callable[[str, str, FactValue], None]
 Measured = Mapping[str, MeasuredParameter]
 
+_OPS = {op.value: op for op in Op}
 _RARE = 3.0902
 """Standard deviations: a standard normal lies above it with probability 1e-3."""
 _SUSPICIOUS_SHARE = 0.05
@@ -52,7 +53,7 @@ def _weighted(
     if isinstance(word, str) and word != activation:
         following, activation = None, word
     if layer.op in (Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE):
-        op = None if activation == "none" else Op(activation)
+        op = _OPS.get(activation)
         wanted = wanted_gain(op, following.attributes if following is not None else None)
         if wanted is not None:
             put("layer.wanted_gain", layer.name, wanted)
