@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from tests.measure.weight_graphs import normal, parameter
 from trainaudit.ir.graph import Parameter, Role
 from trainaudit.ir.tensor import ArrayData, widen_bfloat16
-from trainaudit.measure.static.tensor_statistics import SAMPLE, TensorStatistics, matrix_shape, tensor_statistics
+from trainaudit.measure.static.tensor_statistics import (
+    SAMPLE,
+    TensorStatistics,
+    matrix_shape,
+    tensor_statistics,
+    trimmed,
+)
 
 SHAPES = [(), (1,), (10,), (64, 64), (512, 512), (5000, 77), (3, 200_000), (300_001,), (64, 3, 7, 7), (2, 400, 300)]
 
@@ -137,3 +143,13 @@ def test_column_sums_cover_the_whole_tensor() -> None:
 def test_recurrent_weights_are_read_unit_by_unit() -> None:
     assert matrix_shape(parameter(normal(2, 96, 24), Role.RECURRENT_WEIGHT)) == (192, 24)
     assert matrix_shape(parameter(normal(32, 16, 3))) == (32, 48)
+
+
+def test_what_is_kept_of_a_large_tensor_is_small_and_knows_its_rows() -> None:
+    values = np.arange(3000 * 500, dtype=np.float32).reshape(3000, 500)
+    kept = trimmed(measured(parameter(values)), 64)
+    assert kept.sample.size <= 64 * 64
+    assert kept.head.size == 0
+    rows = kept.sample[:, 0].astype(np.int64) // 500
+    assert rows.tolist() == [kept.sample_step * i for i in range(len(rows))]
+    assert rows[-1] > 0.9 * 3000

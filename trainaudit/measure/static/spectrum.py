@@ -10,25 +10,17 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float32]
 
 _STEPS = 16
-_PLAIN_RATIO = 0.75
-"""A screened ratio below this is measured again on the whole sample: the norm of a small random matrix varies by a few percent."""
 _RANK_BLOCK = 48
 _RANK_ROUNDING = 1e-5
 
 
-def stable_rank_ratio(matrix: Matrix, screen: int = 128) -> float | None:
+def stable_rank_ratio(matrix: Matrix) -> float | None:
     """‖W‖F²/‖W‖₂² over mn/(√m + √n)², what an m × n matrix of independent entries tends to (Marchenko & Pastur 1967; Vershynin 2010,
     arXiv:1011.3027). About 1 for a random matrix, more for an orthogonal one, far less where few directions carry the weight.
 
-    A leading block of at most `screen` × `screen` is measured first, since a part of a matrix of low rank has low rank as well; the whole of what
-    is given only where the block looks unlike a random matrix. None below 8 × 8 and for zeros.
+    A block stands for the whole: a part of a matrix of low rank has low rank as well. None below 8 × 8 and for zeros.
     """
-    if min(matrix.shape) < 8:
-        return None
-    screened = _ratio(matrix[:screen, :screen])
-    if screened is None or screened >= _PLAIN_RATIO or max(matrix.shape) <= screen:
-        return screened
-    return _ratio(matrix)
+    return _ratio(matrix) if min(matrix.shape) >= 8 else None
 
 
 def _ratio(matrix: Matrix) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,20 @@ def tensor_statistics(parameter: Parameter) -> TensorStatistics:
     if size <= limit and size <= SAMPLE:
         return _small(data, rows, columns)
     return _large(data, rows, columns, limit, zlib.crc32(parameter.name.encode()))
+
+
+def trimmed(statistics: TensorStatistics, side: int) -> TensorStatistics:
+    """What is kept of a tensor once it is identified: of a large one at most `side` rows and columns of the sample and one leading row, so that memory
+    stays bounded however many tensors there are."""
+    if statistics.size <= side * side:
+        return replace(statistics, head=statistics.head[:0])
+    rows = statistics.first_rows
+    every = -(-len(statistics.sample) // side)
+    every += every > 1 and every % 2 == 0
+    return replace(
+        statistics, sample=statistics.sample[::every, :side].copy(), sample_step=statistics.sample_step * every,
+        head=statistics.head[:0].copy(), column_sums=None, first_rows=None if rows is None else rows[:1].copy(), first_columns=None,
+    )  # fmt: skip
 
 
 def _small(data: TensorData, rows: int, columns: int) -> TensorStatistics:

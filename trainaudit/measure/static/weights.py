@@ -25,13 +25,13 @@ from trainaudit.measure.static.initialization import (
 )
 from trainaudit.measure.static.layer_weights import measure_layer_weights, unread_reason
 from trainaudit.measure.static.spectrum import is_rank_deficient, stable_rank_ratio
-from trainaudit.measure.static.tensor_statistics import FLOATS, TensorStatistics, tensor_statistics
+from trainaudit.measure.static.tensor_statistics import FLOATS, TensorStatistics, tensor_statistics, trimmed
 
 MEASURED_ROLES = TRAINABLE_ROLES | {Role.RUNNING_MEAN, Role.RUNNING_VARIANCE}
 
 _MATRIX_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT})
 _MANY = 400
-"""Parameters beyond which spectra are screened on smaller blocks."""
+"""Parameters beyond which less is kept of each: 64 × 64 values instead of 128 × 128."""
 _PER_TENSOR = (
     "family", "scheme", "mean", "std", "absmax", "extremity", "zero_share", "denormal_share", "non_finite_count", "nan_count",
     "duplicate_unit_share", "identical_count", "stable_rank_ratio",
@@ -44,6 +44,7 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
     columns: Columns = {}
     measured: dict[str, MeasuredParameter] = {}
     generated = 0
+    side = 128 if len(graph.parameters) <= _MANY else 64
     folded = frozenset(graph.folded_normalizations)
     branches = 2 * sum(layer.op is Op.ATTENTION for layer in graph.layers)
     with np.errstate(all="ignore"):
@@ -56,20 +57,19 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
                 continue
             statistics = tensor_statistics(parameter)
             identity = _identify(graph, parameter, statistics, branches, folded)
-            measured[parameter.name] = MeasuredParameter(parameter, statistics, identity)
             _put_statistics(columns, parameter, statistics)
+            measured[parameter.name] = MeasuredParameter(parameter, trimmed(statistics, side), identity)
         if not any(_has_moved(one) for one in measured.values()):
             measured = {name: _without_false_training(one) for name, one in measured.items()}
         state = "generated" if generated > len(measured) else model_state(measured.values())
         states = parameter_states(measured.values(), state)
-        screen = 128 if len(measured) <= _MANY else 64
         columns["model.weights_state"] = {"model": state}
         for name, one in measured.items():
             _put(columns, "parameter.state", name, states[name])
             _put(columns, "parameter.family", name, one.identity.family)
             _put(columns, "parameter.scheme", name, one.identity.scheme)
             if states[name] != TRAINED and one.parameter.role in _MATRIX_ROLES and one.identity.standing != CONSTANT:
-                ratio = stable_rank_ratio(one.statistics.sample, screen)
+                ratio = stable_rank_ratio(one.statistics.sample)
                 if ratio is not None:
                     _put(columns, "parameter.stable_rank_ratio", name, ratio)
         _put_identical(columns, measured)
