@@ -88,6 +88,16 @@ def test_families_are_seen_at_any_scale(values: Weights, family: str) -> None:
     assert identify(values.astype(np.float16)).family == family
 
 
+def test_draws_around_something_else_than_zero() -> None:
+    """torch.rand and a normal with a mean: fresh, though no scheme that keeps a signal."""
+    positive = identify(np.random.default_rng(0).random((64, 64), np.float32) * np.float32(0.125))
+    assert (positive.family, positive.standing) == (UNIFORM, COMPATIBLE)
+    assert positive.scheme == "uniform-0-to-0.125"
+    shifted = identify(normal(64, 128) + np.float32(0.04))
+    assert (shifted.family, shifted.standing) == (NORMAL, COMPATIBLE)
+    assert shifted.scheme == "normal-0.05-around-0.04"
+
+
 def test_coinciding_schemes_are_all_given() -> None:
     """On a square layer √(6/(n + n)) = √(3/n)."""
     assert {"xavier-uniform", "lecun-uniform"} <= set(identify(numpy_uniform(64, 64, bound=math.sqrt(3 / 64))).names)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from trainaudit.ir.graph import Parameter
 from trainaudit.measure.static.distribution import (
+    SIGMAS,
     fits_scale,
     fits_shape,
     likely_names,
@@ -152,6 +153,10 @@ def _number_name(word: str, value: float) -> str:
 
 def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: bool) -> Identity:
     """The families whose shape fits, the schemes whose scale fits, and whether the entries are independent."""
+    offset = _offset(statistics) if is_matrix else 0.0
+    if offset:
+        found = _drawn(_moved(statistics, -offset), (), True)
+        return Identity(found.family, _offset_name(statistics, found.family), found.standing)
     sample = _without_zero_rows(statistics.sample) if is_matrix else statistics.sample
     if sample.size < 8 or statistics.std <= 0.0:
         return _UNKNOWN
@@ -180,6 +185,37 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
         names = _round_name(statistics, families[0])
     standing = COMPATIBLE if statistics.size >= 64 else SILENT
     return Identity(families[0] if statistics.size >= 32 or names else "unknown", names, standing)
+
+
+def _offset(statistics: TensorStatistics) -> float:
+    """What a draw around something else than zero is around: the middle of its range (torch.rand, U(0, b)) or, where it is a good part of the spread,
+    its mean; 0 for a draw around zero."""
+    n = statistics.size - statistics.non_finite_count
+    error = statistics.std / math.sqrt(max(1, n))
+    if abs(statistics.mean) <= SIGMAS * error:
+        return 0.0
+    middle = 0.5 * (statistics.minimum + statistics.maximum)
+    if abs(statistics.mean - middle) <= SIGMAS * error:
+        return middle
+    return statistics.mean if abs(statistics.mean) > 0.25 * statistics.std else 0.0
+
+
+def _moved(statistics: TensorStatistics, by: float) -> TensorStatistics:
+    """The statistics of the same values with a number added to each."""
+    sums = statistics.column_sums
+    sample = statistics.sample + np.float32(by)
+    mean = 0.0 if abs(statistics.mean + by) < 1e-6 * statistics.std else statistics.mean + by
+    return replace(
+        statistics, mean=mean, minimum=statistics.minimum + by, maximum=statistics.maximum + by, sample=sample,
+        column_sums=None if sums is None else sums + by * statistics.rows, head=statistics.head[:0], first_columns=None,
+    )  # fmt: skip
+
+
+def _offset_name(statistics: TensorStatistics, family: str) -> tuple[str, ...]:
+    low, high = statistics.minimum, statistics.maximum
+    if family == UNIFORM:
+        return (f"uniform-{0.0 if 0.0 < low < 0.01 * high else low:.3g}-to-{high:.3g}",)
+    return (f"{family}-{statistics.std:.2g}-around-{statistics.mean:.2g}",) if family in (NORMAL, TRUNCATED) else ()
 
 
 def _families(statistics: TensorStatistics, kurtosis: float, sample: npt.NDArray[np.float32]) -> list[str]:
