@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def _audit_one(target: str, settings: Settings, rules: Sequence[Rule], detail: b
         return str(error)
     except MemoryError:
         return f"{target} needs more memory than there is. Audit it on a larger machine."
+    except Exception as error:
+        if os.environ.get("TRAINAUDIT_DEBUG"):
+            raise
+        what = f"trainaudit itself broke down on {target} ({type(error).__name__}: {error})."
+        return f"{what} Please report it; TRAINAUDIT_DEBUG=1 shows where."
 
 
 def _audit_apart(target: str, settings: Settings, detail: bool) -> Audited | str:
