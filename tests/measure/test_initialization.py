@@ -156,6 +156,22 @@ def test_grid_of_the_generator() -> None:
     assert uniform_grid_bits(values.astype(np.float16).astype(np.float32), 0.125) == 0.0
 
 
+@pytest.mark.parametrize("bound", [0.125, 300**-0.5, 0.05])
+def test_grids_of_other_generators(bound: float) -> None:
+    """Rounded as the generators' sources say: 32 bits to a float, scaled and shifted at once (CUDA); 23 bits, scaled and then shifted
+    (TensorFlow, JAX)."""
+    edge = float(np.float32(bound))
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        wide = generator.integers(0, 1 << 32, 512, dtype=np.uint64).astype(np.float32).astype(np.float64)
+        share = (wide * 2.0**-32 + 2.0**-33).astype(np.float32)
+        cuda = (share.astype(np.float64) * 2.0 * edge - edge).astype(np.float32)
+        short = generator.integers(0, 1 << 23, 512).astype(np.float32) * np.float32(2.0**-23)
+        stepwise = short * np.float32(2.0 * edge) - np.float32(edge)
+        for values in (cuda, stepwise):
+            assert (uniform_grid_bits(values, bound) or 0.0) > 50
+
+
 def test_grids_of_torch_itself() -> None:
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
