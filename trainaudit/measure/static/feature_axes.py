@@ -86,19 +86,28 @@ def _moved(sizes: Sizes, layer: Layer, shape: Shape | None, result: Shape | None
     return None
 
 
-def regrouped(before: tuple[int, ...], after: tuple[int, ...], axes: Axes) -> Axes:
-    """The axes of the reshaped tensor that hold values of `axes`: sizes are matched group by group, from the end. An axis of size one
-    holds nothing."""
-    moved: set[int] = set()
-    strides = []
-    below = 1
+def regrouped(before: tuple[int, ...], after: tuple[int, ...], axes: Axes) -> Axes | None:
+    """The axes of the reshaped tensor along which values of `axes` lie; None where the sizes do not divide, so that they lie askew. An axis
+    of size one holds nothing."""
+    places = []
+    low = 1
     for k in range(len(after) - 1, -1, -1):
-        strides.append((k - len(after), below, below * after[k]))
-        below *= after[k]
+        high = low * after[k]
+        if high > low:
+            places.append((k - len(after), low, high))
+        low = high
+    moved: set[int] = set()
     for axis in axes:
         stride = prod(before[axis + len(before) + 1 :])
         span = stride * before[axis + len(before)]
-        for position, low, high in strides:
-            if low < span and high > stride and high > low:
+        for position, low, high in places:
+            if high <= stride:
+                divides = stride % high == 0
+            elif low >= span:
+                divides = low % span == 0
+            else:
+                divides = (low % stride == 0 or stride % low == 0) and (high % span == 0 or span % high == 0)
                 moved.add(position)
+            if not divides:
+                return None
     return frozenset(moved)

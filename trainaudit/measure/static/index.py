@@ -212,7 +212,10 @@ def _residual(left: int, right: int, fork: int, depth: list[int], inputs: int) -
 
 
 def _main_operand(graph: Graph, layer: Layer, feeding: list[int], active: list[int], depth: list[int]) -> int:
-    """Of operands from different inputs, the one that is not broadcast; the deeper one where both are whole."""
+    """Of operands with no layer in common, the one that carries the model's stream: a mask, which no weight has touched, and what comes from
+    another input by a broadcast do not. INPUT where neither can be told."""
+    if len(graph.inputs) == 1 and all(depth[source] for source in active):
+        return INPUT
     out = graph.values.get(layer.outputs[0]) if layer.outputs else None
     shape = None if out is None else out.shape
     whole = active

@@ -73,7 +73,7 @@ def _trace(index: Index) -> tuple[list[int], list[int]]:
                     if op is Op.DIV and index.layers[i].attributes.get("scalar_side") == "left":
                         continue
                     source[i] = source[above]
-                    marks[i] = marks[above] | _crossed(index.layers[i], op)
+                    marks[i] = marks[above] | _crossed(index, index.layers[i], op)
             elif i in joins:
                 join = joins[i]
                 for above in (join.branch, join.skip):
@@ -95,7 +95,7 @@ def _merged(index: Index, source: list[int], marks: list[int], position: int, op
         above = active[0]
         if above < 0 or (op in (Op.DIV, Op.GATHER, Op.GRID_SAMPLE) and above != row[0]):
             return _NO_LAYER, 0
-        return source[above], marks[above] | _crossed(index.layers[position], op)
+        return source[above], marks[above] | _crossed(index, index.layers[position], op)
     if op in (Op.MUL, Op.DIV, Op.BATCH_NORM, Op.GRID_SAMPLE):
         return _NO_LAYER, 0
     if op in SHAPING or op is Op.GATHER or op is Op.RESIZE or op in DROPOUTS:
@@ -113,7 +113,7 @@ def _merged(index: Index, source: list[int], marks: list[int], position: int, op
     return found, crossed
 
 
-def _crossed(layer: Layer, op: Op) -> int:
+def _crossed(index: Index, layer: Layer, op: Op) -> int:
     if op is Op.BATCH_NORM:
         return _NORMALIZED
     if op is Op.TRANSPOSE:
@@ -122,8 +122,8 @@ def _crossed(layer: Layer, op: Op) -> int:
     if op in (Op.DEPTH_TO_SPACE, Op.SPACE_TO_DEPTH, Op.CUMSUM, Op.GRID_SAMPLE):
         return _MIXED
     if op is Op.RESHAPE:
-        shape = layer.attributes.get("shape")
-        return _SPREAD if isinstance(shape, tuple) and len(shape) >= 3 else 0
+        shape = index.shape(layer.outputs[0])
+        return _SPREAD if shape is not None and len(shape) >= 3 else 0
     return 0
 
 
@@ -147,6 +147,11 @@ def _idiom(
         return "residual"
     if _is_depthwise(index, before) or _is_depthwise(index, after) or _is_spatially_separable(before, after):
         return "depthwise-separable"
+    if crossed & _PARALLEL:
+        return "parallel-branches"
+    both_dense = before.op is Op.LINEAR and after.op is Op.LINEAR
+    if crossed & _MIXED and (both_dense or (before.op is not Op.LINEAR and after.op is not Op.LINEAR)):
+        return "position-mixing"
     if _is_narrowing(index, before, after):
         return "low-rank" if before.op is Op.LINEAR and after.op is Op.LINEAR else "bottleneck-projection"
     if _is_reduction(index, before, after):
@@ -157,15 +162,10 @@ def _idiom(
         return "normalized"
     if role_after in ("gate", "modulation") or role_before in ("gate", "modulation"):
         return "gated"
-    if crossed & _PARALLEL:
-        return "parallel-branches"
     if first in outputs or (crossed & _SPREAD and before.op is Op.LINEAR and after.op in (Op.CONV, Op.CONV_TRANSPOSE)):
         return "latent"
     if _is_shared(index, source, roles, first, second):
         return "parallel-branches"
-    both_dense = before.op is Op.LINEAR and after.op is Op.LINEAR
-    if crossed & _MIXED and (both_dense or (before.op is not Op.LINEAR and after.op is not Op.LINEAR)):
-        return "position-mixing"
     return "none"
 
 

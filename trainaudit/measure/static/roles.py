@@ -187,12 +187,6 @@ def measure_roles(index: Index, flow: list[int], roles: Mapping[str, str], idiom
 
 
 _ZEROED = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.SCALE})
-_ROLE_IDIOMS = {
-    "output-head": "output-head",
-    "gate": "gate",
-    "modulation": "modulation",
-    "residual-branch-end": "residual-branch-end",
-}
 
 
 def _zero_idiom(
@@ -203,13 +197,13 @@ def _zero_idiom(
     for i in parameter.owners:
         name = index.layers[i].name
         bits = flow[i]
+        if roles.get(name) in ("gate", "modulation"):
+            return roles[name]
         if idioms.get(name) == "low-rank" and bits & MERGED:
             return "low-rank-adapter"
         if bits & (BRANCH_END | MERGED):
             return "residual-branch-end"
-        word = _ROLE_IDIOMS.get(roles.get(name, ""))
-        if word is not None:
-            return word
-        if parameter.role is not Role.SCALE and bits & REACHES and not bits & WEIGHT_FOLLOWS:
+        is_head = parameter.role is not Role.SCALE and bits & REACHES and not bits & WEIGHT_FOLLOWS
+        if is_head or roles.get(name) == "output-head":
             return "output-head"
     return "none"
