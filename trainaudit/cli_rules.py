@@ -40,7 +40,11 @@ def list_(output_format: str, rule_folders: tuple[Path, ...]) -> None:
     """All rules with severity, evidence and recipe step."""
     from trainaudit.judge.rule_text import list_rules
 
-    _show(list_rules(_rules(rule_folders), output_format))
+    rules = _rules(rule_folders)
+    if output_format == "text" and sys.stdout.isatty():
+        _table(list_rules(rules, "json"), "id", "category", "severity", "evidence", "name")
+    else:
+        _show(list_rules(rules, output_format))
 
 
 @rule.command()
@@ -110,9 +114,13 @@ def lint(folders: tuple[Path, ...], tests: Path | None) -> None:
 @click.option("--output-format", type=FORMS, default="text", show_default=True)
 def list_facts(output_format: str) -> None:
     """Every fact with its type, unit, evidence and meaning, and the rules that read it."""
-    from trainaudit.judge import rule_text
+    from trainaudit.judge.rule_text import list_facts as facts_as
 
-    _show(rule_text.list_facts(output_format, _rules(())))
+    rules = _rules(())
+    if output_format == "text" and sys.stdout.isatty():
+        _table(facts_as("json", rules), "name", "type", "unit", "source", "meaning")
+    else:
+        _show(facts_as(output_format, rules))
 
 
 def _rules(own: tuple[Path, ...]) -> Any:
@@ -137,6 +145,23 @@ def _fires(rules: Any, model: Path, loss: str | None) -> dict[str, set[str]]:
     for finding in audit_file(str(model), Settings(loss=loss), rules, detail=False).audit.findings:
         fired.setdefault(finding.rule, set()).update(occurrence.subject for occurrence in finding.occurrences)
     return fired
+
+
+def _table(records: Any, *columns: str) -> None:
+    """Records as a table that fits the terminal; a pipe gets one line for each instead."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from trainaudit.report.escaping import visible
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
+    for record in records:
+        table.add_row(*(Text(visible(str(record[column]))) for column in columns))
+    Console().print(table)
 
 
 def _show(text: Any) -> None:
