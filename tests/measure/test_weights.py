@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.measure.weight_graphs import Array, Step, activation, chain, linear, normal, parameter, torch_uniform
 from trainaudit.ir.graph import Graph, Parameter, Role
@@ -221,3 +224,33 @@ def test_each_tensor_is_read_once() -> None:
     counted = Parameter(own.name, own.shape, own.dtype, own.role, True, (0,), Counting(own.data.read()), 0, 400, 600)
     measure_weights(with_parameter(graph, counted), {})
     assert Counting.reads == 1
+
+
+@given(
+    op=st.sampled_from(
+        [Op.LINEAR, Op.CONV, Op.EMBEDDING, Op.LSTM, Op.GRU, Op.RNN, Op.BATCH_NORM, Op.LAYER_NORM, Op.ADD]
+    ),
+    roles=st.dictionaries(st.sampled_from(sorted(Role)), st.lists(st.integers(0, 9), max_size=4), max_size=5),
+    dtype=st.sampled_from(["float32", "float16", "float64", "int8"]),
+    axis=st.integers(0, 3) | st.none(),
+    fill=st.sampled_from([None, 0.0, 1.0, np.nan, np.inf, 1e30]),
+    gates=st.sampled_from([1, 3, 4]),
+)
+@settings(max_examples=150, deadline=None)
+def test_odd_shapes_and_values_break_nothing(
+    op: Op, roles: dict[Role, list[int]], dtype: str, axis: int | None, fill: float | None, gates: int
+) -> None:
+    """A file may give any role any shape: facts are then absent or not measured."""
+    with np.errstate(all="ignore"):
+        tensors: dict[Role, Array] = {
+            role: (np.full(shape, fill) if fill is not None else normal(*shape) * np.ones(shape)).astype(dtype)
+            for role, shape in roles.items()
+        }
+    graph = chain([(op, tensors, {"hidden_size": 4}), activation(Op.RELU)])
+    parameters = {
+        name: replace(own, unit_axis=axis if axis is not None and axis < len(own.shape) else None, gates=gates)
+        for name, own in graph.parameters.items()
+    }
+    for column in measure_weights(replace(graph, parameters=parameters), {}).values():
+        for value in column.values():
+            assert not isinstance(value, float) or math.isfinite(value)

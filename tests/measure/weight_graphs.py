@@ -26,7 +26,7 @@ def parameter(
     if role is Role.WEIGHT and values.ndim:
         axis, fan_in = 0, math.prod(values.shape[1:])
         fan_out = values.shape[0] * math.prod(values.shape[2:])
-    elif role in (Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT):
+    elif role in (Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT) and values.ndim == 3:
         axis, fan_in, fan_out = 1, values.shape[2], values.shape[1]
     return Parameter(
         name, values.shape, stored or values.dtype.name, role, role not in (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE),

@@ -74,13 +74,18 @@ def _weighted(
         _forget_gate(graph, layer, measured, put)
     if layer.op is Op.RNN:
         recurrent = graph.parameter_of(layer, Role.RECURRENT_WEIGHT)
-        if recurrent is not None and recurrent.name in measured and recurrent.size % recurrent.shape[-1] ** 2 == 0:
+        if recurrent is not None and recurrent.name in measured and _is_square(recurrent):
             hidden = recurrent.shape[-1]
             matrices = np.asarray(recurrent.data.read(), np.float64).reshape(-1, hidden, hidden)
             if measured[recurrent.name].statistics.non_finite_count:
                 put("layer.recurrent_spectral_radius", layer.name, Unmeasured("the recurrent weight is not finite"))
             else:
                 put("layer.recurrent_spectral_radius", layer.name, max(spectral_radius(m) for m in matrices))
+
+
+def _is_square(recurrent: Parameter) -> bool:
+    """One or more square matrices, not empty."""
+    return recurrent.size > 0 and len(recurrent.shape) > 1 and recurrent.size % recurrent.shape[-1] ** 2 == 0
 
 
 def unread_reason(parameter: Parameter) -> str:
@@ -169,8 +174,8 @@ def _forget_gate(graph: Graph, layer: Layer, measured: Measured, put: Put) -> No
         put("layer.forget_gate_bias", layer.name, Unmeasured(unread_reason(bias)))
         return
     values = np.asarray(bias.data.read(), np.float64)
-    hidden = values.shape[-1] // 8
-    if hidden == 0 or values.shape[-1] != 8 * hidden:
+    hidden = values.shape[-1] // 8 if values.ndim else 0
+    if hidden == 0 or values.size == 0 or values.shape[-1] != 8 * hidden:
         return
     if measured[bias.name].statistics.non_finite_count:
         put("layer.forget_gate_bias", layer.name, Unmeasured("the bias is not finite"))
@@ -205,7 +210,7 @@ def _batch_norm(graph: Graph, layer: Layer, measured: Measured, put: Put) -> Non
     if variance is not None:
         small = _vector(variance) < _COLLAPSED_VARIANCE
         collapsed = small if collapsed is None or collapsed.size != small.size else collapsed | small
-    if collapsed is not None and collapsed.size:
+    if collapsed is not None:
         put("layer.collapsed_channel_share", layer.name, float(collapsed.mean()))
 
 

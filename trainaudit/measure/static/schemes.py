@@ -87,7 +87,7 @@ def bias_schemes(fan_in: int | None, hidden: int | None) -> tuple[Scheme, ...]:
 
 def _fan_schemes(parameter: Parameter, fan_in: int, fan_out: int) -> Iterable[Scheme]:
     if parameter.role in (Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT):
-        hidden = parameter.shape[1] // parameter.gates if len(parameter.shape) == 3 else fan_out
+        hidden = max(1, parameter.shape[1] // parameter.gates if len(parameter.shape) == 3 else fan_out)
         yield Scheme("pytorch-default", UNIFORM, hidden**-0.5)
         fan_in = parameter.shape[-1]
         for rows in {hidden, hidden * parameter.gates} - {fan_out}:  # Keras draws all gates as one matrix
