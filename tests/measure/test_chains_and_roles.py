@@ -1,0 +1,297 @@
+"""Roles of weighted layers, linear layers in a row with the designs that mean it, and zero weights that are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.measure.structure_graphs import IMAGE, Sketch, facts
+from trainaudit.ir.ops import Op
+
+
+def stacked(sketch: Sketch, output: str, layer: str) -> tuple[object, object]:
+    columns = facts(sketch.graph(output))
+    return columns["layer.linear_predecessor"][layer], columns["layer.linear_idiom"][layer]
+
+
+def relu(g: Sketch, x: str) -> str:
+    return g.layer(Op.RELU, f"relu_{x}", x)
+
+
+# The fault
+
+
+def test_two_linear_layers() -> None:
+    g = Sketch({"x": ("N", 32)})
+    h = g.dense("fc2", g.dense("fc1", "x", 64), 64)
+    out = g.dense("head", relu(g, h), 10)
+    assert stacked(g, out, "fc2") == ("fc1", "none")
+    assert stacked(g, out, "fc1") == ("none", "none")
+    assert stacked(g, out, "head") == ("none", "none")
+
+
+@pytest.mark.parametrize("between", [Op.DROPOUT, Op.AVERAGE_POOL, Op.IDENTITY, Op.RESIZE])
+def test_linear_things_between_do_not_help(between: Op) -> None:
+    g = Sketch({"x": IMAGE})
+    h = g.layer(between, "between", g.conv("a", "x", 32))
+    out = g.conv("c", relu(g, g.conv("b", h, 32)), 10)
+    assert stacked(g, out, "b") == ("a", "none")
+
+
+def test_convolution_flattened_into_a_linear_layer() -> None:
+    g = Sketch({"x": IMAGE})
+    h = g.layer(Op.GLOBAL_AVERAGE_POOL, "pool", g.conv("conv", "x", 64), shape=("batch", 64, 1, 1))
+    h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 64), start_dim=1)
+    assert stacked(g, g.dense("head", h, 10), "head") == ("conv", "none")
+
+
+def test_two_heads_on_a_linear_trunk() -> None:
+    g = Sketch({"x": ("N", 8)})
+    h = g.dense("trunk", "x", 64)
+    policy, value = g.dense("policy", h, 4), g.dense("value", h, 1)
+    columns = facts(g.graph(policy, value))
+    assert columns["layer.linear_idiom"]["policy"] == "none"
+    assert columns["layer.linear_predecessor"]["policy"] == "trunk"
+
+
+@pytest.mark.parametrize("op", [Op.RELU, Op.MAX_POOL, Op.LAYER_NORM, Op.ATTENTION])
+def test_what_is_not_linear_ends_the_chain(op: Op) -> None:
+    g = Sketch({"x": ("N", 6, 32)})
+    h = g.dense("fc1", "x", 64)
+    h = (
+        g.norm("between", h, op)
+        if op is Op.LAYER_NORM
+        else g.layer(op, "between", *[h] * (3 if op is Op.ATTENTION else 1))
+    )
+    assert stacked(g, g.dense("fc2", h, 64), "fc2")[0] == "none"
+
+
+# The known designs
+
+
+def low_rank(g: Sketch) -> str:
+    return g.dense("second", g.dense("first", "x", 4), 32)
+
+
+def depthwise_separable(g: Sketch) -> str:
+    g.conv("first", "picture", 3, groups=3)
+    return g.layer(Op.FLATTEN, "flat", g.conv("second", "first", 32, 1), shape=("N", 99), start_dim=1)
+
+
+def embedded(g: Sketch) -> str:
+    return g.dense("second", g.embed("first", "ids", 50, 16), 32)
+
+
+def normalized(g: Sketch) -> str:
+    return g.layer(
+        Op.FLATTEN,
+        "flat",
+        g.conv("second", g.norm("bn", g.conv("first", "picture", 16)), 16),
+        shape=("N", 99),
+        start_dim=1,
+    )
+
+
+def linear_bottleneck(g: Sketch) -> str:
+    wide = relu(g, g.conv("wide", "picture", 96, 1))
+    return g.layer(
+        Op.FLATTEN, "flat", g.conv("second", g.conv("first", wide, 24, 1), 144, 1), shape=("N", 99), start_dim=1
+    )
+
+
+def residual_stream(g: Sketch) -> str:
+    h = relu(g, g.dense("stem", "x", 32))
+    h = g.layer(Op.ADD, "sum", h, g.dense("first", relu(g, g.dense("inner", h, 32)), 32))
+    return g.dense("second", h, 32)
+
+
+def stream_that_forks(g: Sketch) -> str:
+    h = g.dense("first", "x", 32)
+    return g.layer(Op.ADD, "sum", h, g.dense("end", relu(g, g.dense("second", h, 32)), 32))
+
+
+def projected_skip(g: Sketch) -> str:
+    h = g.dense("first", "x", 32)
+    branch = g.dense("end", relu(g, g.dense("a", relu(g, h), 32)), 16)
+    return g.layer(Op.ADD, "sum", g.dense("second", h, 16), branch)
+
+
+def patches(g: Sketch) -> str:
+    h = g.layer(
+        Op.CONV,
+        "first",
+        "picture",
+        shape=("N", 96, 4, 4),
+        weight=np.ones((96, 3, 8, 8)),
+        kernel_size=(8, 8),
+        stride=(8, 8),
+    )
+    return g.layer(Op.FLATTEN, "flat", g.conv("second", h, 128), shape=("N", 99), start_dim=1)
+
+
+def attention(g: Sketch) -> str:
+    h = g.dense("first", "steps", 32)
+    q, k, v = g.dense("second", h, 32), g.dense("k", h, 32), g.dense("v", h, 32)
+    return g.layer(Op.ATTENTION, "attention", q, k, v)
+
+
+def mixing_positions(g: Sketch) -> str:
+    h = g.dense("first", "steps", 32)
+    return g.dense("second", g.transpose("swap", h, 0, 2, 1), 24)
+
+
+def parallel(g: Sketch) -> str:
+    h = g.layer(Op.CONCAT, "cat", g.dense("first", "x", 16), g.dense("other", "x", 16), shape=("N", 32), dim=1)
+    return g.dense("second", h, 64)
+
+
+def pyramid(g: Sketch) -> str:
+    """A lateral convolution that is smoothed, and upsampled into the next level."""
+    top = g.conv("first", "picture", 64, 1)
+    second = g.conv("second", top, 64)
+    up = g.layer(Op.RESIZE, "up", top, shape=("N", 64, 64, 64))
+    return g.layer(Op.CONCAT, "cat", second, relu(g, up), shape=("N", 99), dim=1)
+
+
+def project_and_reshape(g: Sketch) -> str:
+    h = g.layer(Op.RESHAPE, "spread", g.dense("first", "x", 512), shape=("N", 32, 4, 4))
+    details = {"weight": np.ones((32, 16, 4, 4)), "kernel_size": (4, 4), "stride": (2, 2)}
+    return g.layer(Op.CONV_TRANSPOSE, "second", h, shape=("N", 16, 8, 8), **details)
+
+
+@pytest.mark.parametrize(
+    "build, idiom",
+    [
+        (low_rank, "low-rank"),
+        (depthwise_separable, "depthwise-separable"),
+        (embedded, "embedding"),
+        (normalized, "normalized"),
+        (linear_bottleneck, "bottleneck-projection"),
+        (residual_stream, "residual"),
+        (stream_that_forks, "residual"),
+        (projected_skip, "residual"),
+        (patches, "patch-embedding"),
+        (attention, "attention"),
+        (mixing_positions, "position-mixing"),
+        (parallel, "parallel-branches"),
+        (pyramid, "parallel-branches"),
+        (project_and_reshape, "latent"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_known_designs(build: Callable[[Sketch], str], idiom: str) -> None:
+    g = Sketch({"x": ("N", 32), "steps": ("N", 8, 32), "picture": ("N", 3, 32, 32), "ids": ("N", 8)})
+    assert stacked(g, build(g), "second") == ("first", idiom)
+
+
+# Roles and zeros
+
+
+def transformer_block(g: Sketch, name: str, x: str, width: int) -> str:
+    h = g.norm(f"{name}.norm1", x, Op.LAYER_NORM)
+    q, k, v = (g.dense(f"{name}.{part}", h, width) for part in "qkv")
+    h = g.dense(f"{name}.out", g.layer(Op.ATTENTION, f"{name}.attention", q, k, v), width)
+    x = g.layer(Op.ADD, f"{name}.add1", x, g.layer(Op.DROPOUT, f"{name}.drop", h, p=0.1))
+    h = g.norm(f"{name}.norm2", x, Op.LAYER_NORM)
+    gate = g.layer(Op.SILU, f"{name}.silu", g.dense(f"{name}.gate", h, 2 * width))
+    h = g.layer(Op.MUL, f"{name}.mul", gate, g.dense(f"{name}.up", h, 2 * width))
+    return g.layer(Op.ADD, f"{name}.add2", x, g.dense(f"{name}.down", h, width))
+
+
+def test_roles_in_a_transformer() -> None:
+    g = Sketch({"ids": ("N", 8)})
+    h = g.embed("tokens", "ids", 50, 16)
+    for name in ("a", "b"):
+        h = transformer_block(g, name, h, 16)
+    out = g.dense("head", g.norm("norm", h, Op.LAYER_NORM), 50, weight="tokens.embedding", bias=False)
+    columns = facts(g.graph(out))
+    roles = columns["layer.role"]
+    assert {key.removeprefix("b."): role for key, role in roles.items() if not key.startswith("a.")} == {
+        "tokens": "embedding",
+        "q": "attention-query",
+        "k": "attention-key",
+        "v": "attention-value",
+        "out": "attention-out",
+        "gate": "gate",
+        "up": "hidden",
+        "down": "residual-branch-end",
+        "head": "output-head",
+    }
+    assert columns["parameter.is_tied_to_head"] == {"tokens.embedding": True}
+    zero = columns["parameter.zero_init_idiom"]
+    assert zero["a.down.weight"] == zero["a.out.weight"] == "residual-branch-end"
+    assert zero["a.gate.weight"] == "gate"
+    assert zero["a.up.weight"] == zero["a.q.weight"] == "none"
+    # Nothing in a healthy block is a linear stack, and the dropout before the residual sum is not on the output.
+    assert set(columns["layer.linear_idiom"].values()) == {"none"}
+    assert set(columns["layer.linear_predecessor"].values()) == {"none"}
+    assert columns["layer.is_after_last_weight"] == {"a.drop": False, "b.drop": False}
+
+
+def test_attention_that_was_not_fused() -> None:
+    g = Sketch({"x": ("N", 8, 16)})
+    q, k, v = (g.dense(part, "x", 16) for part in "qkv")
+    scores = g.layer(Op.MATMUL, "scores", q, g.transpose("turn", k, 0, 2, 1), shape=("N", 8, 8))
+    scores = g.layer(Op.DIV, "scale", scores, scalar=4.0, scalar_side="right")
+    weights = g.layer(Op.SOFTMAX, "softmax", scores, dim=2)
+    h = g.dense("out", g.layer(Op.MATMUL, "mixed", weights, v, shape=("N", 8, 16)), 16)
+    columns = facts(g.graph(g.dense("head", relu(g, h), 4)))
+    assert columns["layer.role"] == {
+        "q": "attention-query", "k": "attention-key", "v": "attention-value", "out": "attention-out", "head": "output-head",
+    }  # fmt: skip
+    assert columns["layer.softmax_use"] == {"softmax": "attention"}
+
+
+def test_roles_in_a_residual_network() -> None:
+    g = Sketch({"x": IMAGE})
+    h = relu(g, g.norm("bn0", g.conv("stem", "x", 16)))
+    for name, width, stride in (("a", 16, 1), ("b", 32, 2), ("c", 32, 1)):
+        skip = h
+        inner = relu(g, g.norm(f"{name}.bn1", g.conv(f"{name}.conv1", h, width, stride=stride)))
+        inner = g.norm(f"{name}.bn2", g.conv(f"{name}.conv2", inner, width))
+        if stride > 1:
+            skip = g.norm(f"{name}.bn3", g.conv(f"{name}.skip", h, width, 1, stride=stride))
+        h = relu(g, g.layer(Op.ADD, f"{name}.add", inner, skip))
+    h = g.layer(Op.GLOBAL_AVERAGE_POOL, "pool", h, shape=("batch", 32, 1, 1))
+    h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 32), start_dim=1)
+    columns = facts(g.graph(g.dense("fc", h, 10)))
+    roles = columns["layer.role"]
+    assert [roles[n] for n in ("stem", "b.conv1", "b.conv2", "b.skip", "fc")] == [
+        "hidden", "hidden", "residual-branch-end", "downsample", "output-head",
+    ]  # fmt: skip
+    zero = columns["parameter.zero_init_idiom"]
+    assert zero["a.bn2.scale"] == "residual-branch-end"
+    assert zero["a.bn1.scale"] == "none"
+    assert columns["model.is_convolutional"] == {"model": True}
+    assert columns["model.depth"] == {"model": 8}
+
+
+def test_low_rank_adapter_and_modulation() -> None:
+    g = Sketch({"x": ("N", 16), "time": ("N", 8)})
+    base, update = g.dense("base", "x", 32), g.dense("b", g.dense("a", "x", 4), 32)
+    h = relu(g, g.layer(Op.ADD, "adapted", base, update))
+    condition = g.dense("modulation", g.layer(Op.SILU, "silu", g.dense("embed", "time", 16)), 64)
+    scale, shift = g.layer_with_outputs(Op.SPLIT, "split", condition, shapes=(("N", 32), ("N", 32)), dim=1)
+    normal = g.layer(Op.LAYER_NORM, "norm", h, axes=(-1,), eps=1e-6)
+    h = g.layer(Op.MUL, "scaled", normal, g.layer(Op.ADD, "plus1", scale, scalar=1.0))
+    h = g.layer(Op.ADD, "shifted", h, shift)
+    columns = facts(g.graph(g.dense("head", relu(g, h), 4)))
+    assert columns["parameter.zero_init_idiom"]["b.weight"] == "low-rank-adapter"
+    assert columns["layer.role"]["modulation"] == "modulation"
+    assert columns["parameter.zero_init_idiom"]["modulation.weight"] == "modulation"
+    assert columns["layer.linear_idiom"]["b"] == "low-rank"
+
+
+def test_recurrence_written_out() -> None:
+    g = Sketch({"x0": ("N", 8), "x1": ("N", 8), "x2": ("N", 8), "x3": ("N", 8)})
+    h = g.layer(Op.TANH, "tanh0", g.dense("in0", "x0", 16))
+    for t in (1, 2, 3):
+        known: dict[str, object] = {"weight": "in0.weight", "bias": "in0.bias"}
+        inner = g.dense(f"in{t}", f"x{t}", 16, **known)
+        again = g.dense(f"hh{t}", h, 16, bias=False, **({} if t == 1 else {"weight": "hh1.weight"}))
+        h = g.layer(Op.TANH, f"tanh{t}", g.layer(Op.ADD, f"add{t}", inner, again))
+    roles = facts(g.graph(g.dense("head", h, 3)))["layer.role"]
+    assert roles["hh1"] == roles["hh3"] == roles["in2"] == "recurrent-cell"
+    assert roles["head"] == "output-head"
