@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -25,7 +26,7 @@ def views(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
         order = draw(st.permutations(factors))
         cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=3)))
         bounds = [0, *cuts, len(order)]
-        return tuple(prod(order[low:high]) for low, high in zip(bounds, bounds[1:], strict=False))
+        return tuple(prod(order[low:high]) for low, high in pairwise(bounds))
 
     return dealt(), dealt()
 
@@ -106,7 +107,9 @@ def test_regrouped_axes_of_common_reshapes() -> None:
 def test_sizes_take_products_of_symbols_apart() -> None:
     sizes = Sizes()
     batch, steps = sizes.of("batch"), sizes.of("steps")
-    assert batch is not None and steps is not None and batch != steps
+    assert batch is not None
+    assert steps is not None
+    assert batch != steps
     assert sizes.of("10*batch") == 10 * batch
     assert sizes.reshaped((batch, steps, 8), ("batch*steps", 8)) == (batch * steps, 8)
     assert sizes.reshaped((batch, steps, 8), (None, 4)) == (batch * steps * 2, 4)
