@@ -103,6 +103,8 @@ UNLIKE = {
     "a gate of another value": ("w = Mul(x, x) g = Sigmoid(w) y = Mul(x, g)", ["mul", "sigmoid", "mul"]),
     "a gelu with a wrong factor": (PHI + "h = Mul(x, p) y = Mul(h, alpha)", ["div", "erf", "add", "mul", "mul"]),
     "tanh shrink": ("t = Tanh(x) y = Sub(x, t)", ["tanh", "sub"]),
+    "relu twice": ("r = Relu(x) y = Relu(r)", ["relu", "relu"]),
+    "relu6 behind relu": ("r = Relu(x) y = Clip(r, zero, six)", ["relu", "relu6"]),
     "two activations in a row": ("r = Relu(x) y = Sigmoid(r)", ["relu", "sigmoid"]),
     "scaled tanh": ("t = Tanh(x) y = Mul(t, two)", ["tanh", "mul"]),
     "sigmoid of a scaled value": ("s = Mul(x, two) y = Sigmoid(s)", ["mul", "sigmoid"]),

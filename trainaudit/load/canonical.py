@@ -20,6 +20,7 @@ from trainaudit.load import (
     recognize_affine,
     recognize_attention,
     recognize_contrib,
+    recognize_dropout,
     recognize_kernels,
     recognize_moments,
     recognize_normalization,
@@ -93,6 +94,8 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     **dict.fromkeys(("ReduceL2", "ReduceL1"), (recognize_moments.divided_by_length,)),
     "InstanceNormalization": (recognize_affine.grouped,),
     "Softmax": (),
+    "Less": (recognize_dropout.dropout, recognize_activation.written_out),
+    "Bernoulli": (recognize_dropout.dropout,),
     "SplitToSequence": (split_in_pieces,),
     "Exp": (recognize_activation.softmax_in_pieces, recognize_activation.written_out),
 }

@@ -36,7 +36,7 @@ def _cast(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
     if target in FLOATING and stored.data.dtype in FLOATING:
         return stored
     wanted = numpy_type(target)
-    return replace(stored, view=partial(_read_cast, stored.view, wanted))
+    return replace(stored, view=partial(_read_cast, stored.view, wanted), depth=stored.depth + 1)
 
 
 def _read_cast(view: Callable[[Array], Array] | None, wanted: np.dtype[np.generic], array: Array) -> Array:
@@ -51,7 +51,7 @@ def seen_as(stored: Stored, shape: tuple[int, ...], axes: tuple[int, ...], chang
     def view(array: Array, earlier: Callable[[Array], Array] | None = stored.view) -> Array:
         return change(array if earlier is None else earlier(array))
 
-    return replace(stored, shape=shape, axes=axes, view=view)
+    return replace(stored, shape=shape, axes=axes, view=view, depth=stored.depth + 1)
 
 
 def _transposed(stored: Stored, node: RawNode, _wiring: Wiring) -> Stored | None:

@@ -66,6 +66,9 @@ _GENERATORS = frozenset(
 
 _ELEMENTWISE_LIMIT = 1 << 20
 
+_DEEPEST = 64
+"""Most steps between a stored tensor and what is seen of it: reading takes them one inside the other."""
+
 _KEEPS_ITS_TENSOR = frozenset({*VIEWS, "Expand", "Slice", "Gather", "Split"})
 
 
@@ -108,6 +111,26 @@ def fold_constants(wiring: Wiring) -> bytearray:
     return marks
 
 
+_WEIGHTED = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "BatchNormalization", "LSTM", "GRU", "RNN"})
+
+
+def _is_weight(wiring: Wiring, name: str) -> bool:
+    """Random numbers are weights where weighted layers read them as such; elsewhere (dropout, sampling) they are noise."""
+    readers = wiring.consumers.get(name, [])
+    for reader in readers:
+        node = wiring.nodes[reader]
+        seen = name
+        if node.op in ("Transpose", "Identity", "Reshape", "Cast"):
+            seen = node.outputs[0]
+            behind = wiring.consumers.get(seen, [])
+            if len(behind) != 1:
+                return False
+            node = wiring.nodes[behind[0]]
+        if node.op not in _WEIGHTED or seen == node.inputs[0]:
+            return False
+    return bool(readers)
+
+
 def _fold(wiring: Wiring, node: RawNode) -> bool:
     op = node.op
     known = wiring.known
@@ -116,6 +139,8 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
     if op == "Shape":
         return _fold_shape(wiring, node)
     if op in _GENERATORS:
+        if op.startswith("Random") and not _is_weight(wiring, name):
+            return False
         made = _generated(node, wiring)
         if made is None:
             return False
@@ -133,6 +158,8 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
         seen = view(operands[0], node, wiring)
         if seen is None:
             return False
+        if seen.depth > _DEEPEST:
+            return False
         known[name] = seen
         return True
     if op == "Expand" and operands[0].size == 1 and (operands[0].generated or operands[0].data.dtype in FLOATING):
@@ -146,13 +173,16 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
     if op == "Split":
         return _fold_split(wiring, node, operands)
     function = ARITHMETIC[op]
+    if max(operand.depth for operand in operands) >= _DEEPEST:
+        return False
     largest = max(operand.size for operand in operands)
     quantized = any(operand.quantized for operand in operands)
     if largest <= SMALL and not quantized and not (op in ("Slice", "Gather") and operands[0].data.dtype in FLOATING):
         with np.errstate(all="ignore"):
             result = np.asarray(function(node, [operand.read() for operand in operands]))
         if result.size <= SMALL or result.size <= 4 * largest:
-            known[name] = _computed(name, operands, result.shape, result.dtype.name, lambda: result)
+            data = ComputedData(result.shape, result.dtype.name, lambda: result)
+            known[name] = Stored(name, data, result.shape, generated=_generator(operands))
             return True
         return False
     if op in ("Slice", "Gather"):
@@ -228,12 +258,19 @@ def _fold_lazily(
     return True
 
 
+def _generator(operands: list[Stored]) -> str:
+    return next((operand.generated for operand in operands if operand.generated), "")
+
+
 def _computed(
     name: str, operands: list[Stored], shape: tuple[int, ...], dtype: str, compute: Callable[[], Array]
 ) -> Stored:
-    generated = next((operand.generated for operand in operands if operand.generated), "")
+    generated = _generator(operands)
     quantized = any(operand.quantized for operand in operands)
-    return Stored(name, ComputedData(shape, dtype, compute), shape, quantized=quantized, generated=generated)
+    depth = 1 + max(operand.depth for operand in operands)
+    return Stored(
+        name, ComputedData(shape, dtype, compute), shape, quantized=quantized, generated=generated, depth=depth
+    )
 
 
 def _fold_split(wiring: Wiring, node: RawNode, operands: list[Stored]) -> bool:

@@ -130,8 +130,7 @@ def where(wiring: Wiring, place: int, node: RawNode) -> Draft:
 
 def clip(wiring: Wiring, place: int, node: RawNode) -> Draft:
     """Clip: ReLU, ReLU6 and HardTanh by their bounds, else clip."""
-    low = _bound(wiring, node, 1, "min")
-    high = _bound(wiring, node, 2, "max")
+    low, high = clip_bounds(wiring, node)
     draft = Draft(Op.CLIP, place, [node.inputs[0]], [node.outputs[0]], (place,))
     draft.inputs.extend(name for name in node.inputs[1:] if name and not wiring.is_stored(name))
     if len(draft.inputs) > 1:
@@ -152,6 +151,11 @@ def clip(wiring: Wiring, place: int, node: RawNode) -> Draft:
 
 _LARGEST = 3.0e38
 """ONNX before opset 11 writes "no bound" as the largest float."""
+
+
+def clip_bounds(wiring: Wiring, node: RawNode) -> tuple[float | None, float | None]:
+    """The stored lower and upper bound of a Clip, None where there is none."""
+    return _bound(wiring, node, 1, "min"), _bound(wiring, node, 2, "max")
 
 
 def _bound(wiring: Wiring, node: RawNode, position: int, attribute: str) -> float | None:

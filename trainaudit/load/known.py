@@ -34,6 +34,8 @@ class Stored:
     generated: str = ""
     part: str = ""
     """Which part of the data is seen here ("[0:32]"), "" for all of it."""
+    depth: int = 0
+    """Views that lie between the data and what is seen."""
 
     @property
     def size(self) -> int:

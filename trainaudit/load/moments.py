@@ -23,22 +23,28 @@ class Moment:
     members: list[int]
 
 
+_MOST_CASTS = 4
+
+
 def through_casts(wiring: Wiring, name: str, members: list[int]) -> str:
     """The value behind floating-point casts."""
-    maker = wiring.maker(name, "Cast", "CastLike")
-    while maker is not None:
+    for _ in range(_MOST_CASTS):
+        maker = wiring.maker(name, "Cast", "CastLike")
+        if maker is None:
+            break
         members.append(maker)
         name = wiring.nodes[maker].inputs[0]
-        maker = wiring.maker(name, "Cast", "CastLike")
     return name
 
 
 def after_casts(wiring: Wiring, name: str, members: list[int]) -> str:
-    reader = wiring.reader(name, "Cast", "CastLike")
-    while reader is not None:
+    """The value behind the casts that alone read it."""
+    for _ in range(_MOST_CASTS):
+        reader = wiring.reader(name, "Cast", "CastLike")
+        if reader is None:
+            break
         members.append(reader)
         name = wiring.nodes[reader].outputs[0]
-        reader = wiring.reader(name, "Cast", "CastLike")
     return name
 
 

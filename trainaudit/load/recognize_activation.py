@@ -13,6 +13,7 @@ import numpy as np
 
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
+from trainaudit.load.elementwise import clip_bounds
 from trainaudit.load.functions import ELEMENTWISE, PARAMETRIC, POINTS, name_function
 from trainaudit.load.wiring import Draft, Wiring, number
 
@@ -23,7 +24,13 @@ ROOTS = frozenset(
 """Operators that stand inside a written-out activation function."""
 
 _REACH = 12
-"""Most nodes of one function, and most steps forward from its root."""
+"""Most nodes of one function."""
+
+_STEPS = 5
+"""Most steps forward from its root."""
+
+_LAST = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Log", "Min", "Max", "Clip", "Where", "Reciprocal", "Sum"})
+"""Operators that a written-out function can end in."""
 
 
 Spelling = tuple[Any, ...] | float | str
@@ -88,11 +95,11 @@ def _named(wiring: Wiring, spelling: Spelling) -> tuple[Op, dict[str, Attribute]
     return named
 
 
-def _sources(wiring: Wiring, place: int) -> list[str]:
+def _sources(wiring: Wiring, place: int, most: int) -> list[str]:
     """Values that could be x: those read on the way back from a node through elementwise nodes, nearest first."""
     found: list[str] = []
     pending = [name for name in wiring.nodes[place].inputs if name and not wiring.is_stored(name)]
-    while pending and len(found) < 8:
+    while pending and len(found) < most:
         name = pending.pop(0)
         if name in found:
             continue
@@ -108,12 +115,11 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
     if not _may_start(wiring, place):
         return None
     best: Draft | None = None
-    candidates = _sources(wiring, place)
+    candidates = _sources(wiring, place, 8 if wiring.nodes[place].op == "Tanh" else 4)
     current = place
-    for _ in range(_REACH):
-        exit_name = wiring.nodes[current].outputs[0]
-        if current != place or wiring.nodes[place].op in ("Clip", "Max", "Min"):
-            draft = _match(wiring, place, exit_name, candidates)
+    for _ in range(_STEPS):
+        if wiring.nodes[current].op in _LAST and not _is_complete(wiring, current):
+            draft = _match(wiring, place, wiring.nodes[current].outputs[0], candidates)
             if draft is not None:
                 best = draft
         following = _next(wiring, current)
@@ -121,6 +127,15 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
             break
         current = following
     return best
+
+
+def _is_complete(wiring: Wiring, place: int) -> bool:
+    """A clip that is an activation function alone: ReLU6 behind ReLU is two functions, not one."""
+    node = wiring.nodes[place]
+    if node.op != "Clip":
+        return False
+    low, high = clip_bounds(wiring, node)
+    return (low == 0 and high in (None, 6)) or (low == -1 and high == 1)
 
 
 def _may_start(wiring: Wiring, place: int) -> bool:

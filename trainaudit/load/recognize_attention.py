@@ -21,7 +21,8 @@ _KEEPS_SCORES = frozenset(
 _MOVES = frozenset({"Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
 _PRODUCTS = frozenset({"MatMul", "Einsum", "FusedMatMul", "Gemm"})
 _FORWARD = frozenset({"Cast", "CastLike", "Dropout", "Reshape", "Identity", "Where", "Mul"})
-_STEPS = 24
+_STEPS = 48
+"""Most nodes that are looked at between a softmax and the product of queries and keys."""
 
 
 @dataclass(slots=True)
@@ -34,6 +35,7 @@ class _Scores:
     masks: list[str] = field(default_factory=list)
     fills: list[float] = field(default_factory=list)
     softcap: float | None = None
+    visited: int = 0
 
 
 def attention(wiring: Wiring, softmax: Draft) -> Draft | None:
@@ -45,7 +47,7 @@ def attention(wiring: Wiring, softmax: Draft) -> Draft | None:
     if not isinstance(dim, int) or (dim != -1 and (rank is None or dim != rank - 1)):
         return None
     scores = _Scores()
-    if not _backwards(wiring, x, scores, 0):
+    if not _backwards(wiring, x, scores):
         return None
     after = _forwards(wiring, weights)
     if after is None:
@@ -118,10 +120,11 @@ def _place_early(wiring: Wiring, draft: Draft) -> bool:
     return all(wiring.producer.get(name, -1) < first for name in draft.inputs)
 
 
-def _backwards(wiring: Wiring, name: str, scores: _Scores, depth: int) -> bool:
+def _backwards(wiring: Wiring, name: str, scores: _Scores) -> bool:
     """Follow the scores back to a product of two activations; fills `scores` on success."""
     place = wiring.producer.get(name)
-    if place is None or depth > _STEPS or wiring.taken[place]:
+    scores.visited += 1
+    if place is None or scores.visited > _STEPS or wiring.taken[place]:
         return False
     node = wiring.nodes[place]
     op = node.op
@@ -131,26 +134,24 @@ def _backwards(wiring: Wiring, name: str, scores: _Scores, depth: int) -> bool:
         scores.product = place
         return True
     if op in _KEEPS_SCORES:
-        if not _backwards(wiring, node.inputs[0], scores, depth + 1):
+        if not _backwards(wiring, node.inputs[0], scores):
             return False
         scores.members.append(place)
         return True
     if op in ("Mul", "Div"):
-        return _scaled(wiring, place, node, scores, depth)
+        return _scaled(wiring, place, node, scores)
     if op in ("Add", "Sub"):
         for position, source in enumerate(node.inputs):
             if wiring.is_stored(source) or (op == "Sub" and position == 1):
                 continue
-            if _backwards(wiring, source, scores, depth + 1):
+            if _backwards(wiring, source, scores):
                 scores.members.append(place)
                 scores.masks.append(node.inputs[1 - position])
                 return True
         return False
     if op == "Where":
         for position in (1, 2):
-            if not wiring.is_stored(node.inputs[position]) and _backwards(
-                wiring, node.inputs[position], scores, depth + 1
-            ):
+            if not wiring.is_stored(node.inputs[position]) and _backwards(wiring, node.inputs[position], scores):
                 scores.members.append(place)
                 scores.masks.append(node.inputs[0])
                 fill = wiring.scalar(node.inputs[3 - position])
@@ -160,7 +161,7 @@ def _backwards(wiring: Wiring, name: str, scores: _Scores, depth: int) -> bool:
                     scores.masks.append(node.inputs[3 - position])
                 return True
         return False
-    if op == "Tanh" and _backwards(wiring, node.inputs[0], scores, depth + 1):
+    if op == "Tanh" and _backwards(wiring, node.inputs[0], scores):
         # Capped scores, c·tanh(s/c): the factor before and the one after cancel (Gemma 2, arXiv:2408.00118).
         scores.members.append(place)
         scores.softcap = 1.0 / scores.scale if scores.scale else None
@@ -168,14 +169,14 @@ def _backwards(wiring: Wiring, name: str, scores: _Scores, depth: int) -> bool:
     return False
 
 
-def _scaled(wiring: Wiring, place: int, node: RawNode, scores: _Scores, depth: int) -> bool:
+def _scaled(wiring: Wiring, place: int, node: RawNode, scores: _Scores) -> bool:
     split = wiring.split_scalar(node)
     if split is None:
         # A mask of zeros and ones, or a factor that is computed from an activation.
         for position, source in enumerate(node.inputs):
             if wiring.is_stored(source) or (node.op == "Div" and position == 1):
                 continue
-            if _backwards(wiring, source, scores, depth + 1):
+            if _backwards(wiring, source, scores):
                 scores.members.append(place)
                 scores.masks.append(node.inputs[1 - position])
                 return True
@@ -183,7 +184,7 @@ def _scaled(wiring: Wiring, place: int, node: RawNode, scores: _Scores, depth: i
     source, factor = split
     if node.op == "Div" and node.inputs[0] != source:
         return False
-    if not _backwards(wiring, source, scores, depth + 1):
+    if not _backwards(wiring, source, scores):
         return False
     if scores.softcap is not None:
         scores.softcap = factor if node.op == "Mul" else 1.0 / factor
