@@ -52,7 +52,12 @@ def test_the_installed_wheel_audits_a_model(distributions: Path, tmp_path: Path)
     assert Path(where.stdout.strip()).is_relative_to(site)
 
     demo = subprocess.run(
-        [sys.executable, "-m", "trainaudit", "demo"], cwd=work, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "trainaudit", "demo"],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert demo.returncode == 0, demo.stderr
     assert (work / "trainaudit-demo" / "faulty.html").stat().st_size > 10_000
