@@ -205,6 +205,7 @@ def slice_(node: RawNode, shapes: Shapes, known: Known) -> Shapes:
         return (None,)
     axes: tuple[Dimension, ...] | None
     starts: tuple[Dimension, ...] | None
+    ends: tuple[Dimension, ...]
     if "starts" in node.attributes:
         starts, ends = tuple(integers(node, "starts") or ()), tuple(integers(node, "ends") or ())
         axes, steps = axes_argument(node, known, 9), None
