@@ -86,6 +86,8 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
 def _register(draft: Draft, index: int, owned: dict[str, _Owned]) -> dict[str, str]:
     """Enter a draft's tensors into the parameters; role's word → parameter name."""
     mapping: dict[str, str] = {}
+    if not draft.uses:
+        return mapping
     for use in draft.uses:
         name = use.tensor.name
         found = owned.get(name)
@@ -123,7 +125,7 @@ def _parameters(wiring: Wiring, owned: dict[str, _Owned]) -> dict[str, Parameter
         use = gathered.use
         parameters[name] = _parameter(name, use, tuple(gathered.owners))
     for name, data in wiring.raw.tensors.items():
-        if name in wiring.consumers or name in parameters or name in wiring.raw.constants:
+        if name in wiring.consumers or name in parameters or name in wiring.raw.constants or name in wiring.outputs:
             continue
         tensor = Stored(name, data, data.shape)
         if data.dtype in FLOATING and data.shape and tensor.size > 1 and is_named_parameter(wiring, tensor):

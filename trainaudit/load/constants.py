@@ -268,6 +268,9 @@ def _computed(
     generated = _generator(operands)
     quantized = any(operand.quantized for operand in operands)
     depth = 1 + max(operand.depth for operand in operands)
+    names = {operand.name for operand in operands if operand.part}
+    if len(names) == 1 and math.prod(shape) == math.prod(operands[0].data.shape):
+        name = names.pop()  # all of a tensor's parts in another order
     return Stored(
         name, ComputedData(shape, dtype, compute), shape, quantized=quantized, generated=generated, depth=depth
     )

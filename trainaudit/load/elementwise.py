@@ -17,9 +17,10 @@ from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import SMALL, Draft, Use, Wiring
 
 _ANONYMOUS = re.compile(
-    r"val_\d+|onnx::\w+|.*[Cc]onst(ant)?s?(_fold_opt_)?[_\d/:]*(_output_\d+)?|.*Constant.*|_?lifted_tensor.*|[%_]?\d+|.*/(x|y|mul|add|sub|pow)(:0)?|_inlfunc.*"
+    r"val_\d+|onnx::\w+|.*[Cc]onst(ant)?s?(_fold_opt_)?[_\d/:]*(_output_\d+)?|.*Constant.*|_?lifted_tensor.*|[%_]?\d+|.*/(x|y|mul|add|sub|pow)(:0)?|_inlfunc.*|\w*cst\d*"
 )
-"""Names that exporters give to numbers in the code: torch's val_3, onnx::Add_12 and /Constant_output_0, tf2onnx's const_fold_opt__7."""
+"""Names that exporters give to numbers in the code: torch's val_3, onnx::Add_12 and /Constant_output_0, tf2onnx's const_fold_opt__7,
+skl2onnx's Ad_Addcst."""
 
 
 def is_named_parameter(wiring: Wiring, tensor: Stored) -> bool:

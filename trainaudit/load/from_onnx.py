@@ -1,6 +1,8 @@
-"""`load_onnx`: an ONNX file as a canonical graph. Imports load and ir only."""
+"""`load_onnx`: an ONNX file as a canonical graph. Imports stdlib, load and ir only."""
 
 from __future__ import annotations
+
+import gc
 
 from trainaudit.ir.graph import Graph
 from trainaudit.load.canonical import canonicalize
@@ -13,5 +15,11 @@ def load_onnx(path: str) -> Graph:
 
     Raises `TrainauditError` with one sentence for everything that is not a readable ONNX model.
     """
-    raw = read_raw_graph(path)
-    return canonicalize(raw, infer_shapes(raw))
+    collecting = gc.isenabled()
+    gc.disable()  # many small objects that live to the end: looking for cycles among them doubles the time
+    try:
+        raw = read_raw_graph(path)
+        return canonicalize(raw, infer_shapes(raw))
+    finally:
+        if collecting:
+            gc.enable()

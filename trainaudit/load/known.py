@@ -65,6 +65,13 @@ class Stored:
         )
         return Stored(name, part, self.shape, axes, lambda array: array.transpose(axes), self.quantized, self.generated)
 
+    def as_seen(self) -> Stored:
+        """The same values in the layout seen here."""
+        if self.view is None:
+            return self
+        data = ComputedData(self.shape, self.data.dtype, self.read)
+        return Stored(self.name + self.part, data, self.shape, quantized=self.quantized, generated=self.generated)
+
     def axis(self, seen: int) -> int | None:
         """The axis of `data` that is axis `seen` here."""
         if self.axes is None:

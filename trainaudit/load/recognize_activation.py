@@ -115,10 +115,12 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
     if not _may_start(wiring, place):
         return None
     best: Draft | None = None
-    candidates = _sources(wiring, place, 8 if wiring.nodes[place].op == "Tanh" else 4)
+    candidates: list[str] | None = None
     current = place
     for _ in range(_STEPS):
         if wiring.nodes[current].op in _LAST and not _is_complete(wiring, current):
+            if candidates is None:
+                candidates = _sources(wiring, place, 8 if wiring.nodes[place].op == "Tanh" else 4)
             draft = _match(wiring, place, wiring.nodes[current].outputs[0], candidates)
             if draft is not None:
                 best = draft
@@ -153,7 +155,7 @@ def _next(wiring: Wiring, place: int) -> int | None:
     """The node that alone reads a node's result, elementwise and not yet absorbed."""
     name = wiring.nodes[place].outputs[0]
     readers = wiring.consumers.get(name)
-    if not readers or name in wiring.outputs or any(reader != readers[0] for reader in readers[1:]):
+    if not readers or name in wiring.outputs or (len(readers) > 1 and len(set(readers)) > 1):
         return None
     reader = readers[0]
     return None if wiring.taken[reader] or wiring.nodes[reader].op not in ELEMENTWISE else reader

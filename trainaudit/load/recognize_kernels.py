@@ -165,10 +165,12 @@ def recurrent(wiring: Wiring, place: int, node: RawNode) -> Draft:
         name = node.inputs[at] if len(node.inputs) > at else ""
         if not name:
             continue
-        tensor = wiring.stored(name)
-        if tensor is None:
+        found = wiring.stored(name)
+        if found is None:
             draft.inputs.append(name)
-        elif role is Role.BIAS:
+            continue
+        tensor = found.as_seen()
+        if role is Role.BIAS:
             draft.uses.append(Use(role, tensor, gates=gates))
         else:
             incoming = tensor.shape[2] if len(tensor.shape) == 3 else None
