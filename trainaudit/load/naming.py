@@ -99,7 +99,7 @@ class Namer:
             if path.startswith(self._here + "/"):
                 shown = path[len(self._here) + 1 :]
             else:
-                shown = "/".join(part for part in path.replace("\\", "/").split("/")[-2:] if part)
+                shown = "/".join([part for part in path.replace("\\", "/").split("/") if part][-2:])
             self._paths[path] = shown
         return shown
 
@@ -110,9 +110,14 @@ def path_of_node(name: str) -> str | None:
     head, slash, _ = name.rpartition("/")
     if not slash or not head:
         return None
-    parts = [
-        part for part in head.split("/") if part and not part.startswith(("StatefulPartitionedCall", "PartitionedCall"))
-    ]
+    parts: list[str] = []
+    for part in head.split("/"):
+        if not part or part.startswith(("StatefulPartitionedCall", "PartitionedCall")):
+            continue
+        if parts and part.startswith(parts[-1] + "."):
+            parts[-1] = part  # a Sequential says its own name again: /mlp/mlp.0
+        else:
+            parts.append(part)
     return ".".join(parts) or None
 
 

@@ -43,10 +43,14 @@ def matmul(wiring: Wiring, place: int, node: RawNode) -> Draft:
     flip_left, flip_right = number(node, "transA", 0), number(node, "transB", 0)
     weight = wiring.stored(right)
     bias_axis = -1
-    if weight is not None and is_weight(weight) and not wiring.is_stored(left):
+    start = wiring.stored(left) if weight is not None and is_weight(weight) else None
+    if weight is not None and is_weight(weight) and (start is None or start.generated):
         rank = len(weight.shape)
         unit, contracted = (rank - 2, rank - 1) if flip_right else (rank - 1, rank - 2)
         draft = _linear(place, node, left, weight, unit, contracted)
+        if start is not None:  # the first step of an unrolled recurrence reads zeros that the graph makes
+            draft.inputs = []
+            draft.uses.append(Use(Role.CONSTANT, start))
     else:
         weight = wiring.stored(left)
         if weight is None or not is_weight(weight) or wiring.is_stored(right):
