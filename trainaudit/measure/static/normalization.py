@@ -69,7 +69,9 @@ def _axes(layer: Layer, shape: Shape | None) -> tuple[int, ...] | None:
         numbers = [int(axis) for axis in axes]
         if all(axis < 0 for axis in numbers):
             return tuple(numbers)
-        return None if shape is None else tuple(axis - len(shape) if axis >= 0 else axis for axis in numbers)
+        if shape is None or any(axis >= len(shape) for axis in numbers):
+            return None
+        return tuple(axis - len(shape) if axis >= 0 else axis for axis in numbers)
     normalized = layer.attributes.get("normalized_shape")
     return tuple(range(-len(normalized), 0)) if isinstance(normalized, tuple) and normalized else None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trainaudit.ir.graph import Graph, Shape
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, WEIGHTED, Op
-from trainaudit.measure.facts import Columns, FactValue
+from trainaudit.measure.facts import FactValue
 from trainaudit.result import LayerRow
 
 _SHOWN = (
@@ -26,7 +28,7 @@ REPORT_FACTS = frozenset(
 """Facts that reports show even where no rule reads them."""
 
 
-def layer_rows(graph: Graph, columns: Columns) -> tuple[LayerRow, ...]:
+def layer_rows(graph: Graph, columns: Mapping[str, Mapping[str, FactValue]]) -> tuple[LayerRow, ...]:
     """Rows in topological order: layers with parameters, normalizations, activation functions, products, losses and what was not
     recognized. Numbers stand where `columns` holds them."""
     depth, role = columns.get("layer.depth", {}), columns.get("layer.role", {})

@@ -72,7 +72,7 @@ def _axis(index: Index, layer: Layer) -> int | None:
     if dim < 0:
         return dim
     shape = index.input_shape(layer)
-    return None if shape is None else dim - len(shape)
+    return None if shape is None or dim >= len(shape) else dim - len(shape)
 
 
 def _size(index: Index, layer: Layer, axis: int | None) -> FactValue:
