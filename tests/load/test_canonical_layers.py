@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.load.canonical_models import graph_of, only, ops, parameter, random
+from tests.load.canonical_models import graph_of, loaded, only, ops, parameter, random, text_model
 from trainaudit.ir.graph import Role
 from trainaudit.ir.ops import Op
 
@@ -312,3 +312,51 @@ def test_an_unknown_operator_is_counted(tmp_path: Path) -> None:
     assert ops(graph) == ["other", "other", "relu"]
     assert graph.unrecognized == (("somebody.else.Strange", 2),)
     assert graph.node_count == 3
+
+
+def test_a_fresh_layer_scale_is_learnt_and_a_table_of_two_values_is_a_mask(tmp_path: Path) -> None:
+    weights = {
+        "gamma": np.full((4, 1, 1), 1e-6, np.float32),
+        "pos": np.zeros((1, 4, 9, 9), np.float32),
+        "mask": np.tril(np.ones((9, 9), np.float32)),
+    }
+    graph = graph_of(tmp_path, "a = Mul(x, gamma) b = Add(a, pos) y = Add(b, mask)", weights, inputs=IMAGE)
+    assert {name: (item.role, item.trainable) for name, item in graph.parameters.items()} == {
+        "gamma": (Role.SCALE, True), "pos": (Role.POSITION, True), "mask": (Role.CONSTANT, False),
+    }  # fmt: skip
+
+
+def test_class_token_behind_expand(tmp_path: Path) -> None:
+    body = "c = Expand(cls, shape) h = Concat<axis = 1>(c, x) y = Add(h, pos)"
+    weights = {"cls": random(1, 1, 8), "shape": np.array([2, 1, 8]), "pos": random(1, 6, 8)}
+    graph = graph_of(tmp_path, body, weights, inputs="float[2, 5, 8] x")
+    assert ops(graph) == ["concat", "add"]
+    token = parameter(graph, graph.layers[0], "position")
+    assert (token.name, token.shape, token.trainable) == ("cls", (1, 1, 8), True)
+
+
+def test_token_types_are_no_positions(tmp_path: Path) -> None:
+    body = "z = Expand(zeros, shape) t = Gather(types, z) p = Gather(places, ids) q = Add(x, t) y = Add(q, p)"
+    weights = {
+        "zeros": np.zeros((1, 5), np.int64), "shape": np.array([2, 5]), "types": random(2, 8), "places": random(9, 8),
+        "ids": np.arange(5)[None],
+    }  # fmt: skip
+    graph = graph_of(tmp_path, body, weights, inputs="float[2, 5, 8] x")
+    assert graph.parameters["places"].role is Role.POSITION
+    assert graph.parameters["types"].trainable
+
+
+def test_equal_parameters_that_the_exporter_stored_once_are_not_tied(tmp_path: Path) -> None:
+    model = text_model(
+        "w2 = Identity(w) h = MatMul(x, w) y = MatMul(h, w2)", "float[n, 8] x", "float y", {"w": random(8, 8)}
+    )
+    names = {"w": "layers.0.fc.weight", "w2": "layers.1.fc.weight"}
+    model.graph.initializer[0].name = names["w"]
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    graph = loaded(tmp_path, model)
+    assert {name: item.owners for name, item in graph.parameters.items()} == {
+        "layers.0.fc.weight": (0,),
+        "layers.1.fc.weight": (1,),
+    }

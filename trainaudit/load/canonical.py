@@ -28,7 +28,7 @@ from trainaudit.load import (
 )
 from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
-from trainaudit.load.elementwise import arithmetic, clip, prelu, where
+from trainaudit.load.elementwise import arithmetic, clip, operand_use, prelu, where
 from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes.inference import Inferred
@@ -206,7 +206,7 @@ def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft
         elif position < operands and op is not Op.COMPARE:
             tensor = wiring.stored(name)
             if tensor is not None:
-                draft.uses.append(Use(Role.CONSTANT, tensor))
+                draft.uses.append(operand_use(wiring, node.op, tensor))
     if translate is not None:
         draft.attributes = translate(wiring, node)
     return draft

@@ -11,6 +11,7 @@ import numpy as np
 
 from trainaudit.load.datatypes import TYPE_NAMES, Array
 from trainaudit.load.known import FLOATING, Stored, numpy_type
+from trainaudit.load.naming import path_of_parameter
 from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Wiring
 
@@ -20,7 +21,12 @@ def type_name(code: object) -> str | None:
     return TYPE_NAMES.get(code) if isinstance(code, int) else None
 
 
-def _renamed(stored: Stored, _node: RawNode, _wiring: Wiring) -> Stored | None:
+def _renamed(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
+    # torch's TorchScript exporter stores equal tensors once and gives the other parameters their names by Identity; parameters
+    # that are tied in the module share one name instead.
+    name = node.outputs[0]
+    if node.op == "Identity" and node.inputs[0] in wiring.raw.tensors and path_of_parameter(name) is not None:
+        return replace(stored, name=name)
     return stored
 
 

@@ -170,6 +170,8 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
         value = operands[0].read().reshape(-1)[0].item()
         known[name] = Stored(name, FillData(shape, operands[0].data.dtype, value), shape, generated="Expand")
         return True
+    if op == "Expand" and operands[0].is_floating and len(operands) > 1:
+        return _fold_expand(wiring, node, operands[0])
     if op == "Split":
         return _fold_split(wiring, node, operands)
     function = ARITHMETIC[op]
@@ -274,6 +276,19 @@ def _computed(
     return Stored(
         name, ComputedData(shape, dtype, compute), shape, quantized=quantized, generated=generated, depth=depth
     )
+
+
+def _fold_expand(wiring: Wiring, node: RawNode, whole: Stored) -> bool:
+    """A stored tensor repeated along some axes (a class token for every example): still that tensor."""
+    wanted = wiring.integers(node.inputs[1])
+    if wanted is None:
+        return False
+    shape = np.broadcast_shapes(whole.shape, wanted)
+    if math.prod(shape) > _ELEMENTWISE_LIMIT * 64:
+        return False
+    axes = (-1,) * (len(shape) - len(whole.shape)) + (whole.axes or tuple(range(len(whole.shape))))
+    wiring.known[node.outputs[0]] = seen_as(whole, shape, axes, lambda array: np.broadcast_to(array, shape))
+    return True
 
 
 def _fold_split(wiring: Wiring, node: RawNode, operands: list[Stored]) -> bool:

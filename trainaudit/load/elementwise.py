@@ -75,42 +75,41 @@ def arithmetic(wiring: Wiring, place: int, node: RawNode) -> Draft:
 
 
 def operand_use(wiring: Wiring, op: str, tensor: Stored) -> Use:
-    """The role of a stored vector or table in an elementwise layer."""
-    if op not in ("Add", "Mul", "Sum") or not (tensor.data.dtype in FLOATING or tensor.quantized):
+    """The role of a stored vector or table in an elementwise layer, or beside activations in a concatenation."""
+    if op not in ("Add", "Mul", "Sum", "Concat") or not (tensor.is_floating or tensor.quantized):
         return Use(Role.CONSTANT, tensor)
     wide = [axis for axis, size in enumerate(tensor.shape) if size != 1]
-    if len(wide) <= 1:
+    if len(wide) <= 1 and op != "Concat":
         unit = tensor.axis(wide[0]) if wide else None
-        return Use(
-            Role.SCALE if op == "Mul" else Role.SHIFT,
-            tensor,
-            unit,
-            trainable=None if is_learnt(wiring, tensor) else False,
-        )
+        learnt = is_named_parameter(wiring, tensor) or is_learnt(wiring, tensor)
+        return Use(Role.SCALE if op == "Mul" else Role.SHIFT, tensor, unit, trainable=None if learnt else False)
     if op == "Mul" or not is_learnt(wiring, tensor):
         return Use(Role.CONSTANT, tensor)
     return Use(Role.POSITION, tensor)
 
 
 def is_learnt(wiring: Wiring, tensor: Stored) -> bool:
-    """Whether a stored operand looks learnt: it is no mask (few distinct values, some of them infinite or huge) and no number that an
-    exporter made up. A folded table of positions has such a made-up name and is told from a mask by its values."""
-    if tensor.quantized or is_named_parameter(wiring, tensor):
-        return not is_mask(tensor)
-    return tensor.size > 16 and not tensor.generated and not is_mask(tensor)
-
-
-def is_mask(tensor: Stored) -> bool:
-    """At most four distinct values among the first few thousand."""
-    if tensor.data.dtype not in FLOATING:
+    """Whether a stored table looks learnt: it is no mask, and has a parameter's name or (a folded table of positions has a name that
+    the exporter made up) at least varied values."""
+    if tensor.quantized:
         return True
-    if math.prod(tensor.data.shape) > SMALL and not tensor.part:
+    distinct = _distinct(tensor)
+    if is_named_parameter(wiring, tensor):
+        return not 1 < distinct <= _MASK_VALUES
+    return tensor.size > 16 and not tensor.generated and distinct > _MASK_VALUES
+
+
+_MASK_VALUES = 4
+"""Masks hold 0 and 1, or 0 and −∞, or the few numbers of Swin's windows; a fresh parameter may hold a single one."""
+
+
+def _distinct(tensor: Stored) -> int:
+    """Number of distinct values among the first few thousand (counted up to what matters)."""
+    if math.prod(tensor.data.shape) > SMALL:
         sample = next(tensor.data.blocks(SMALL))
-    elif tensor.size <= 1 << 22:
-        sample = tensor.read()
     else:
-        return False
-    return bool(np.unique(np.asarray(sample).reshape(-1)[:SMALL]).size <= 4 < tensor.size)
+        sample = tensor.data.read()
+    return int(np.unique(np.asarray(sample).reshape(-1)[:SMALL]).size)
 
 
 def where(wiring: Wiring, place: int, node: RawNode) -> Draft:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from trainaudit.ir.graph import Attribute, Role
 from trainaudit.ir.ops import Op
 from trainaudit.load.known import FillData, Stored
 from trainaudit.load.raw import RawNode
 from trainaudit.load.recognize_weights import absorb_bias, bias_use, mark_quantized
-from trainaudit.load.wiring import Draft, Use, Wiring, number, numbers, word
+from trainaudit.load.wiring import SMALL, Draft, Use, Wiring, number, numbers, word
 
 
 def convolution(wiring: Wiring, place: int, node: RawNode) -> Draft:
@@ -124,31 +126,41 @@ def gather(wiring: Wiring, place: int, node: RawNode) -> Draft:
 def _embedding(wiring: Wiring, place: int, node: RawNode, table: Stored, indices: str) -> Draft:
     # As torch.nn.init counts a (vocabulary, width) weight.
     width = math.prod(table.shape[1:])
-    position = "position" in table.name.lower() or not _depends_on_input(wiring, indices)
+    position = "position" in table.name.lower() or _counts_positions(wiring, indices)
     use = Use(Role.POSITION if position else Role.EMBEDDING, table, None, width, table.shape[0])
     attributes: dict[str, Attribute] = {"vocabulary_size": table.shape[0], "width": width}
     return Draft(Op.EMBEDDING, place, [indices], [node.outputs[0]], (place,), [use], attributes)
 
 
-def _depends_on_input(wiring: Wiring, name: str) -> bool:
-    """The indices come from a graph input's values, not from shapes alone. Looks back over at most 64 nodes."""
+def _counts_positions(wiring: Wiring, name: str) -> bool:
+    """The indices are a range, or stored numbers that count up, and no input's values. Looks back over at most 64 values."""
     seen = {name}
     pending = [name]
-    while pending and len(seen) < 64:
+    counts = False
+    while pending:
         value = pending.pop()
-        maker = wiring.producer.get(value)
-        if maker is None:
-            if not wiring.is_stored(value):
-                return True
+        tensor = wiring.stored(value) if wiring.is_stored(value) else None
+        if tensor is not None:
+            counts = counts or _counts_up(tensor)
             continue
+        maker = wiring.producer.get(value)
+        if maker is None or len(seen) > 64:
+            return False
         node = wiring.nodes[maker]
+        counts = counts or node.op in ("Range", "CumSum")
         if node.op in ("Shape", "Size"):
             continue
         for source in node.inputs:
             if source and source not in seen:
                 seen.add(source)
                 pending.append(source)
-    return bool(pending)
+    return counts
+
+
+def _counts_up(tensor: Stored) -> bool:
+    if tensor.is_floating or tensor.size > SMALL or not tensor.shape or tensor.shape[-1] < 3:
+        return False
+    return bool((np.diff(np.asarray(tensor.read(), np.int64), axis=-1) == 1).all())
 
 
 # --- recurrent -----------------------------------------------------------------------------------------------------------
