@@ -150,7 +150,9 @@ def test_step_between_two_layers() -> None:
     assert columns["parameter.is_gradient_blocked"] == {
         "fc1.weight": True, "fc1.bias": True, "head.weight": False, "head.bias": False,
     }  # fmt: skip
-    assert columns["parameter.gradient_blocker"] == {"fc1.weight": "round", "fc1.bias": "round"}
+    assert columns["parameter.gradient_blocker"] == {
+        "fc1.weight": "round", "fc1.bias": "round", "head.weight": "none", "head.bias": "none",
+    }  # fmt: skip
     assert columns["parameter.gradient_blocker_op"]["fc1.weight"] == "Round"
     assert columns["parameter.is_blocker_before_weights"]["fc1.weight"] is True
 

@@ -71,6 +71,7 @@ def _blocks_by_path(index: Index, roles: Mapping[str, str]) -> tuple[dict[str, B
     homes: list[_Home] = [()] * (len(index.layers) + 1)
     joins, ops, sources = index.joins, index.ops, index.sources
     parts: list[int] = []
+    folded = set(index.graph.folded_normalizations)
     for i, layer in enumerate(index.layers):
         path = layer.source.module
         home: _Home | None
@@ -95,6 +96,8 @@ def _blocks_by_path(index: Index, roles: Mapping[str, str]) -> tuple[dict[str, B
         for block in homes[i]:
             if block not in shared:
                 _add_part(index, block, i)
+                if folded and index.layers[i].name in folded:
+                    block.normalizations += 1
     kept = {name: block for name, block in blocks.items() if _is_composite(block)}
     for block in kept.values():
         block.can_skip = block.can_skip and _keeps_shape(index, block)

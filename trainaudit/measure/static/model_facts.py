@@ -32,7 +32,7 @@ def measure_model(index: Index, flow: list[int], trainable: dict[str, int]) -> C
         "model.is_convolutional": convolutions >= 2,
         "model.dtype": _dtype(index),
         "model.folded_normalization_count": len(graph.folded_normalizations),
-        "model.folded_normalization_evidence": "metadata" if graph.folded_normalizations else "none",
+        "model.folded_normalization_evidence": graph.folded_evidence,
         "model.leaked_path_count": len(leaked),
     }
     if leaked:

@@ -92,8 +92,8 @@ def _blockers(
     index: Index, flow: list[int], blocked: dict[str, FactValue], stopped: list[tuple[Parameter, list[int]]]
 ) -> Columns:
     """Where the gradients of the blocked parameters stop."""
-    blocker: dict[str, FactValue] = {}
-    blocker_op: dict[str, FactValue] = {}
+    blocker: dict[str, FactValue] = dict.fromkeys(blocked, "none")
+    blocker_op: dict[str, FactValue] = dict.fromkeys(blocked, "none")
     before_weights: dict[str, FactValue] = dict.fromkeys(blocked, False)
     first = _first_blockers(index, flow) if stopped else []
     for parameter, reaching in stopped:
