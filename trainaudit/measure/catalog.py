@@ -194,7 +194,7 @@ _PARAMETER = (
     _word("parameter.zero_init_idiom", GRAPH, "the known design in which a zero weight is meant",
           "none", "residual-branch-end", "low-rank-adapter", "modulation", "output-head", "gate"),
     _boolean("parameter.is_tied_to_head", GRAPH, "an embedding that is also the output layer's weight"),
-    _word("parameter.state", WEIGHTS, "what the values are", "fresh", "trained", "generated", "quantized", "unknown"),
+    _word("parameter.state", WEIGHTS, "what the values are", "fresh", "trained", "quantized", "unknown"),
     _word("parameter.family", WEIGHTS, "distribution that the values follow",
           "zeros", "constant", "identity", "uniform", "normal", "truncated-normal", "orthogonal", "sparse", "quantized", "trained", "unknown"),
     _word("parameter.scheme", WEIGHTS, "named initializers that fit, joined by |, or unknown"),

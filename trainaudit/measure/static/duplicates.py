@@ -102,7 +102,8 @@ def identical_parameters(measured: Iterable[tuple[Parameter, TensorStatistics]])
             for parameter in same:
                 if len(same) > 1:
                     found[parameter.name] = [other.name for other in same if other is not parameter]
-            group = [p for p in rest if all(p is not other for other in same)]
+            taken = {other.name for other in same}
+            group = [other for other in rest if other.name not in taken]
     return found
 
 

@@ -65,7 +65,10 @@ def _weighted(
     trained = states.get(weight.name) == "trained"
     put("layer.weight_scheme", layer.name, "trained" if trained else one.identity.scheme)
     if layer.op is not Op.EMBEDDING and weight.fan_in:
-        put("layer.gain", layer.name, one.statistics.std * math.sqrt(weight.fan_in))
+        gain = one.statistics.std * math.sqrt(weight.fan_in)
+        put("layer.gain", layer.name, gain)
+        if following is not None and states.get(weight.name) == "fresh":
+            put("layer.feeding_gain", following.name, gain)
     if following is not None and following.op in RECTIFIERS:
         share = rarely_firing_share(graph, layer, one, measured)
         if share is not None:

@@ -72,7 +72,7 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
                 ratio = stable_rank_ratio(one.statistics.sample)
                 if ratio is not None:
                     _put(columns, "parameter.stable_rank_ratio", name, ratio)
-        _put_identical(columns, measured)
+        _put_identical(graph, columns, measured)
         put = partial(_put, columns)
         measure_layer_weights(graph, structure, measured, states, put)
         measure_attention_weights(graph, measured, put)
@@ -122,7 +122,8 @@ def _put_unmeasured(columns: Columns, parameter: Parameter, reason: str) -> None
     unmeasured = Unmeasured(reason)
     for fact in _PER_TENSOR:
         _put(columns, f"parameter.{fact}", parameter.name, unmeasured)
-    state = "generated" if parameter.generated else "quantized" if parameter.quantized else "unknown"
+    # what the graph makes itself is neither fresh nor trained: rules that ask were not run, and say why
+    state = unmeasured if parameter.generated else "quantized" if parameter.quantized else "unknown"
     _put(columns, "parameter.state", parameter.name, state)
     if parameter.quantized:
         _put(columns, "parameter.family", parameter.name, "quantized")
@@ -151,11 +152,18 @@ def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorSt
         _put(columns, f"parameter.{fact}", name, value)
 
 
-def _put_identical(columns: Columns, measured: dict[str, MeasuredParameter]) -> None:
+def _put_identical(graph: Graph, columns: Columns, measured: dict[str, MeasuredParameter]) -> None:
     identical = identical_parameters((m.parameter, m.statistics) for m in measured.values())
+
+    def module(name: str) -> str | None:
+        return graph.layers[measured[name].parameter.owners[0]].source.module
+
     for name, one in measured.items():
         if one.parameter.role in WEIGHT_ROLES:
-            others = identical.get(name, [])
+            # one module that runs several times may leave a copy of its weight for each call: those are one weight
+            others = [
+                other for other in identical.get(name, []) if module(name) is None or module(other) != module(name)
+            ]
             _put(columns, "parameter.identical_count", name, len(others))
             if others:
                 _put(columns, "parameter.identical_example", name, others[0])
