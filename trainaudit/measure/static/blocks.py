@@ -18,10 +18,11 @@ from trainaudit.measure.static.layer_facts import OP_WORDS, layer_width
 
 _FEWEST = 3
 """Siblings below which nothing is said."""
+_COUNTED_NORMALIZATIONS = NORMALIZATIONS - {Op.LOCAL_RESPONSE_NORM, Op.LP_NORM}
 _COUNTED_ACTIVATIONS = ACTIVATIONS - {Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX}
 _UNIT_OPS = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
 _POOLS = frozenset({Op.MAX_POOL, Op.AVERAGE_POOL})
-_PARTS = WEIGHTED | NORMALIZATIONS | _COUNTED_ACTIVATIONS | _POOLS | {Op.RESIZE}
+_PARTS = WEIGHTED | _COUNTED_NORMALIZATIONS | _COUNTED_ACTIVATIONS | _POOLS | {Op.RESIZE}
 
 
 @dataclass(slots=True, eq=False)
@@ -159,7 +160,7 @@ def _add_part(index: Index, block: Block, position: int) -> None:
             stride = layer.attributes.get("stride")
             if isinstance(stride, tuple) and any(isinstance(s, int) and s > 1 for s in stride):
                 block.can_skip = False
-    elif op in NORMALIZATIONS:
+    elif op in _COUNTED_NORMALIZATIONS:
         block.normalizations += 1
     elif op in _COUNTED_ACTIVATIONS:
         block.activations.append(OP_WORDS[op])
