@@ -2,8 +2,13 @@
 
 Every layer is drafted (`Draft`), drafts are put in order, and only then named and frozen. Attributes are those of `ir.ops`, and
 besides them: gate_order and activations of recurrent layers ("iofc" as ONNX orders an LSTM's gates), alpha of a linear layer that
-scales, index of a gather by one stored number, flattened of a softmax before opset 13, training of dropout and batch_norm, size,
-alpha and beta of local_response_norm, ordinal of lp_norm. Stdlib, numpy, ir and load only.
+scales, softcap and dropout (its probability) of attention, index of a gather by one stored number, flattened of a softmax before
+opset 13, training of dropout and batch_norm, alpha and beta of hard_sigmoid, size, alpha and beta of local_response_norm, eps, axes
+and ordinal of lp_norm, upper of triangle. An attention whose weights others read has them as second output.
+
+A bias that an Add gives is part of its layer; a scalar factor on queries, keys or scores is part of the attention's scale and no
+layer any more; nodes that only rename, retype to the same type, or quantise and dequantise an activation are gone, and so are those
+whose result is known without running the model. Stdlib, numpy, ir and load only.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from trainaudit.load import (
 )
 from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
-from trainaudit.load.elementwise import arithmetic, clip, operand_use, prelu, where
+from trainaudit.load.elementwise import arithmetic, clip, is_argument, operand_use, prelu, where
 from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes.inference import Inferred
@@ -205,7 +210,7 @@ def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft
             draft.inputs.append(name)
         elif position < operands and op is not Op.COMPARE:
             tensor = wiring.stored(name)
-            if tensor is not None:
+            if tensor is not None and not is_argument(tensor):
                 draft.uses.append(operand_use(wiring, node.op, tensor))
     if translate is not None:
         draft.attributes = translate(wiring, node)

@@ -67,19 +67,32 @@ def arithmetic(wiring: Wiring, place: int, node: RawNode) -> Draft:
                 if node.op in ("Add", "Mul") and is_named_parameter(wiring, tensor) and tensor.data.dtype in FLOATING:
                     draft.uses.append(Use(Role.SCALE if node.op == "Mul" else Role.SHIFT, tensor))
                 continue
-        draft.uses.append(operand_use(wiring, node.op, tensor))
+        if not is_argument(tensor):
+            draft.uses.append(operand_use(wiring, node.op, tensor))
     if node.op == "Max" and draft.attributes.get("scalar") == 0 and len(draft.inputs) == 1 and not draft.uses:
         draft.op = Op.RELU
         draft.attributes = {}
     return draft
 
 
+_WHOLE = ("Concat", "Expand", "Tile")
+"""Operators that put a stored tensor beside activations as it is: a class token."""
+
+
+def is_argument(tensor: Stored) -> bool:
+    """A few stored integers, sizes or indices: nothing that a layer owns."""
+    return not (tensor.is_floating or tensor.quantized) and tensor.size <= _FEW
+
+
+_FEW = 64
+
+
 def operand_use(wiring: Wiring, op: str, tensor: Stored) -> Use:
     """The role of a stored vector or table in an elementwise layer, or beside activations in a concatenation."""
-    if op not in ("Add", "Mul", "Sum", "Concat") or not (tensor.is_floating or tensor.quantized):
+    if op not in ("Add", "Mul", "Sum", *_WHOLE) or not (tensor.is_floating or tensor.quantized):
         return Use(Role.CONSTANT, tensor)
     wide = [axis for axis, size in enumerate(tensor.shape) if size != 1]
-    if len(wide) <= 1 and op != "Concat":
+    if len(wide) <= 1 and op not in _WHOLE:
         unit = tensor.axis(wide[0]) if wide else None
         learnt = is_named_parameter(wiring, tensor) or is_learnt(wiring, tensor)
         return Use(Role.SCALE if op == "Mul" else Role.SHIFT, tensor, unit, trainable=None if learnt else False)
@@ -123,7 +136,7 @@ def where(wiring: Wiring, place: int, node: RawNode) -> Draft:
         value = wiring.scalar(name) if position else None
         if value is not None and "fill" not in draft.attributes:
             draft.attributes["fill"] = value
-        else:
+        elif value is None and not is_argument(tensor):
             draft.uses.append(Use(Role.CONSTANT, tensor))
     return draft
 

@@ -176,7 +176,7 @@ def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) ->
         if named is None or not wiring.is_closed(members, (exit_name,)):
             continue
         ops = {wiring.nodes[member].op for member in members}
-        if named[0] is Op.LOG_SIGMOID and "Sigmoid" in ops:
+        if named[0] is Op.LOG_SIGMOID and "Sigmoid" in ops and not _is_module(wiring, members):
             continue  # log(sigmoid(x)) underflows: a rule looks for the two layers
         if "Cast" in ops and ops <= {"Cast", wiring.nodes[place].op}:
             continue  # one operator between casts
@@ -184,6 +184,16 @@ def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) ->
         if named[0] not in _FREE:
             break
     return best
+
+
+def _is_module(wiring: Wiring, members: list[int]) -> bool:
+    """The nodes are all that their module holds: so torch's TorchScript exporter spells nn.LogSigmoid, which computes a stable form."""
+    paths = {wiring.nodes[member].name.rpartition("/")[0] for member in members}
+    path = paths.pop()
+    if paths or not path.startswith("/"):
+        return False
+    inside = sum(node.name.startswith(path + "/") for node in wiring.nodes)
+    return inside == len(members)
 
 
 # --- gated linear units --------------------------------------------------------------------------------------------------

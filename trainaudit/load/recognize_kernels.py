@@ -132,6 +132,24 @@ def _embedding(wiring: Wiring, place: int, node: RawNode, table: Stored, indices
     return Draft(Op.EMBEDDING, place, [indices], [node.outputs[0]], (place,), [use], attributes)
 
 
+_OF_FIRST = frozenset(
+    {
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Slice",
+        "Expand",
+        "Reshape",
+        "Unsqueeze",
+        "Squeeze",
+        "Transpose",
+        "Tile",
+        "Cast",
+    }
+)
+"""Operators whose result holds values of their first input alone."""
+
+
 def _counts_positions(wiring: Wiring, name: str) -> bool:
     """The indices are a range, or stored numbers that count up, and no input's values. Looks back over at most 64 values."""
     seen = {name}
@@ -150,7 +168,7 @@ def _counts_positions(wiring: Wiring, name: str) -> bool:
         counts = counts or node.op in ("Range", "CumSum")
         if node.op in ("Shape", "Size"):
             continue
-        for source in node.inputs:
+        for source in node.inputs[:1] if node.op in _OF_FIRST else node.inputs:
             if source and source not in seen:
                 seen.add(source)
                 pending.append(source)
