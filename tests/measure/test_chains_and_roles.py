@@ -227,7 +227,6 @@ def test_roles_in_a_transformer() -> None:
     # Nothing in a healthy block is a linear stack, and the dropout before the residual sum is not on the output.
     assert set(columns["layer.linear_idiom"].values()) == {"none"}
     assert set(columns["layer.linear_predecessor"].values()) == {"none"}
-    assert columns["layer.is_after_last_weight"] == {"a.drop": False, "b.drop": False}
 
 
 def test_attention_that_was_not_fused() -> None:

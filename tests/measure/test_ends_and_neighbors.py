@@ -112,7 +112,6 @@ def test_dropout_on_the_output() -> None:
     columns = facts(g.graph(out))
     assert columns["output.final_dropout_rate"] == {out: 0.25}
     assert columns["output.final_dropout_layer"] == {out: "last"}
-    assert columns["layer.is_after_last_weight"] == {"inside": False, "last": True}
     assert columns["layer.dropout_rate"] == {"inside": 0.5, "last": 0.25}
     assert columns["output.final_op"] == {out: "softmax"}
 

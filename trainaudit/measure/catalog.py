@@ -147,7 +147,6 @@ _LAYER_GRAPH = (
     _number("layer.epsilon", "", GRAPH, "ε of a normalization"),
     _word("layer.compute_dtype", GRAPH, "type that the layer computes in"),
     _number("layer.dropout_rate", "share", GRAPH, "probability that dropout zeroes a value"),
-    _boolean("layer.is_after_last_weight", GRAPH, "no weighted layer or product of activations follows on any path to an output"),
     _boolean("layer.is_batch_mixing", GRAPH, "a reshape or transpose moves the batch axis into another axis and never back"),
     _number("layer.parameter_share", "share", GRAPH, "share of the model's trainable scalars that the layer owns"),
     _number("layer.attention_scale_ratio", "ratio", GRAPH, "scale of the attention scores times the square root of the head size; 1 is the usual 1/√d"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trainaudit.ir.graph import Graph, Layer, Parameter, Role
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
-from trainaudit.measure.static.flow import REACHES, WEIGHT_FOLLOWS
+from trainaudit.measure.static.flow import REACHES
 from trainaudit.measure.static.index import Index
 from trainaudit.measure.static.naming import is_dotted_path, module_code
 
@@ -57,7 +57,6 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     largest: dict[str, FactValue] = {}
     rate: dict[str, FactValue] = {}
     epsilon: dict[str, FactValue] = {}
-    after: dict[str, FactValue] = {}
     values = graph.values
     for i, op in enumerate(index.ops):
         if op not in _COMPUTING:
@@ -65,7 +64,6 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
                 p = layers[i].attributes.get("p")
                 name = names[i]
                 rate[name] = float(p) if isinstance(p, (int, float)) else Unmeasured("the file does not store its rate")
-                after[name] = flow[i] & REACHES != 0 and not flow[i] & WEIGHT_FOLLOWS
             continue
         layer = layers[i]
         name = names[i]
@@ -104,7 +102,6 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     columns["layer.dtype_max"] = largest
     columns["layer.dropout_rate"] = rate
     columns["layer.epsilon"] = epsilon
-    columns["layer.is_after_last_weight"] = after
     return columns
 
 
