@@ -52,17 +52,17 @@ def audit_all(
 
 
 def _audit_one(target: str, settings: Settings, rules: Sequence[Rule], detail: bool) -> Audited | str:
-    """The audit, or the sentence that says why there is none."""
+    """The audit, or why there is none: a sentence whose subject is the target."""
     try:
         return audit_file(target, settings, rules, detail=detail)
     except TrainauditError as error:
-        return str(error)
+        return str(error).removeprefix(f"{target} ")
     except MemoryError:
-        return f"{target} needs more memory than there is. Audit it on a larger machine."
+        return "needs more memory than there is. Audit it on a larger machine."
     except Exception as error:
         if os.environ.get("TRAINAUDIT_DEBUG"):
             raise
-        what = f"trainaudit itself broke down on {target} ({type(error).__name__}: {error})."
+        what = f"trainaudit itself broke down on it ({type(error).__name__}: {error})."
         return f"{what} Please report it; TRAINAUDIT_DEBUG=1 shows where."
 
 

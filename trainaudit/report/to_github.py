@@ -30,7 +30,7 @@ def render_github(run: Run) -> str:
         kind = _COMMANDS[finding.severity]
         commands[kind].append(_annotation(audit, finding, kind))
     total = view.counts(run)
-    summary = f"{view.problems_sentence(total)} {view.rules_sentence(total)}"
+    summary = f"{view.problems_sentence(total)} {view.rules_sentence(total)}".rstrip()
     shown = [line for lines in commands.values() for line in lines[:LIMIT]]
     if any(len(lines) > LIMIT for lines in commands.values()):
         if len(commands["notice"]) >= LIMIT:  # the sentence is a notice too

@@ -87,6 +87,8 @@ def counts(run: Run, audits: Sequence[Audit] | None = None) -> Counts:
 
 def problems_sentence(total: Counts) -> str:
     """ "Found 3 problems in 1 model (1 error, 2 warnings; 1 ignored)." """
+    if not total.models:
+        return "Nothing was audited."
     parts = [
         numbers.count(number, word)
         for number, word in ((total.error, "error"), (total.warning, "warning"), (total.note, "note"))
@@ -104,6 +106,8 @@ def problems_sentence(total: Counts) -> str:
 
 def rules_sentence(total: Counts) -> str:
     """ "41 rules: 34 clean, 3 violated, 1 not applicable, 3 not run." The states add up to the rules times the models."""
+    if not total.models:
+        return ""
     order = (State.CLEAN, State.VIOLATED, State.IGNORED, State.NOT_APPLICABLE, State.NOT_MEASURED, State.FAILED)
     states = ", ".join(f"{total.states[state]} {STATE_WORDS[state]}" for state in order if state in total.states)
     times = f" on {total.models} models" if total.models > 1 else ""
