@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,17 @@ def test_a_fresh_head_on_a_trained_body_is_mixed() -> None:
     assert facts["model.weights_state"]["model"] == "mixed"
     assert facts["parameter.state"]["0.weight"] == facts["parameter.state"]["1.bias"] == "trained"
     assert facts["parameter.state"]["3.weight"] == facts["parameter.state"]["3.bias"] == "fresh"
+
+
+def test_scales_of_a_folded_normalization_leave_the_rank_alone() -> None:
+    scales = normal(64, std=1.0, seed=3)[:, None]
+    graph = chain([linear(normal(64, 64) * scales), activation(Op.RELU), linear(normal(10, 64, seed=2))])
+    ratios = [
+        measure_weights(replace(graph, folded_normalizations=folded), {}).get("parameter.stable_rank_ratio", {})
+        for folded in ((), ("0",))
+    ]
+    assert ratios[1]["0.weight"] == pytest.approx(1.0, abs=0.1)
+    assert "0.weight" not in ratios[0]  # rows of such different scales are no draw
 
 
 def test_low_rank_weights_of_a_fresh_model_are_not_called_trained() -> None:

@@ -211,6 +211,24 @@ def test_folded_normalization_hides_the_scale_and_not_the_draw() -> None:
     assert identify(fresh).names == ("pytorch-default",)
 
 
+def test_fresh_weight_normalization_is_fresh() -> None:
+    """g·v/‖v‖ with g = ‖v‖, each row a rounding or two away from v."""
+    direction = torch_uniform(64, 32, 3, bound=96**-0.5).astype(np.float32)
+    length = np.sqrt((direction * direction).sum((1, 2), keepdims=True, dtype=np.float32))
+    again = np.sqrt((direction.astype(np.float64) ** 2).sum((1, 2), keepdims=True)).astype(np.float32)
+    found = identify((direction * (length / again)).astype(np.float32))
+    assert (found.names, found.standing) == (("pytorch-default",), UNTOUCHED)
+    assert identify(direction * np.float32(0.99999)).standing == CHANGED
+
+
+def test_fresh_normalization_folded_into_a_normal_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    drawn = torch.empty(64, 32, 3, 3).normal_(0, 0.02).numpy()
+    for epsilon in (0.0, 1e-5, 1e-3):
+        assert identify(drawn * np.float32((1 + epsilon) ** -0.5)).standing == UNTOUCHED
+
+
 def bias(values: npt.NDArray[np.float32], fan_in: int | None = 100, hidden: int | None = None) -> Identity:
     return identify_bias(tensor_statistics(parameter(values, Role.BIAS)), fan_in, hidden, hidden is not None)
 

@@ -210,18 +210,19 @@ def uniform_grid_bits(values: npt.NDArray[np.float32], bound: float, rounding: f
     return best
 
 
-def normal_grid_bits(values: npt.NDArray[np.float32], std: float) -> float | None:
+def normal_grid_bits(values: npt.NDArray[np.float32], std: float, rounding: float = 5.0) -> float | None:
     """Evidence, in bits, that float32 values are untouched draws of N(0, std²) by torch's generator; None when a value rules that out.
 
     torch fills sixteen values at a time from sixteen uniforms k/2²⁴ by Box & Muller (1958): the i-th and the (i+8)-th are √(−2 ln(1 − u)) times
     a cosine and a sine, so that exp(−(x² + y²)/2σ²) gives 1 − u back. For pairs far out that is small and known to better than 2⁻²⁴, and
-    must be a whole number of those. `values` stand in the order they were drawn in, from the first on.
+    must be a whole number of those. `values` stand in the order they were drawn in, from the first on; `rounding` is twice their relative error
+    in units of 2⁻²⁴.
     """
     pairs = (values[: values.size // 16 * 16].astype(np.float64) / float(np.float32(std))).reshape(-1, 2, 8)
     exponent = 0.5 * (pairs[:, 0] ** 2 + pairs[:, 1] ** 2).reshape(-1)
     exponent = exponent[exponent > 4.0]
     position = np.exp(-exponent) * 2.0**24
-    tolerance = 0.02 + 5.0 * exponent * np.exp(-exponent)
+    tolerance = 0.02 + rounding * exponent * np.exp(-exponent)
     position, tolerance = position[tolerance < 0.3], tolerance[tolerance < 0.3]
     if bool(np.all(np.abs(position - np.rint(position)) <= tolerance)):
         return float(-np.log2(2.0 * tolerance).sum())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -40,12 +41,18 @@ _SURE_BITS = 20.0
 """Of evidence for a uniform generator's grid: 1 in 10⁶ by chance."""
 _SURE_NORMAL_BITS = 14.0
 """The same for a normal: four columns of a matrix that is stored transposed give no more. 1 in 10⁴ for a tensor that a normal fits anyway."""
-_FOLDED_FACTORS = (1.0, (1.0 + 1e-5) ** -0.5, (1.0 + 1e-3) ** -0.5)
+_FOLDED_FACTORS = ((1.0 + 1e-5) ** -0.5, (1.0 + 1e-3) ** -0.5)
 """What a fresh BatchNorm (mean 0, variance 1, γ 1) multiplies into the weights before it, for torch's and Keras's ε."""
+_ROUNDED_ONCE = 0.6
+_ROUNDED_AGAIN = 2.0
+"""Errors, in steps of the grid, of a draw as it was stored, and of one that was multiplied by something afterwards."""
+_GRIDS = ((1.0, _ROUNDED_ONCE), (1.0, _ROUNDED_AGAIN), *((factor, _ROUNDED_AGAIN) for factor in _FOLDED_FACTORS))
+"""Factor and error: as drawn; as drawn and normalized to its own length (a fresh weight normalization, Salimans & Kingma 2016); folded."""
+_NORMAL_GRIDS = ((1.0, 5.0), *((factor, 8.0) for factor in (1.0, *_FOLDED_FACTORS)))
+"""The same for a normal."""
 _GRID_KURTOSIS = 2.2
 _GRID_VALUES = 8192
 _DISTINCT_VALUES = 64
-_FOLDED_ROUNDING = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +100,11 @@ def identify_weight(
         return _sparse(statistics)
     found = _drawn(statistics, weight_schemes(parameter, residual_branches), _is_matrix(statistics))
     if folded and found.standing == CHANGED and parameter.unit_axis == 0 and _is_matrix(statistics):
-        return _drawn(_per_unit(statistics), (), True)
+        return _drawn(per_unit(statistics), (), True)
     return found
 
 
-def _per_unit(statistics: TensorStatistics) -> TensorStatistics:
+def per_unit(statistics: TensorStatistics) -> TensorStatistics:
     """The sample with every row scaled to the same second moment, as a tensor of its own."""
     sample = _without_zero_rows(statistics.sample)
     rows = sample / np.sqrt(np.mean(sample * sample, axis=1, keepdims=True))
@@ -232,14 +239,14 @@ def _families(statistics: TensorStatistics, kurtosis: float, sample: npt.NDArray
 def _grid_names(
     statistics: TensorStatistics, sample: npt.NDArray[np.float32], schemes: Iterable[Scheme]
 ) -> tuple[float | None, tuple[str, ...]]:
-    """The named bound whose grid the values surely lie on, as they are or behind a folded fresh BatchNorm, and the schemes of that bound.
+    """The named bound whose grid the values surely lie on, as they are or multiplied by what is 1 when fresh, and the schemes of that bound.
     The bound is 0 where no grid is sure, and None where the grids of all bounds that fit are ruled out."""
     flat = sample.reshape(-1)[:_GRID_VALUES]
     fitting = [s for s in schemes if s.family == UNIFORM and fits_scale(statistics, UNIFORM, s.scale)]
     sure, found, possible = _SURE_BITS, 0.0, not fitting
     for bound in {s.scale for s in fitting}:
-        for factor in _FOLDED_FACTORS:
-            bits = uniform_grid_bits(flat, bound * factor, 0.6 if factor == 1.0 else _FOLDED_ROUNDING)
+        for factor, rounding in _GRIDS:
+            bits = uniform_grid_bits(flat, bound * factor, rounding)
             possible |= bits is not None
             if bits is not None and bits > sure:
                 sure, found = bits, bound
@@ -258,8 +265,8 @@ def _normal_grid_names(statistics: TensorStatistics, schemes: Iterable[Scheme]) 
     elif statistics.first_columns is not None:
         orders.append(statistics.first_columns.T.reshape(-1).astype(np.float32))
     for scale in {s.scale for s in fitting}:
-        for order in orders:
-            bits = normal_grid_bits(order, scale)
+        for order, (factor, rounding) in product(orders, _NORMAL_GRIDS):
+            bits = normal_grid_bits(order, scale * factor, rounding)
             if bits is not None and bits >= _SURE_NORMAL_BITS:
                 return tuple(dict.fromkeys(s.name for s in fitting if math.isclose(s.scale, scale, rel_tol=1e-6)))
     return ()

@@ -22,6 +22,7 @@ from trainaudit.measure.static.initialization import (
     identify_around,
     identify_bias,
     identify_weight,
+    per_unit,
 )
 from trainaudit.measure.static.layer_weights import measure_layer_weights, unread_reason
 from trainaudit.measure.static.spectrum import is_rank_deficient, stable_rank_ratio
@@ -69,7 +70,9 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
             _put(columns, "parameter.family", name, one.identity.family)
             _put(columns, "parameter.scheme", name, one.identity.scheme)
             if states[name] != TRAINED and one.parameter.role in _MATRIX_ROLES and one.identity.standing != CONSTANT:
-                ratio = stable_rank_ratio(one.statistics.sample)
+                is_folded = graph.layers[one.parameter.owners[0]].name in folded
+                # the factors of a folded BatchNorm, one per unit, are no part of the draw
+                ratio = stable_rank_ratio((per_unit(one.statistics) if is_folded else one.statistics).sample)
                 if ratio is not None:
                     _put(columns, "parameter.stable_rank_ratio", name, ratio)
         _put_identical(graph, columns, measured)
