@@ -34,7 +34,9 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
             use = Use(Role.CONSTANT, replace(tensor, name=f"{name}:data"))
             drafts.append(Draft(Op.CONSTANT, -1, [], [name], (), [use], last=len(wiring.nodes)))
     owned: dict[str, _Owned] = {}
-    mappings = [_register(draft, index, owned) for index, draft in enumerate(drafts)]
+    values_made = {name for draft in drafts for name in draft.outputs}
+    values_made.update(raw.inputs)
+    mappings = [_register(draft, index, owned, values_made) for index, draft in enumerate(drafts)]
     sources, names = _name(wiring, drafts, mappings)
     nodes = wiring.nodes
     layers: list[Layer] = []
@@ -83,13 +85,15 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
     )
 
 
-def _register(draft: Draft, index: int, owned: dict[str, _Owned]) -> dict[str, str]:
+def _register(draft: Draft, index: int, owned: dict[str, _Owned], values: set[str]) -> dict[str, str]:
     """Enter a draft's tensors into the parameters; role's word → parameter name."""
     mapping: dict[str, str] = {}
     if not draft.uses:
         return mapping
     for use in draft.uses:
         name = use.tensor.name
+        if name in values:
+            name = f"{name}:data"  # something reads the same values as an activation
         found = owned.get(name)
         # Exporters merge equal tensors, a γ of ones with a running variance of ones: what has two natures is two parameters.
         if found is not None and _nature(found.use.role) != _nature(use.role):

@@ -14,7 +14,7 @@ whose result is known without running the model. Stdlib, numpy, ir and load only
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from trainaudit.load.elementwise import arithmetic, clip, is_argument, operand_u
 from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes.inference import Inferred
+from trainaudit.load.shapes.known import MALFORMED
 from trainaudit.load.translate import split_in_pieces
 from trainaudit.load.wiring import Draft, Use, Wiring, wire
 
@@ -124,11 +125,19 @@ def _canonicalize(wiring: Wiring) -> Graph:
         if folded[place]:
             drafts.append(Draft(Op.CONSTANT, place, [], [name for name in node.outputs if name], (place,)))
             continue
-        made = convert(wiring, place, node)
+        made = _checked(wiring, place, node)
         if made[-1].op is Op.OTHER:
             spelling = f"{node.domain}.{node.op}" if node.domain else node.op
             unrecognized[spelling] = unrecognized.get(spelling, 0) + 1
         drafts += made
+    tensors, known = wiring.raw.tensors, wiring.known
+    for draft in drafts:
+        for name in draft.inputs:
+            if name in tensors or name in known or not name:
+                _sort_inputs(wiring, draft)
+                break
+        if "" in draft.outputs:
+            draft.outputs = [name for name in draft.outputs if name]
     drafts.sort(key=lambda draft: draft.last)
     return assemble(wiring, _living(wiring, drafts, folded), unrecognized)
 
@@ -143,17 +152,17 @@ def recognize(wiring: Wiring, folded: bytearray) -> list[Draft]:
         if patterns is None or taken[place] or folded[place] or node.domain not in ("", "ai.onnx"):
             continue
         if node.op == "Softmax":
-            softmaxes += convert(wiring, place, node)
+            softmaxes += _checked(wiring, place, node)
             continue
         for pattern in patterns:
-            draft = pattern(wiring, place)
+            draft = _matched(pattern, wiring, place)
             if draft is not None:
                 for member in draft.nodes:
                     taken[member] = 1
                 (softmaxes if draft.op is Op.SOFTMAX else drafts).append(draft)
                 break
     for softmax in softmaxes:
-        draft = recognize_attention.attention(wiring, softmax)
+        draft = _matched(recognize_attention.attention, wiring, softmax)
         if draft is not None:
             for member in draft.nodes:
                 taken[member] = 1
@@ -161,6 +170,36 @@ def recognize(wiring: Wiring, folded: bytearray) -> list[Draft]:
         elif len(softmax.nodes) > 1:
             drafts.append(softmax)
     return drafts
+
+
+def _matched(pattern: Callable[[Wiring, Any], Draft | None], wiring: Wiring, root: Any) -> Draft | None:
+    """What a pattern finds; a malformed node (an input missing, an axis out of range) is part of no pattern."""
+    try:
+        return pattern(wiring, root)
+    except MALFORMED:
+        return None
+
+
+def _checked(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
+    """The layers of one node, with every result that something reads. A malformed node is a layer of unknown kind."""
+    try:
+        drafts = convert(wiring, place, node)
+    except MALFORMED:
+        drafts = [_by_row(wiring, place, node, None)]
+    if len(node.outputs) != 1 or not node.outputs[0]:
+        made = {name for draft in drafts for name in draft.outputs}
+        drafts[-1].outputs += [name for name in wiring.results(node) if name not in made]
+    return drafts
+
+
+def _sort_inputs(wiring: Wiring, draft: Draft) -> None:
+    """Stored tensors where a converter expected activations are constants; absent inputs are nothing."""
+    names = [name for name in draft.inputs if name]
+    draft.inputs = [name for name in names if not wiring.is_stored(name)]
+    for name in names:
+        tensor = wiring.stored(name)
+        if tensor is not None and not is_argument(tensor):
+            draft.uses.append(Use(Role.CONSTANT, tensor))
 
 
 def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
@@ -232,9 +271,7 @@ def _living(wiring: Wiring, drafts: list[Draft], folded: bytearray) -> list[Draf
             for name in draft.outputs:
                 tensor = wiring.stored(name)
                 if tensor is not None:
-                    draft.uses.append(
-                        Use(Role.CONSTANT, replace(tensor, name=f"{name}:data") if tensor.name == name else tensor)
-                    )
+                    draft.uses.append(Use(Role.CONSTANT, tensor))
         else:
             needed.update(draft.inputs)
         kept.append(draft)

@@ -115,7 +115,7 @@ def _new_shape(old: tuple[int, ...], node: RawNode, wiring: Wiring) -> tuple[int
     total = rank + len(axes)
     added = {axis % total for axis in axes}
     rest_of = iter(old)
-    return tuple(1 if place in added else next(rest_of) for place in range(total))
+    return tuple(1 if place in added else next(rest_of, 1) for place in range(total))
 
 
 def _follow(stored: Stored, shape: tuple[int, ...]) -> tuple[int, ...]:

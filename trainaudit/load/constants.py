@@ -20,6 +20,7 @@ from trainaudit.load.constant_views import VIEWS, seen_as, type_name
 from trainaudit.load.datatypes import Array
 from trainaudit.load.known import FLOATING, ComputedData, FillData, Stored, draw, numpy_type
 from trainaudit.load.raw import RawNode
+from trainaudit.load.shapes.known import MALFORMED
 from trainaudit.load.wiring import SMALL, Wiring, number
 
 
@@ -82,26 +83,27 @@ def fold_constants(wiring: Wiring) -> bytearray:
         inputs = node.inputs
         has_stored = bool(inputs) and (inputs[0] in tensors or inputs[0] in known)
         # A view keeps the tensor it is of; what shape inference computed has lost it.
-        if (
-            len(node.outputs) == 1
-            and node.outputs[0] in numbers_of
-            and not (has_stored and op in _KEEPS_ITS_TENSOR)
-            and op not in _GENERATORS
-            and _fold_numbers(wiring, node.outputs[0])
-        ):
-            marks[place] = 1
-            continue
-        if inputs and not has_stored and op != "Shape":
-            continue
-        if node.domain not in ("", "ai.onnx") and op != "DequantizeLinear":
-            continue
-        if op in VIEWS or op == "Shape" or op in _GENERATORS or op == "Split" or op in ARITHMETIC:
-            try:
-                if _fold(wiring, node):
-                    marks[place] = 1
-            except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError):
-                # A malformed constant expression: its nodes stay layers, where shape inference or a rule may speak of them.
+        try:
+            if (
+                len(node.outputs) == 1
+                and node.outputs[0] in numbers_of
+                and not (has_stored and op in _KEEPS_ITS_TENSOR)
+                and op not in _GENERATORS
+                and _fold_numbers(wiring, node.outputs[0])
+            ):
+                marks[place] = 1
                 continue
+            if inputs and not has_stored and op != "Shape":
+                continue
+            if node.domain not in ("", "ai.onnx") and op != "DequantizeLinear":
+                continue
+            if (op in VIEWS or op == "Shape" or op in _GENERATORS or op == "Split" or op in ARITHMETIC) and _fold(
+                wiring, node
+            ):
+                marks[place] = 1
+        except MALFORMED:
+            # A malformed constant expression: its nodes stay layers, where shape inference or a rule may speak of them.
+            continue
     for place, node in enumerate(wiring.nodes):
         if marks[place]:
             for name in node.inputs:

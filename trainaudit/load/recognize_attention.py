@@ -88,7 +88,8 @@ def attention(wiring: Wiring, softmax: Draft) -> Draft | None:
         if isinstance(ratio, (int, float)):
             attributes["dropout"] = float(ratio)
     draft.attributes = attributes
-    if len(exits) > 1 and not _place_early(wiring, draft):
+    made = {name for member in draft.nodes for name in wiring.nodes[member].outputs}
+    if any(name in made for name in draft.inputs) or (len(exits) > 1 and not _place_early(wiring, draft)):
         return None
     for old, new in moved:
         _rewire(wiring, old, new)

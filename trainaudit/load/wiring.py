@@ -239,17 +239,15 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
     for number, node in enumerate(raw.nodes):
         if alias:
             node.inputs = [alias.get(name, name) for name in node.inputs]
-        if (
-            (node.op == "Identity" or (node.op == "Cast" and _keeps_type(node, dtypes)))
-            and node.outputs[0] not in outputs
-            and node.inputs[0] not in tensors
-        ):
-            alias[node.outputs[0]] = node.inputs[0]
-            wiring.taken[number] = 1
-            continue
-        if node.op == "DequantizeLinear" and node.outputs[0] not in outputs:
+        op = node.op
+        if op in _RENAMING and _is_simple(node) and node.outputs[0] not in outputs and node.inputs[0] not in tensors:
+            if op == "Identity" or _keeps_type(node, dtypes):
+                alias[node.outputs[0]] = node.inputs[0]
+                wiring.taken[number] = 1
+                continue
+        elif op == "DequantizeLinear" and _is_simple(node) and node.outputs[0] not in outputs:
             maker = producer.get(node.inputs[0])
-            if maker is not None and raw.nodes[maker].op == "QuantizeLinear":
+            if maker is not None and raw.nodes[maker].op == "QuantizeLinear" and raw.nodes[maker].inputs[0]:
                 # A quantise/dequantise pair simulates rounding of an activation: its straight-through derivative is 1.
                 alias[node.outputs[0]] = raw.nodes[maker].inputs[0]
                 wiring.taken[number] = 1
@@ -267,12 +265,24 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
                 producer[name] = number
     for number in rounded:
         node = raw.nodes[number]
-        if not wiring.taken[number] and node.outputs[0] not in consumers and node.outputs[0] not in outputs:
+        if (
+            not wiring.taken[number]
+            and len(node.outputs) == 1
+            and node.outputs[0] not in consumers
+            and node.outputs[0] not in outputs
+        ):
             wiring.taken[number] = 1
             for name in node.inputs:
                 if name in consumers:
                     consumers[name] = [reader for reader in consumers[name] if reader != number]
     return wiring
+
+
+_RENAMING = frozenset({"Identity", "Cast"})
+
+
+def _is_simple(node: RawNode) -> bool:
+    return bool(node.inputs) and bool(node.inputs[0]) and len(node.outputs) == 1
 
 
 def _keeps_type(node: RawNode, dtypes: dict[str, str]) -> bool:
