@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.measure.structure_graphs import IMAGE, Sketch, facts, placed, typed
-from trainaudit.ir.graph import Graph
+from trainaudit.ir.graph import Graph, Source
 from trainaudit.ir.ops import Op
 from trainaudit.measure.facts import Unmeasured
 from trainaudit.measure.static.layer_facts import DTYPE_MAX
@@ -160,6 +160,27 @@ def test_half_precision_statistics(raw_op: str, expected: str) -> None:
     columns = facts(dataclasses.replace(graph, layers=layers))
     assert columns["layer.compute_dtype"] == {"fc": "float16", "norm": expected}
     assert columns["layer.dtype_max"]["fc"] == float(np.finfo(np.float16).max)
+
+
+@pytest.mark.parametrize(
+    "raw_op, module_class, form, known",
+    [
+        ("ReduceMean+Sub+Pow+ReduceMean+Sqrt+Div", "my.LayerNorm", "inference", False),
+        ("ReduceMean+Sub+Pow+ReduceMean+Sqrt+Div", "my.LayerNorm", "training", True),
+        ("ReduceMean+Sub+Pow+ReduceMean+Sqrt+Div", None, "inference", True),
+        ("LayerNormalization", "torch.nn.LayerNorm", "inference", True),
+    ],
+)
+def test_an_epsilon_that_the_exporter_may_have_dropped(
+    raw_op: str, module_class: str | None, form: str, known: bool
+) -> None:
+    """The dynamo exporter optimizes `variance + 1e-12` to `variance`, as it does with any addition of nearly zero."""
+    g = Sketch({"x": ("N", 8)})
+    h = g.layer(Op.LAYER_NORM, "norm", "x", scale=np.ones(8), shift=np.zeros(8), axes=(-1,), eps=0.0)
+    graph = g.graph(h)
+    norm = dataclasses.replace(graph.layers[0], raw_op=raw_op, source=Source("", "norm", module_class))
+    measured = facts(dataclasses.replace(graph, layers=(norm,), form=form))["layer.epsilon"]["norm"]
+    assert measured == 0.0 if known else isinstance(measured, Unmeasured)
 
 
 def test_largest_numbers_of_types() -> None:

@@ -25,6 +25,7 @@ _COMPUTING = WEIGHTED | NORMALIZATIONS | ACTIVATIONS | {Op.ATTENTION, Op.LOSS, O
 _MAIN_ROLES = (Role.WEIGHT.value, Role.INPUT_WEIGHT.value, Role.EMBEDDING.value)
 _BIAS = Role.BIAS.value
 _NO_TYPE = Unmeasured("the type of its result is not known")
+_DROPPED_EPSILON = Unmeasured("it is written without one, and the exporter drops an ε below 1e-8 when it optimizes")
 _STASHED = ("LayerNormalization", "RMSNormalization", "GroupNormalization", "Cast")
 """Spellings of a normalization that keep their statistics in float32 when the values are half precision (ONNX: stash_type 1)."""
 
@@ -89,7 +90,9 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
                 share[name] = sum([trainable.get(p, 0) for p in layer.parameters.values()]) / total
         elif op in NORMALIZATIONS:
             eps = layer.attributes.get("eps")
-            if isinstance(eps, (int, float)):
+            if eps == 0.0 and _may_be_dropped(graph, layer):
+                epsilon[name] = _DROPPED_EPSILON
+            elif isinstance(eps, (int, float)):
                 epsilon[name] = float(eps)
             elif op is not Op.LOCAL_RESPONSE_NORM and op is not Op.LP_NORM:
                 epsilon[name] = Unmeasured("the file does not store its epsilon")
@@ -103,6 +106,12 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     columns["layer.dropout_rate"] = rate
     columns["layer.epsilon"] = epsilon
     return columns
+
+
+def _may_be_dropped(graph: Graph, layer: Layer) -> bool:
+    """Whether ε = 0 may be the exporter's doing: the dynamo exporter (the one that notes classes of modules) takes an addition of less than 1e-8
+    for one of zero, and removes it outside training. Normalizations of one operator keep theirs."""
+    return graph.form != "training" and "+" in layer.raw_op and layer.source.module_class is not None
 
 
 def layer_codes(graph: Graph, known: dict[str, str]) -> dict[str, FactValue]:
