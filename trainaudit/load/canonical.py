@@ -26,6 +26,7 @@ from trainaudit.load import (
     recognize_attention,
     recognize_contrib,
     recognize_dropout,
+    recognize_fused_attention,
     recognize_kernels,
     recognize_moments,
     recognize_normalization,
@@ -62,17 +63,17 @@ CONVERTERS: dict[str, Convert] = {
 }  # fmt: skip
 
 FUSED: dict[str, Several] = {
-    **dict.fromkeys(("Attention", "LinearAttention"), recognize_contrib.attention),
+    **dict.fromkeys(("Attention", "LinearAttention"), recognize_fused_attention.attention),
     "Swish": recognize_contrib.swish,
 }
 """ai.onnx operators that stand for several layers."""
 
 FUSED_MICROSOFT: dict[str, Several] = {
-    **dict.fromkeys(("Attention", "QAttention", "PackedAttention", "LongformerAttention"), recognize_contrib.packed_attention),
+    **dict.fromkeys(("Attention", "QAttention", "PackedAttention", "LongformerAttention"), recognize_fused_attention.packed_attention),
     **dict.fromkeys(
         ("MultiHeadAttention", "GroupQueryAttention", "DecoderMaskedMultiHeadAttention", "PackedMultiHeadAttention", "SparseAttention",
          "PagedAttention", "SparsePagedAttention", "LinearAttention", "DynamicSparseAttention"),
-        recognize_contrib.attention,
+        recognize_fused_attention.attention,
     ),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), recognize_contrib.skip_layer_norm),
     **dict.fromkeys(("EmbedLayerNormalization", "QEmbedLayerNormalization"), recognize_contrib.embed_layer_norm),
@@ -227,7 +228,7 @@ def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
         row = CLASSICAL.get(node.op)
     elif domain == "ai.onnx.preview":
         return (
-            recognize_contrib.attention(wiring, place, node)
+            recognize_fused_attention.attention(wiring, place, node)
             if node.op == "FlexAttention"
             else [_by_row(wiring, place, node, None)]
         )

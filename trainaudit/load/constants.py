@@ -14,56 +14,14 @@ from operator import itemgetter
 
 import numpy as np
 
-from trainaudit.ir.graph import TensorData
 from trainaudit.load.constant_arithmetic import ARITHMETIC, slice_of
-from trainaudit.load.constant_views import VIEWS, seen_as, type_name
+from trainaudit.load.constant_generators import GENERATORS, generated, is_weight_of
+from trainaudit.load.constant_views import VIEWS, seen_as
 from trainaudit.load.datatypes import Array
-from trainaudit.load.known import FLOATING, ComputedData, FillData, Stored, draw, numpy_type
+from trainaudit.load.known import FLOATING, ComputedData, FillData, Stored, numpy_type
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shapes.known import MALFORMED
 from trainaudit.load.wiring import SMALL, Wiring, number
-
-
-def _generated(node: RawNode, wiring: Wiring) -> Stored | None:
-    """ConstantOfShape, EyeLike and the random operators on known shapes."""
-    attributes = node.attributes
-    name = node.outputs[0]
-    shape: tuple[int, ...] | None
-    if node.op in ("RandomNormal", "RandomUniform"):
-        wanted = attributes.get("shape")
-        shape = tuple(int(size) for size in wanted) if isinstance(wanted, list) else None
-    elif node.op == "ConstantOfShape":
-        shape = wiring.integers(node.inputs[0])
-    else:
-        like = wiring.stored(node.inputs[0])
-        shape = like.shape if like else None
-    if shape is None or any(size < 0 for size in shape):
-        return None
-    if node.op == "ConstantOfShape":
-        value = attributes.get("value")
-        if value is None or isinstance(value, (int, float, str, list)):
-            return Stored(name, FillData(shape, "float32", 0.0), shape, generated=node.op)
-        return Stored(name, FillData(shape, value.dtype, value.read().reshape(-1)[0].item()), shape, generated=node.op)
-    dtype = type_name(attributes.get("dtype")) or "float32"
-    if node.op == "EyeLike":
-        if len(shape) != 2:
-            return None
-        offset = attributes.get("k", 0)
-        kind = numpy_type(dtype)
-        data: TensorData = ComputedData(shape, dtype, lambda: np.eye(shape[0], shape[1], int(str(offset)), kind))
-        return Stored(name, data, shape, generated=node.op)
-    uniform = "Uniform" in node.op
-    first = attributes.get("low" if uniform else "mean", 0.0)
-    second = attributes.get("high" if uniform else "scale", 1.0)
-    if not isinstance(first, (int, float)) or not isinstance(second, (int, float)):
-        return None
-    return Stored(name, draw(shape, dtype, uniform, first, second), shape, generated=node.op)
-
-
-_GENERATORS = frozenset(
-    {"ConstantOfShape", "EyeLike", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
-)
-
 
 _ELEMENTWISE_LIMIT = 1 << 20
 
@@ -88,7 +46,7 @@ def fold_constants(wiring: Wiring) -> bytearray:
                 len(node.outputs) == 1
                 and node.outputs[0] in numbers_of
                 and not (has_stored and op in _KEEPS_ITS_TENSOR)
-                and op not in _GENERATORS
+                and op not in GENERATORS
                 and _fold_numbers(wiring, node.outputs[0])
             ):
                 marks[place] = 1
@@ -97,7 +55,7 @@ def fold_constants(wiring: Wiring) -> bytearray:
                 continue
             if node.domain not in ("", "ai.onnx") and op != "DequantizeLinear":
                 continue
-            if (op in VIEWS or op == "Shape" or op in _GENERATORS or op == "Split" or op in ARITHMETIC) and _fold(
+            if (op in VIEWS or op == "Shape" or op in GENERATORS or op == "Split" or op in ARITHMETIC) and _fold(
                 wiring, node
             ):
                 marks[place] = 1
@@ -113,26 +71,6 @@ def fold_constants(wiring: Wiring) -> bytearray:
     return marks
 
 
-_WEIGHTED = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose", "BatchNormalization", "LSTM", "GRU", "RNN"})
-
-
-def _is_weight(wiring: Wiring, name: str) -> bool:
-    """Random numbers are weights where weighted layers read them as such; elsewhere (dropout, sampling) they are noise."""
-    readers = wiring.consumers.get(name, [])
-    for reader in readers:
-        node = wiring.nodes[reader]
-        seen = name
-        if node.op in ("Transpose", "Identity", "Reshape", "Cast"):
-            seen = node.outputs[0]
-            behind = wiring.consumers.get(seen, [])
-            if len(behind) != 1:
-                return False
-            node = wiring.nodes[behind[0]]
-        if node.op not in _WEIGHTED or seen == node.inputs[0]:
-            return False
-    return bool(readers)
-
-
 def _fold(wiring: Wiring, node: RawNode) -> bool:
     op = node.op
     known = wiring.known
@@ -140,10 +78,10 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
     view = VIEWS.get(op)
     if op == "Shape":
         return _fold_shape(wiring, node)
-    if op in _GENERATORS:
-        if op.startswith("Random") and not _is_weight(wiring, name):
+    if op in GENERATORS:
+        if op.startswith("Random") and not is_weight_of(wiring, name):
             return False
-        made = _generated(node, wiring)
+        made = generated(node, wiring)
         if made is None:
             return False
         known[name] = made

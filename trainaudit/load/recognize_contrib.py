@@ -7,6 +7,7 @@ import math
 
 from trainaudit.ir.graph import Attribute, Role
 from trainaudit.ir.ops import Op
+from trainaudit.load.fused import add_operand, given, inner_value
 from trainaudit.load.raw import RawNode
 from trainaudit.load.recognize_kernels import convolution
 from trainaudit.load.recognize_normalization import add_normalized_shape, affine, group_norm
@@ -21,111 +22,21 @@ _ACTIVATIONS = {
 }  # fmt: skip
 
 
-def _given(node: RawNode, position: int) -> str:
-    return node.inputs[position] if len(node.inputs) > position else ""
-
-
-def _inner(wiring: Wiring, node: RawNode, what: str) -> str:
-    """A name for a value that the fused operator does not show, with the shape and type of its result."""
-    name = f"{node.outputs[0]}:{what}"
-    for table in (wiring.shapes, wiring.dtypes):
-        if node.outputs[0] in table:
-            table[name] = table[node.outputs[0]]  # type: ignore[assignment]
-    return name
-
-
-def _operand(wiring: Wiring, draft: Draft, name: str, role: Role) -> None:
-    if not name:
-        return
-    tensor = wiring.stored(name)
-    if tensor is None:
-        draft.inputs.append(name)
-    else:
-        draft.uses.append(bias_use(tensor) if role is Role.BIAS else Use(role, tensor))
-
-
-# --- attention -----------------------------------------------------------------------------------------------------------
-
-
-def _attention_draft(
-    wiring: Wiring, place: int, node: RawNode, inputs: list[str], masks: list[str], width: int | None, heads: int
-) -> Draft:
-    draft = Draft(Op.ATTENTION, place, inputs, wiring.results(node), (place,))
-    attributes = draft.attributes
-    head = width // heads if width is not None and heads > 0 else None
-    if head:
-        attributes["head_dim"] = head
-    scale = real(node, "scale", 0.0)
-    if scale:
-        attributes["scale"] = scale
-    elif head:
-        attributes["scale"] = 1.0 / math.sqrt(head)
-    if number(node, "is_causal", number(node, "unidirectional", 0)) == 1 or node.op in (
-        "GroupQueryAttention",
-        "SparseAttention",
-    ):
-        attributes["is_causal"] = True
-    if real(node, "softcap", 0.0):
-        attributes["softcap"] = real(node, "softcap", 0.0)
-    present = [name for name in masks if name]
-    if present and node.domain == "com.microsoft" and node.op != "GroupQueryAttention":
-        attributes["mask_value"] = real(node, "mask_filter_value", -10000.0)
-    for name in present:
-        _operand(wiring, draft, name, Role.CONSTANT)
-    return draft
-
-
-def attention(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
-    """Attention of ONNX (opset 23) and onnxruntime's operators that read queries, keys and values."""
-    values = [name for name in node.inputs[:3] if name]
-    heads = number(node, "q_num_heads", number(node, "num_heads", 0))
-    rank = wiring.rank(values[0])
-    # (batch, heads, length, head) where four axes are there, else (batch, length, heads·head).
-    width = wiring.dimension(values[0], -1)
-    if rank == 4:
-        heads = 1
-    masks = {"Attention": (3,), "MultiHeadAttention": (4, 5), "PackedMultiHeadAttention": (6,)}.get(node.op, ())
-    bias = _given(node, 3) if node.op in ("MultiHeadAttention", "PackedMultiHeadAttention") else ""
-    draft = _attention_draft(wiring, place, node, values, [_given(node, at) for at in masks], width, heads)
-    _operand(wiring, draft, bias, Role.BIAS)
-    return [draft]
-
-
-def packed_attention(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
-    """onnxruntime's Attention: the projection of queries, keys and values together, and the attention."""
-    weight = wiring.stored(node.inputs[1])
-    if weight is None or len(weight.shape) != 2:
-        return [Draft(Op.ATTENTION, place, [name for name in node.inputs if name], wiring.results(node), (place,))]
-    if node.op == "QAttention":
-        weight = mark_quantized(weight)
-    incoming, outgoing = weight.shape
-    name = f"{node.outputs[0]}:projection"
-    attributes: dict[str, Attribute] = {"in_features": incoming, "out_features": outgoing}
-    use = Use(Role.WEIGHT, weight, weight.axis(1), incoming, outgoing)
-    linear = Draft(Op.LINEAR, place, [node.inputs[0]], [name], (place,), [use], attributes)
-    _operand(wiring, linear, _given(node, 2), Role.BIAS)
-    masks = [_given(node, at) for at in ((5,) if node.op == "QAttention" else (3, 5))]
-    draft = _attention_draft(wiring, place, node, [name], masks, outgoing // 3, number(node, "num_heads", 0))
-    draft.nodes = ()
-    draft.last = place
-    return [linear, draft]
-
-
 # --- normalization -------------------------------------------------------------------------------------------------------
 
 
 def skip_layer_norm(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     """SkipLayerNormalization: a residual sum and the normalization of it."""
     simple = node.op == "SkipSimplifiedLayerNormalization"
-    total = node.outputs[3] if len(node.outputs) > 3 and node.outputs[3] else _inner(wiring, node, "sum")
+    total = node.outputs[3] if len(node.outputs) > 3 and node.outputs[3] else inner_value(wiring, node, "sum")
     add = Draft(Op.ADD, place, [], [total], (place,))
-    _operand(wiring, add, node.inputs[0], Role.POSITION)
-    _operand(wiring, add, node.inputs[1], Role.POSITION)
-    _operand(wiring, add, _given(node, 3 if simple else 4), Role.BIAS)
+    add_operand(wiring, add, node.inputs[0], Role.POSITION)
+    add_operand(wiring, add, node.inputs[1], Role.POSITION)
+    add_operand(wiring, add, given(node, 3 if simple else 4), Role.BIAS)
     if total not in wiring.shapes and node.outputs[0] in wiring.shapes:
         wiring.shapes[total] = wiring.shapes[node.outputs[0]]
     norm = Draft(Op.RMS_NORM if simple else Op.LAYER_NORM, place, [total], [node.outputs[0]], (), last=place)
-    _normalize_last(wiring, norm, node, node.inputs[2], "" if simple else _given(node, 3))
+    _normalize_last(wiring, norm, node, node.inputs[2], "" if simple else given(node, 3))
     return [add, norm]
 
 
@@ -140,10 +51,10 @@ def embed_layer_norm(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     """EmbedLayerNormalization: up to three embeddings, their sum, and its normalization."""
     drafts: list[Draft] = []
     summed: list[str] = []
-    total = node.outputs[2] if len(node.outputs) > 2 and node.outputs[2] else _inner(wiring, node, "sum")
+    total = node.outputs[2] if len(node.outputs) > 2 and node.outputs[2] else inner_value(wiring, node, "sum")
     add = Draft(Op.ADD, place, summed, [total], (), last=place)
     for at, index_at, what in ((2, 0, "word"), (3, 8, "position"), (4, 1, "segment")):
-        name = _given(node, at)
+        name = given(node, at)
         table = wiring.stored(name) if name else None
         if table is None:
             continue
@@ -151,11 +62,11 @@ def embed_layer_norm(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
             table = mark_quantized(table)
         role = Role.POSITION if what == "position" else Role.EMBEDDING
         use = Use(role, table, None, math.prod(table.shape[1:]), table.shape[0])
-        indices = _given(node, index_at)
+        indices = given(node, index_at)
         if not indices or wiring.is_stored(indices):
             add.uses.append(use)
             continue
-        output = _inner(wiring, node, what)
+        output = inner_value(wiring, node, what)
         attributes: dict[str, Attribute] = {"vocabulary_size": table.shape[0], "width": use.fan_in or 0}
         nodes = () if drafts else (place,)
         drafts.append(Draft(Op.EMBEDDING, place, [indices], [output], nodes, [use], attributes, last=place))
@@ -163,7 +74,7 @@ def embed_layer_norm(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     if not drafts:
         add.nodes = (place,)
     norm = Draft(Op.LAYER_NORM, place, [total], [node.outputs[0]], (), last=place)
-    _normalize_last(wiring, norm, node, _given(node, 5), _given(node, 6))
+    _normalize_last(wiring, norm, node, given(node, 5), given(node, 6))
     return [*drafts, add, norm]
 
 
@@ -172,15 +83,15 @@ def fused_group_norm(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     drafts: list[Draft] = []
     norm = group_norm(wiring, place, node)
     if node.op == "SkipGroupNorm":
-        total = node.outputs[1] if len(node.outputs) > 1 and node.outputs[1] else _inner(wiring, node, "sum")
+        total = node.outputs[1] if len(node.outputs) > 1 and node.outputs[1] else inner_value(wiring, node, "sum")
         add = Draft(Op.ADD, place, [], [total], (place,))
         for at, role in ((0, Role.POSITION), (3, Role.POSITION), (4, Role.BIAS)):
-            _operand(wiring, add, _given(node, at), role)
+            add_operand(wiring, add, given(node, at), role)
         norm.inputs[0], norm.nodes, norm.last = total, (), place
         drafts.append(add)
     drafts.append(norm)
     if number(node, "activation", 0) == 1:
-        norm.outputs = [_inner(wiring, node, "normalized")]
+        norm.outputs = [inner_value(wiring, node, "normalized")]
         drafts.append(Draft(Op.SILU, place, list(norm.outputs), [node.outputs[0]], (), last=place))
     return drafts
 
@@ -195,15 +106,15 @@ def with_activation(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     if not name:
         return [weighted(wiring, place, node)]
     output = node.outputs[0]
-    inner = _inner(wiring, node, "before activation")
+    inner = inner_value(wiring, node, "before activation")
     node.outputs = [inner]
     draft = weighted(wiring, place, node)
     node.outputs = [output]
     draft.outputs = [inner]
     drafts = [draft]
-    extra = _given(node, 3) if node.op in ("FusedConv", "NhwcFusedConv") else ""
+    extra = given(node, 3) if node.op in ("FusedConv", "NhwcFusedConv") else ""
     if extra:
-        total = _inner(wiring, node, "sum")
+        total = inner_value(wiring, node, "sum")
         drafts.append(Draft(Op.ADD, place, [inner, extra], [total], (), last=place))
         inner = total
     op = _ACTIVATIONS.get(name, Op.OTHER)
@@ -222,16 +133,16 @@ def with_activation(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
 
 def biased_activation(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     """BiasGelu, FastGelu, BiasSplitGelu, BiasSoftmax, BiasAdd and BiasDropout: a sum, then the function."""
-    bias = _given(node, 1)
+    bias = given(node, 1)
     source = node.inputs[0]
     drafts: list[Draft] = []
-    skip = _given(node, 2) if node.op in ("BiasAdd", "BiasDropout", "BitmaskBiasDropout") else ""
+    skip = given(node, 2) if node.op in ("BiasAdd", "BiasDropout", "BitmaskBiasDropout") else ""
     if bias or skip:
         only = node.op == "BiasAdd"
         total = node.outputs[0] if only else f"{node.outputs[0]}:sum"
         add = Draft(Op.ADD, place, [source], [total], (place,))
-        _operand(wiring, add, bias, Role.BIAS)
-        _operand(wiring, add, skip, Role.CONSTANT)
+        add_operand(wiring, add, bias, Role.BIAS)
+        add_operand(wiring, add, skip, Role.CONSTANT)
         drafts.append(add)
         if only:
             return drafts
@@ -244,9 +155,9 @@ def biased_activation(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
         op, attributes["dim"] = Op.SOFTMAX, number(node, "axis", -1)
     elif "Dropout" in node.op:
         op = Op.DROPOUT
-        ratio = wiring.scalar(_given(node, 3)) if _given(node, 3) else 0.5
+        ratio = wiring.scalar(given(node, 3)) if given(node, 3) else 0.5
         attributes["p"] = 0.5 if ratio is None else ratio
-        attributes["training"] = bool(wiring.scalar(_given(node, 4))) if _given(node, 4) else False
+        attributes["training"] = bool(wiring.scalar(given(node, 4))) if given(node, 4) else False
     elif node.op == "BiasSplitGelu":
         op, attributes["dim"] = Op.GLU, -1
     elif node.op == "QuickGelu":
@@ -281,10 +192,10 @@ def quantized_product(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
         use = Use(Role.WEIGHT, mark_quantized(weight), weight.axis(unit), incoming, outgoing)
         attributes: dict[str, Attribute] = {"in_features": incoming, "out_features": outgoing}
         draft = Draft(Op.LINEAR, place, [node.inputs[0]], [node.outputs[0]], (place,), [use], attributes)
-        bias = _given(node, 6)
+        bias = given(node, 6)
     else:
         draft = quantized_matmul(wiring, place, node)
-        bias = _given(node, {"DynamicQuantizeMatMul": 4, "MatMulIntegerToFloat": 6, "MatMulNBits": 5}.get(node.op, 99))
+        bias = given(node, {"DynamicQuantizeMatMul": 4, "MatMulIntegerToFloat": 6, "MatMulNBits": 5}.get(node.op, 99))
     tensor = wiring.stored(bias) if bias else None
     if tensor is not None:
         draft.uses.append(bias_use(tensor))
@@ -295,7 +206,7 @@ def quantized_arithmetic(wiring: Wiring, place: int, node: RawNode) -> list[Draf
     """QLinearAdd and QLinearMul: operands stand at 0 and 3."""
     draft = Draft(Op.ADD if node.op == "QLinearAdd" else Op.MUL, place, [], [node.outputs[0]], (place,))
     for at in (0, 3):
-        _operand(wiring, draft, _given(node, at), Role.CONSTANT)
+        add_operand(wiring, draft, given(node, at), Role.CONSTANT)
     return [draft]
 
 
@@ -306,7 +217,7 @@ def mixture_of_experts(wiring: Wiring, place: int, node: RawNode) -> list[Draft]
     for step, (weight_at, bias_at) in enumerate(((2, 3), (4, 5))):
         if node.op == "QMoE":
             weight_at, bias_at = ((2, 4), (5, 7))[step]
-        weight = wiring.stored(_given(node, weight_at))
+        weight = wiring.stored(given(node, weight_at))
         if weight is None or len(weight.shape) != 3:
             return [
                 Draft(
@@ -318,7 +229,7 @@ def mixture_of_experts(wiring: Wiring, place: int, node: RawNode) -> list[Draft]
                 )
             ]
         experts, outgoing, incoming = weight.shape
-        output = node.outputs[0] if step else _inner(wiring, node, "hidden")
+        output = node.outputs[0] if step else inner_value(wiring, node, "hidden")
         use = Use(
             Role.WEIGHT,
             mark_quantized(weight) if node.op == "QMoE" else weight,
@@ -329,10 +240,10 @@ def mixture_of_experts(wiring: Wiring, place: int, node: RawNode) -> list[Draft]
         )
         attributes: dict[str, Attribute] = {"in_features": incoming, "out_features": outgoing}
         draft = Draft(Op.LINEAR, place, source, [output], () if step else (place,), [use], attributes, last=place)
-        _operand(wiring, draft, _given(node, bias_at), Role.BIAS)
+        add_operand(wiring, draft, given(node, bias_at), Role.BIAS)
         drafts.append(draft)
         if step == 0:
-            active = _inner(wiring, node, "activated")
+            active = inner_value(wiring, node, "activated")
             op = _ACTIVATIONS.get(word(node, "activation_type", "relu"), Op.GLU)
             drafts.append(Draft(op, place, [output], [active], (), last=place))
             source = [active]
