@@ -89,3 +89,16 @@ def test_scan_slices_and_stacks(infer) -> None:  # type: ignore[no-untyped-def]
     expected: dict[str, Shape] = {"final": ("B", "H"), "all": ("T", "B", "H")}
     assert {name: known.shapes[name] for name in expected} == expected
     assert known.dtypes["all"] == "float32"
+
+
+@pytest.mark.parametrize("count", [-(2**40), 2**40])
+def test_a_scan_that_lies_about_its_inputs_costs_nothing(tmp_path: Path, count: int) -> None:
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in ("s", "x", "t", "y")]
+    nodes = [onnx.helper.make_node("Add", ["s", "x"], ["t"]), onnx.helper.make_node("Identity", ["t"], ["y"])]
+    body = onnx.helper.make_graph(nodes, "body", values[:2], values[2:])
+    scan = onnx.helper.make_node("Scan", ["init", "seq"], ["f", "o"], num_scan_inputs=count, body=body)
+    inputs = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 2]) for name in ("init", "seq")]
+    output = onnx.helper.make_tensor_value_info("o", onnx.TensorProto.FLOAT, None)
+    path = tmp_path / "scan.onnx"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([scan], "g", inputs, [output])), path)
+    assert "o" in infer_shapes(read_raw_graph(str(path))).shapes

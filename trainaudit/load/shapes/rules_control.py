@@ -52,7 +52,8 @@ def _carried(names: list[str], initial: Shapes, known: Known) -> Shapes:
 
 
 def _state_count(entry: RawNode) -> int:
-    return len(entry.inputs) - integer(entry, "num_scan_inputs", 0)
+    """Between none and all of the inputs, whatever a malformed node says."""
+    return min(max(len(entry.inputs) - integer(entry, "num_scan_inputs", 0), 0), len(entry.inputs))
 
 
 def paired_loops(nodes: list[RawNode]) -> tuple[dict[str, RawNode], list[RawNode]]:
