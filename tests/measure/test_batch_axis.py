@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.measure.structure_graphs import Sketch, facts
@@ -134,3 +135,18 @@ def test_softmax_over_time_first_is_not_over_the_batch() -> None:
     columns = facts(g.graph(g.dense("head", h, 3)))
     assert columns["layer.softmax_over_batch"] == {"weights": False}
     assert columns["layer.softmax_use"]["weights"] == "gate"
+
+
+@pytest.mark.parametrize("dim, expected", [(0, True), (1, False), (2, False)])
+def test_batch_through_sums_that_are_spelled_out(dim: int, expected: bool) -> None:
+    """An Einsum that makes two axes of one moves the batch one place further from the end."""
+    g = Sketch({"x": ("batch", 16, 32)})
+    h = g.layer(
+        Op.LINEAR, "slots", "x", shape=("batch", 16, 4, 2), weight=np.ones((32, 4, 2)), equation="bnd,dep->bnep",
+        in_features=32, out_features=8,
+    )  # fmt: skip
+    shares = g.layer(Op.SOFTMAX, "shares", h, dim=dim)
+    mixed = g.layer(Op.EINSUM, "mixed", "x", shares, shape=("batch", 4, 2, 32), equation="bnd,bnep->bepd")
+    again = g.layer(Op.SOFTMAX, "again", mixed, dim=dim)
+    over_batch = facts(g.graph(g.dense("head", again, 3)))["layer.softmax_over_batch"]
+    assert over_batch == {"shares": expected, "again": expected}

@@ -182,6 +182,12 @@ def _result(
             if other is not state and not (isinstance(other, _Tracked) and other.part == state.part):
                 return _LOST if isinstance(other, _Tracked) else other
         return state
+    equation = layer.attributes.get("equation")
+    if isinstance(equation, str):
+        summed = _summed(index, layer, equation, slot, state, incoming)
+        if summed is _LOST and op is Op.LINEAR and state.origin >= 0:
+            batch.guilty.add(state.origin)
+        return summed
     if op is Op.LINEAR and state.part.axis != -1:
         return state
     if slot != 0 and op is not Op.CONCAT:
@@ -217,6 +223,30 @@ def _result(
     if op in _VIEWS:
         batch.verdicts[layer.name] = answer[0]
     return answer[1]
+
+
+def _summed(
+    index: Index, layer: Layer, equation: str, slot: int, state: _Tracked, incoming: list[tuple[int, _State]]
+) -> _State:
+    """The state of an Einsum's result: the batch's letter is found again in it. All operands that carry the batch must agree on the letter."""
+    terms, arrow, result = equation.partition("->")
+    operands = terms.split(",")
+    if not arrow or "." in equation:
+        return _LOST
+    letters: set[str] = set()
+    for at, carried in incoming or [(slot, state)]:
+        if not isinstance(carried, _Tracked) or (carried.part.left, carried.part.right) != (1, 1):
+            return _LOST
+        shape = index.input_shape(layer, at)
+        # one operand may be stored: the other is known by its rank, and by a letter that stays
+        places = [at] if len(layer.inputs) == len(operands) else range(len(operands))
+        found = {operands[k][carried.part.axis] for k in places if shape is not None and len(operands[k]) == len(shape)}
+        found = {letter for letter in found if result.count(letter) == 1}
+        letters |= found or {""}
+    (letter,) = letters if len(letters) == 1 else ("",)
+    if not letter:
+        return _LOST
+    return _Tracked(Part(result.index(letter) - len(result), 1, 1), state.origin)
 
 
 def _looked_up(index: Index, layer: Layer, state: _Tracked) -> _State:
