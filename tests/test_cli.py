@@ -292,3 +292,49 @@ def test_names_cannot_act_on_a_terminal_or_a_workflow(work: Path) -> None:
             assert "<script>" not in re.sub(r"`[^`]*`", "", result.stdout)  # inert in a code span
     run("hostile.onnx", "--report", "r.html")
     assert "<script>alert" not in Path("r.html").read_text(encoding="utf-8")
+
+
+def test_the_loss_can_be_declared_when_facts_are_judged(work: Path) -> None:
+    run("measure", "faulty.onnx", "-o", "facts.json")
+    assert "double-softmax" not in run("judge", "facts.json", "--output-format", "concise").stdout
+    assert (
+        "double-softmax" in run("judge", "facts.json", "--loss", "cross-entropy", "--output-format", "concise").stdout
+    )
+
+
+def test_a_path_typed_in_full_leaves_no_trace(work: Path) -> None:
+    full = str(work / "faulty.onnx")
+    assert str(work) not in run(full, "--output-format", "json").stdout
+    assert str(work) not in run("measure", full).stdout
+    run(full, "--write-baseline", "base.json")
+    assert str(work) not in Path("base.json").read_text(encoding="utf-8")
+    assert run("faulty.onnx", "--baseline", "base.json").exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [("--ignore", "*"), ("--select", "linear-stack", "--ignore", "linear-stack")])
+def test_no_rule_left_is_no_audit(work: Path, arguments: tuple[str, ...]) -> None:
+    result = run("faulty.onnx", *arguments)
+    assert result.exit_code == 2
+    assert "no rule" in result.stderr
+
+
+def test_unknown_operators_are_never_a_clean_bill(work: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 8]) for name in ("x", "y")]
+
+    def save(nodes: list[onnx.NodeProto], opset: int = 17) -> None:
+        opsets = [helper.make_opsetid("", opset), helper.make_opsetid("my.domain", 1)]
+        onnx.save(
+            helper.make_model(helper.make_graph(nodes, "g", info[:1], info[1:]), opset_imports=opsets), "own.onnx"
+        )
+
+    save([helper.make_node("Mystery", ["x"], ["y"], domain="my.domain")])
+    result = run("own.onnx")
+    assert result.exit_code == 2
+    assert "Mystery" in result.stdout
+    save([helper.make_node("Mystery", ["x"], ["h"], domain="my.domain"), helper.make_node("Relu", ["h"], ["y"])])
+    assert "Only 50 % of the nodes" in run("own.onnx").stdout.replace("\n", " ").replace("  ", " ")
+    save([helper.make_node("Relu", ["x"], ["y"])], opset=99)
+    assert "opset 99" in run("own.onnx").stdout

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph, Source
 from trainaudit.judge.judging import Judgment, judge
 from trainaudit.judge.rule import Rule
@@ -22,6 +24,11 @@ from trainaudit.measure.static.rows import layer_rows
 from trainaudit.resources import rules_folder
 from trainaudit.result import Audit, LayerRow, Location, ModelInfo, Scalar
 from trainaudit.settings import LOSSES, Settings, target_names, with_flags
+
+COVERED = 0.9
+"""Recognition coverage below which a report warns that it is incomplete."""
+OLDEST_OPSET, NEWEST_OPSET = 7, 28
+"""Opsets of ai.onnx whose operators are known; 28 is the newest of onnx 1.23."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +64,13 @@ def audit(
 
 
 def chosen_rules(settings: Settings) -> tuple[Rule, ...]:
-    """The built-in rules and the user's own, with the settings' thresholds, as far as they are selected."""
-    return select_rules(load_rules((rules_folder(), *settings.rules), settings.thresholds), settings)
+    """The built-in rules and the user's own, with the settings' thresholds, as far as they are selected: at least one."""
+    rules = select_rules(load_rules((rules_folder(), *settings.rules), settings.thresholds), settings)
+    if not rules:
+        raise TrainauditError(
+            "no-rules", "The selection leaves no rule to run.", "Check --select and --ignore, and the settings."
+        )
+    return rules
 
 
 def audit_file(target: str, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:
@@ -75,13 +87,14 @@ def measure_file(target: str, settings: Settings, *, detail: bool) -> Measured:
     with ThreadPoolExecutor(1) as pool:
         # hashing releases the interpreter's lock, so it runs beside the rest; opening the file first refuses what is no model
         graph = load_onnx(target)
+        _refuse_unknown(target, graph)
         digest = pool.submit(_sha256, target) if detail else None
         loaded = time.perf_counter()
         table = measure(graph, loss=settings.loss, expects=LOSSES)
         rows = layer_rows(graph, table.columns) if detail else ()
         model = _model_info(target, graph, table, "" if digest is None else digest.result())
     timings = {"load": loaded - started, "measure": time.perf_counter() - loaded}
-    return Measured(target, model, table, Places(graph), rows, timings)
+    return Measured(shown_target(target), model, table, Places(graph), rows, timings)
 
 
 def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:
@@ -103,6 +116,32 @@ def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule]
         timings={**measured.timings, "judge": time.perf_counter() - started},
     )
     return Audited(audit, judgment)
+
+
+def _refuse_unknown(target: str, graph: Graph) -> None:
+    """A file of operators that are all unknown would pass every rule; that is no audit."""
+    unknown = sum(times for _, times in graph.unrecognized)
+    if graph.node_count and unknown == graph.node_count:
+        names = ", ".join(name for name, _ in graph.unrecognized[:3])
+        what = f"{target} holds no operator that is known here ({names})."
+        raise TrainauditError("nothing-recognized", what, "Export it with the operators of ONNX, without custom ones.")
+
+
+def shown_target(path: str) -> str:
+    """A path as the record holds it: as typed; an absolute one relative to the working folder, or outside it the file's name alone, so that
+    records can be passed on and a baseline does not depend on how a path was typed."""
+    if not Path(path).is_absolute():
+        return path
+    relative = os.path.relpath(path)
+    return Path(path).name if relative.startswith("..") else relative
+
+
+def with_loss(measured: Measured, loss: str | None) -> Measured:
+    """The same facts under another declared loss; None changes nothing."""
+    if loss is None:
+        return measured
+    facts = {"model.loss": {"model": loss}, "model.loss_expects": {"model": LOSSES[loss]}}
+    return replace(measured, table=replace(measured.table, columns={**measured.table.columns, **facts}))
 
 
 class Places(Mapping[str, Location]):
@@ -162,6 +201,14 @@ def _model_warnings(model: ModelInfo) -> tuple[str, ...]:
         warnings.append(
             "The graph makes its weights itself (constant fills or random draws), so the file holds none to judge: "
             "rules on weights were not run."
+        )
+    if model.coverage < COVERED:
+        warnings.append(
+            f"Only {model.coverage * 100:.0f} % of the nodes were recognized: what is said here is about those, and the rest was not checked."
+        )
+    if model.opset is not None and not OLDEST_OPSET <= model.opset <= NEWEST_OPSET:
+        warnings.append(
+            f"The file uses opset {model.opset}; opsets {OLDEST_OPSET} to {NEWEST_OPSET} are known. What changed outside them may be misread."
         )
     return tuple(warnings)
 

@@ -131,13 +131,13 @@ def measure_target(target: str, *, output_file: Path | None, **flags: Any) -> in
 
 def judge_facts(facts: Path, *, output_file: Path | None, color: str, **flags: Any) -> int:
     """`trainaudit judge`."""
-    from trainaudit.auditing import chosen_rules, judge_measured
+    from trainaudit.auditing import chosen_rules, judge_measured, with_loss
     from trainaudit.facts_file import read_facts
 
     settings = _settings(flags)
     refuse_impossible(settings.reports)
     rules = chosen_rules(settings)
-    measured = read_facts(read_text(facts), str(facts))
+    measured = with_loss(read_facts(read_text(facts), str(facts)), settings.loss)
     run = _run((judge_measured(measured, settings, rules, detail=True).audit,), rules, settings)
     for path in settings.reports:
         write_report(run, path)
@@ -177,11 +177,13 @@ def run_demo(folder: Path, *, color: str) -> int:
 
 
 def _run(audits: tuple[Audit, ...], rules: Sequence[Rule], settings: Settings, command: str = "") -> Run:
+    from trainaudit.auditing import shown_target
+
     return Run(
         version=__version__,
         audits=audits,
         rules=tuple(rule_info(rule) for rule in rules),
-        settings=settings_record(settings),
+        settings={**settings_record(settings), "targets": [shown_target(target) for target in settings.targets]},
         environment=_environment(),
         command=command or _command_line(),
         fail_on=settings.fail_on,

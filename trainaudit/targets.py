@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainaudit.auditing import Audited, audit_file, chosen_rules
+from trainaudit.auditing import Audited, audit_file, chosen_rules, shown_target
 from trainaudit.errors import TrainauditError
 from trainaudit.judge.rule import Rule
 from trainaudit.settings import Settings, is_excluded
@@ -47,7 +47,7 @@ def audit_all(
     else:
         results = [_audit_one(file, settings, rules, detail) for file in files]
     audited = [item for item in results if isinstance(item, Audited)]
-    failures = [(file, item) for file, item in zip(files, results, strict=True) if isinstance(item, str)]
+    failures = [(shown_target(file), item) for file, item in zip(files, results, strict=True) if isinstance(item, str)]
     return audited, failures
 
 
