@@ -294,3 +294,120 @@ def test_recurrence_written_out() -> None:
     roles = facts(g.graph(g.dense("head", h, 3)))["layer.role"]
     assert roles["hh1"] == roles["hh3"] == roles["in2"] == "recurrent-cell"
     assert roles["head"] == "output-head"
+
+
+# Zero weights behind which something else carries the signal
+
+
+def alignment(g: Sketch) -> str:
+    """PointNet: a matrix around the identity."""
+    matrix = g.view("matrix", g.dense("zero", "x", 9), "N", 3, 3)
+    matrix = g.layer(Op.ADD, "plus_eye", matrix, constant=np.eye(3))
+    return g.layer(Op.MATMUL, "aligned", "points", matrix)
+
+
+def offsets(g: Sketch) -> str:
+    """Positions around a regular grid."""
+    moved = g.transpose("last", g.conv("zero", "picture", 2), 0, 2, 3, 1)
+    moved = g.layer(Op.ADD, "around", moved, constant=np.ones((32, 32, 2)))
+    sampled = g.layer(Op.GRID_SAMPLE, "sampled", "picture", moved, shape=IMAGE)
+    return relu(g, g.conv("next", sampled, 8))
+
+
+def spatial_gate(g: Sketch) -> str:
+    """gMLP: a bias of one lets everything through."""
+    zero = g.layer(
+        Op.LINEAR,
+        "zero",
+        "x",
+        shape=("N", 8),
+        weight=np.zeros((8, 16)),
+        bias=np.ones(8),
+        in_features=16,
+        out_features=8,
+    )
+    return g.layer(Op.MUL, "gated", relu(g, g.dense("wide", "x", 8)), zero)
+
+
+def closed_gate(g: Sketch) -> str:
+    return g.layer(Op.MUL, "gated", relu(g, g.dense("wide", "x", 8)), g.dense("zero", "x", 8))
+
+
+def score(g: Sketch) -> str:
+    """A fully convolutional network's scores, upsampled."""
+    scores = g.conv("zero", relu(g, g.conv("features", "picture", 16)), 5, 1)
+    return g.layer(
+        Op.CONV_TRANSPOSE, "up", scores, shape=("N", 5, 64, 64), weight=np.ones((5, 5, 4, 4)), stride=(2, 2),
+        kernel_size=(4, 4),
+    )  # fmt: skip
+
+
+def scores_of_two_scales(g: Sketch) -> str:
+    fine = relu(g, g.conv("fine", "picture", 16))
+    coarse = g.conv("coarse_score", relu(g, g.conv("coarse", fine, 16)), 5, 1)
+    return relu(g, g.layer(Op.ADD, "sum", g.conv("zero", fine, 5, 1), coarse))
+
+
+def scaled_only(g: Sketch) -> str:
+    return relu(g, g.layer(Op.ADD, "plus", g.dense("zero", "x", 8), constant=np.ones(8)))
+
+
+def product_without_shift(g: Sketch) -> str:
+    return g.layer(Op.MATMUL, "product", "points", g.view("matrix", g.dense("zero", "x", 9), "N", 3, 3))
+
+
+def read_twice(g: Sketch) -> str:
+    h = g.dense("zero", "x", 8)
+    return relu(g, g.layer(Op.MUL, "product", h, g.layer(Op.SIGMOID, "sigmoid", g.dense("other", h, 8))))
+
+
+@pytest.mark.parametrize(
+    "design, idiom",
+    [
+        (alignment, "modulation"),
+        (offsets, "modulation"),
+        (spatial_gate, "gate"),
+        (closed_gate, "none"),
+        (score, "output-head"),
+        (scores_of_two_scales, "residual-branch-end"),
+        (scaled_only, "none"),
+        (product_without_shift, "none"),
+        (read_twice, "none"),
+    ],
+)
+def test_zero_weights_that_are_meant(design: Callable[[Sketch], str], idiom: str) -> None:
+    g = Sketch({"x": ("N", 16), "points": ("N", 7, 3), "picture": IMAGE})
+    h = design(g)
+    if design is not score:
+        h = g.layer(Op.REDUCE_MEAN, "mean", h, shape=("N", 3), axes=(1,))
+        h = g.dense("head", relu(g, g.dense("fc", h, 8)), 4)
+    assert facts(g.graph(h))["parameter.zero_init_idiom"]["zero.weight"] == idiom
+
+
+def test_a_head_that_levels_share_is_no_stack() -> None:
+    g = Sketch({"x": IMAGE})
+    low = relu(g, g.conv("low", "x", 16))
+    high = relu(g, g.conv("high", low, 16, stride=2))
+    outputs = []
+    for name, level in (("a", low), ("b", high)):
+        smooth = g.conv(f"smooth_{name}", level, 16)
+        weight = np.ones((16, 16, 3, 3)) if name == "a" else "head_a.weight"
+        shared = g.layer(Op.CONV, f"head_{name}", smooth, weight=weight)
+        outputs.append(g.conv(f"score_{name}", relu(g, shared), 4, 1))
+    idioms = facts(g.graph(*outputs))["layer.linear_idiom"]
+    assert (idioms["head_a"], idioms["head_b"]) == ("parallel-branches", "parallel-branches")
+
+
+def test_two_layers_that_are_shared_together_are_a_stack() -> None:
+    """Both towers of a Siamese network."""
+    g = Sketch({"a": ("N", 16), "b": ("N", 16)})
+    first, second = np.ones((32, 16)), np.ones((32, 32))
+    towers = []
+    for name in "ab":
+        h = g.dense(f"first_{name}", name, 32, bias=False, weight=first if name == "a" else "first_a.weight")
+        h = g.dense(f"second_{name}", h, 32, bias=False, weight=second if name == "a" else "second_a.weight")
+        towers.append(relu(g, h))
+    h = g.layer(Op.CONCAT, "both", *towers, shape=("N", 64), dim=1)
+    columns = facts(g.graph(g.dense("head", h, 1)))
+    assert columns["layer.linear_idiom"]["second_a"] == columns["layer.linear_idiom"]["second_b"] == "none"
+    assert columns["layer.linear_predecessor"]["second_b"] == "first_b"

@@ -160,11 +160,11 @@ def _idiom(
         return "patch-embedding"
     if crossed & _NORMALIZED:
         return "normalized"
-    if role_after in ("gate", "modulation") or role_before in ("gate", "modulation"):
+    if role_after in ("gate", "modulation", "recurrent-cell") or role_before in ("gate", "modulation"):
         return "gated"
     if first in outputs or (crossed & _SPREAD and before.op is Op.LINEAR and after.op in (Op.CONV, Op.CONV_TRANSPOSE)):
         return "latent"
-    if _is_shared(index, source, roles, first, second):
+    if _use_count(index, before) != _use_count(index, after) or _is_shared(index, source, roles, first, second):
         return "parallel-branches"
     return "none"
 
@@ -181,6 +181,12 @@ def _feeds_fork(index: Index, first: int, second: int, forks: set[int]) -> bool:
         current = index.fork[current]
         steps += 1
     return False
+
+
+def _use_count(index: Index, layer: Layer) -> int:
+    """How often a layer's weight is used. A head that several levels of a pyramid share cannot be merged with what stands before it on one."""
+    weight = main_parameter(index.graph, layer)
+    return 1 if weight is None else len(weight.owners)
 
 
 def _is_shared(index: Index, source: list[int], roles: Mapping[str, str], first: int, second: int) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from trainaudit.ir.graph import Parameter, Role
-from trainaudit.ir.ops import NORMALIZATIONS, RECURRENT, WEIGHTED, Op
+from trainaudit.ir.ops import DROPOUTS, NORMALIZATIONS, RECURRENT, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue
 from trainaudit.measure.static.flow import (
     BRANCH_END,
@@ -166,11 +166,12 @@ def _leads_to(index: Index, first: int, second: int) -> bool:
 
 def measure_roles(index: Index, flow: list[int], roles: Mapping[str, str], idioms: Mapping[str, FactValue]) -> Columns:
     """layer.role, parameter.zero_init_idiom and parameter.is_tied_to_head. `idioms` is the column layer.linear_idiom."""
+    outputs = index.output_layers()
     zero: dict[str, FactValue] = {}
     tied: dict[str, FactValue] = {}
     for parameter in audited_parameters(index.graph):
         if parameter.role in _ZEROED:
-            zero[parameter.name] = _zero_idiom(index, flow, roles, idioms, parameter)
+            zero[parameter.name] = _zero_idiom(index, flow, roles, idioms, outputs, parameter)
         if parameter.role is Role.EMBEDDING or (
             len(parameter.owners) > 1 and any(index.ops[i] is Op.EMBEDDING for i in parameter.owners)
         ):
@@ -186,14 +187,22 @@ def measure_roles(index: Index, flow: list[int], roles: Mapping[str, str], idiom
     }
 
 
+_FARTHEST = 16
+"""Layers that are looked through behind a zero weight."""
+_PASSED = SHAPING | DROPOUTS | {Op.RESIZE, Op.CONV_TRANSPOSE}
 _ZEROED = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.SCALE})
 
 
 def _zero_idiom(
-    index: Index, flow: list[int], roles: Mapping[str, str], idioms: Mapping[str, FactValue], parameter: Parameter
+    index: Index,
+    flow: list[int],
+    roles: Mapping[str, str],
+    idioms: Mapping[str, FactValue],
+    outputs: frozenset[int],
+    parameter: Parameter,
 ) -> str:
     """Branch ends (Goyal 2017; Zhang 2019), the up-projection of a low-rank adapter (Hu 2021), adaLN-zero modulation (Peebles 2022), output
-    heads and gates."""
+    heads and gates, and what `_use_behind` tells."""
     for i in parameter.owners:
         name = index.layers[i].name
         bits = flow[i]
@@ -201,9 +210,48 @@ def _zero_idiom(
             return roles[name]
         if idioms.get(name) == "low-rank" and bits & MERGED:
             return "low-rank-adapter"
-        if bits & (BRANCH_END | MERGED):
+        if bits & (BRANCH_END | MERGED | PROJECTED_SKIP):
             return "residual-branch-end"
         is_head = parameter.role is not Role.SCALE and bits & REACHES and not bits & WEIGHT_FOLLOWS
         if is_head or roles.get(name) == "output-head":
             return "output-head"
+        behind = "none" if parameter.role is Role.SCALE else _use_behind(index, outputs, i)
+        if behind != "none":
+            return behind
+    return "none"
+
+
+def _has_bias(index: Index, position: int) -> bool:
+    """Whether the layer has a bias that is not zero."""
+    bias = index.graph.parameter_of(index.layers[position], Role.BIAS)
+    return bias is not None and bias.size > 0 and any(block.reshape(-1)[0] != 0 for block in bias.data.blocks(1 << 20))
+
+
+def _use_behind(index: Index, outputs: frozenset[int], position: int) -> str:
+    """What alone reads a layer's result, reshapes, upsampling and added constants aside: a sum with another activation, a product that a bias keeps open
+    (gMLP's gate, Liu 2021), a grid of positions (deformable convolutions, Dai 2017), a matrix around a constant one (PointNet's alignment, Qi 2016), or the
+    output (the score layer of FCN, Long 2014). A zero there leaves the signal to something else, and learns from the first step."""
+    is_shifted = False
+    current = position
+    for _ in range(_FARTHEST):
+        users = index.uses[current]
+        if current in outputs:
+            return "output-head" if not users else "none"
+        if len(users) != 1:
+            return "none"
+        user = users[0]
+        op = index.ops[user]
+        if op is Op.GRID_SAMPLE:
+            return "none" if index.sources[user][0] == current else "modulation"
+        if op is Op.MATMUL or op is Op.EINSUM:
+            return "modulation" if is_shifted and len(index.activations(user)) > 1 else "none"
+        if op is Op.ADD or op is Op.SUB or op is Op.MUL:
+            if user in index.merging:
+                if op is not Op.MUL:
+                    return "residual-branch-end"
+                return "gate" if is_shifted or _has_bias(index, position) else "none"
+            is_shifted = is_shifted or op is not Op.MUL
+        elif op not in _PASSED:
+            return "none"
+        current = user
     return "none"
