@@ -15,6 +15,7 @@ from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
 from trainaudit.load.elementwise import clip_bounds
 from trainaudit.load.functions import ELEMENTWISE, PARAMETRIC, POINTS, name_function
+from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Draft, Wiring, number
 
 ROOTS = frozenset(
@@ -47,16 +48,19 @@ def _spell(
     found = spelled.get(name)
     if found is not None:
         return found
-    number_held = wiring.scalar(name) if wiring.is_stored(name) else None
-    if number_held is not None:
-        return number_held
+    if name in wiring.raw.tensors or name in wiring.known:
+        number_held = wiring.scalar(name)
+        if number_held is not None:
+            return number_held
     place = wiring.producer.get(name)
     if place is None or wiring.taken[place] or place in visited or len(visited) >= _REACH:
         return None
-    visited.add(place)
     node = wiring.nodes[place]
     if node.op not in ELEMENTWISE or node.domain not in ("", "ai.onnx"):
         return None
+    if visited and _leaves(wiring, name):
+        return None
+    visited.add(place)
     spelling: list[Any] = [node.op, tuple(sorted(node.attributes.items())) if node.op in PARAMETRIC else ()]
     for source in node.inputs:
         operand = _spell(wiring, source, members, spelled, visited) if source else ""
@@ -66,6 +70,18 @@ def _spell(
     members.append(place)
     result = spelled[name] = tuple(spelling)
     return result
+
+
+def _leaves(wiring: Wiring, name: str) -> bool:
+    """Something reads the value that is in no written-out function, so the value is inside none: the skip connection of a residual
+    block, behind which the search need not go."""
+    if name in wiring.outputs:
+        return True
+    nodes = wiring.nodes
+    for reader in wiring.consumers.get(name, ())[:_REACH]:  # noqa: SIM110 -- a generator costs more than the loop
+        if nodes[reader].op not in ELEMENTWISE:
+            return True
+    return False
 
 
 def _evaluate(spelling: Spelling, done: dict[int, Any]) -> Any:
@@ -97,37 +113,42 @@ def _named(wiring: Wiring, spelling: Spelling) -> tuple[Op, dict[str, Attribute]
 
 def _sources(wiring: Wiring, place: int, most: int) -> list[str]:
     """Values that could be x: those read on the way back from a node through elementwise nodes, nearest first."""
+    nodes, producer = wiring.nodes, wiring.producer
+    tensors, known = wiring.raw.tensors, wiring.known
     found: list[str] = []
-    pending = [name for name in wiring.nodes[place].inputs if name and not wiring.is_stored(name)]
-    while pending and len(found) < most:
-        name = pending.pop(0)
-        if name in found:
-            continue
-        found.append(name)
-        maker = wiring.producer.get(name)
-        if maker is not None and not wiring.taken[maker] and wiring.nodes[maker].op in ELEMENTWISE:
-            pending.extend(source for source in wiring.nodes[maker].inputs if source and not wiring.is_stored(source))
+    pending = [place]
+    for reader in pending:  # grows while it is walked
+        for name in nodes[reader].inputs:
+            if not name or name in tensors or name in known or name in found:
+                continue
+            found.append(name)
+            if len(found) == most:
+                return found
+            maker = producer.get(name)
+            if maker is not None and not wiring.taken[maker] and nodes[maker].op in ELEMENTWISE:
+                pending.append(maker)
     return found
 
 
 def written_out(wiring: Wiring, place: int) -> Draft | None:
     """The longest known activation function around a root node."""
-    if not _may_start(wiring, place):
+    following = _next(wiring, place)
+    if following is None and not _may_end(wiring, place):
         return None
+    nodes = wiring.nodes
+    candidates = _sources(wiring, place, 8 if nodes[place].op == "Tanh" else 4)
     best: Draft | None = None
-    candidates: list[str] | None = None
     current = place
     for _ in range(_STEPS):
-        if wiring.nodes[current].op in _LAST and not _is_complete(wiring, current):
-            if candidates is None:
-                candidates = _sources(wiring, place, 8 if wiring.nodes[place].op == "Tanh" else 4)
-            draft = _match(wiring, place, wiring.nodes[current].outputs[0], candidates)
+        node = nodes[current]
+        if node.op in _LAST and not _is_complete(wiring, current):
+            draft = _match(wiring, place, node.outputs[0], candidates)
             if draft is not None:
                 best = draft
-        following = _next(wiring, current)
-        if following is None:
+        if following is None or _reads_more(wiring, nodes[following], node.outputs[0], candidates):
             break
         current = following
+        following = _next(wiring, current)
     return best
 
 
@@ -140,15 +161,24 @@ def _is_complete(wiring: Wiring, place: int) -> bool:
     return (low == 0 and high in (None, 6)) or (low == -1 and high == 1)
 
 
-def _may_start(wiring: Wiring, place: int) -> bool:
+def _may_end(wiring: Wiring, place: int) -> bool:
     """A root whose only reader is no elementwise node, and whose input is none either, is a layer of its own."""
     node = wiring.nodes[place]
-    if _next(wiring, place) is not None:
-        return True
     if node.op not in ("Clip", "Max", "Min"):
         return False
     makers = [wiring.producer.get(name) for name in node.inputs]
     return any(maker is not None and wiring.nodes[maker].op in ELEMENTWISE for maker in makers)
+
+
+def _reads_more(wiring: Wiring, node: RawNode, through: str, candidates: list[str]) -> bool:
+    """Besides `through` a node reads a value that is neither x nor made inside the function: no function goes on through it."""
+    for name in node.inputs:
+        if name == through or not name or name in candidates or wiring.is_stored(name):
+            continue
+        maker = wiring.producer.get(name)
+        if maker is None or wiring.nodes[maker].op not in ELEMENTWISE or _leaves(wiring, name):
+            return True
+    return False
 
 
 def _next(wiring: Wiring, place: int) -> int | None:
