@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trainaudit.judge.evaluation import ABSENT, Absence, NoValueError, evaluator, evidence, stream
 from trainaudit.judge.expression import parse
 from trainaudit.judge.tree import required_facts, unparse
+from trainaudit.measure.catalog import BY_NAME
 from trainaudit.measure.facts import Unmeasured
 
 LIMITS = {"limit": 2.0, "floor": 0.5}
@@ -254,6 +255,38 @@ def test_evidence_of_a_computation_names_it_and_its_facts() -> None:
         ("layer.gain", 3.0, "ratio", "", None, ""),
         ("layer.wanted_gain", 1.0, "ratio", "", None, ""),
     ]
+
+
+def test_evidence_that_would_say_nothing_is_left_out() -> None:
+    assert lines_of("layer.has_bias", layer__has_bias=True) == []
+    assert lines_of("layer.linear_idiom == 'none'", layer__linear_idiom="none") == []
+    assert lines_of("layer.name != 'x'", layer__name="fc") == []
+
+
+def test_where_nothing_is_compared_the_message_gives_the_facts() -> None:
+    columns: dict[str, dict[str, Any]] = {
+        "layer.has_bias": {"l0": True},
+        "layer.gain": {"l0": 3.0},
+        "layer.width": {"l0": 32},
+        "layer.activation": {"l0": "relu"},
+        "layer.name": {"l0": "fc"},
+        "layer.epsilon": {},
+    }
+    told = [BY_NAME[name] for name in ("layer.name", "layer.width", "layer.activation", "layer.epsilon", "layer.width")]
+
+    def found(text: str) -> list[tuple[str, Any, str]]:
+        lines = evidence(parse(text, "layer", LIMITS), LIMITS, {}, columns, "l0", told)
+        return [(line.fact, line.value, line.unit) for line in lines]
+
+    assert found("layer.has_bias") == [("layer.width", 32, "units"), ("layer.activation", "relu", "")]
+    assert found("layer.gain > limit") == [("layer.gain", 3.0, "ratio")]
+
+
+def test_a_computed_limit_keeps_its_source() -> None:
+    lines = lines_of(
+        "layer.gain > limit * layer.wanted_gain", {"limit": "He 2015"}, layer__gain=3.0, layer__wanted_gain=1.0
+    )
+    assert lines[0] == ("layer.gain", 3.0, "ratio", ">", 2.0, "limit * layer.wanted_gain. He 2015")
 
 
 def test_absence_is_one_value() -> None:

@@ -4,7 +4,7 @@
 * `False and x` is False and `True or x` is True, whatever x is. Where and / or hang on operands without a value, an unmeasured
   one wins over an absent one, since measuring it could still decide.
 
-Trees become closures over columns; no source is generated. May import `judge.tree`, `measure.facts` and `result`.
+Trees become closures over columns; no source is generated. May import `judge.tree`, `measure` and `result`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from trainaudit.judge.tree import (
     Not,
     Or,
     Threshold,
+    thresholds_in,
     unparse,
 )
+from trainaudit.measure.catalog import FactSpec
 from trainaudit.measure.facts import FactScalar, FactValue, Unmeasured
 from trainaudit.result import Evidence, Scalar
 
@@ -202,12 +204,20 @@ Because = Mapping[str, str]
 
 
 def evidence(
-    node: Node, thresholds: Mapping[str, float], because: Because, columns: Columns, subject: str
+    node: Node,
+    thresholds: Mapping[str, float],
+    because: Because,
+    columns: Columns,
+    subject: str,
+    told: Iterable[FactSpec] = (),
 ) -> tuple[Evidence, ...]:
     """The numbers behind a condition that holds on the subject: comparisons with a number first, then the other facts, each once.
 
     `comparison` is the one that held (so what was wanted is its opposite), with the fact on its left. Of an `or`, only operands that
     hold are given. A side that is computed from several facts is one line with the computation as its name, and then each fact.
+
+    Where the condition compares no number, the facts that the message tells of (`told`) follow. Left out is what would say nothing:
+    truth values, the word "none", and the subject's own name.
     """
 
     def value_of(part: Node) -> Result:
@@ -219,7 +229,18 @@ def evidence(
     for line in found:
         unique.setdefault((line.fact, line.comparison, line.threshold), line)
     compared = {line.fact for line in unique.values() if line.threshold is not None}
-    return tuple(line for line in unique.values() if line.threshold is not None or line.fact not in compared)
+    if not compared:
+        for spec in told:
+            value = columns[spec.name].get(subject, ABSENT)
+            unique.setdefault((spec.name, "", None), Evidence(spec.name, _scalar(value), spec.unit))
+    return tuple(
+        line for line in unique.values() if line.threshold is not None or (line.fact not in compared and _informs(line))
+    )
+
+
+def _informs(line: Evidence) -> bool:
+    is_name = line.fact.rsplit(".", 1)[-1] in ("name", "code", "module")
+    return not (is_name or line.value is None or isinstance(line.value, bool) or line.value == "none")
 
 
 def _evidence(node: Node, wanted: bool, value_of: Callable[[Node], Result], because: Because) -> Iterator[Evidence]:
@@ -244,13 +265,9 @@ def _compared(
     if not any(True for _ in _facts(left, value_of)):
         left, right, sign = right, left, _MIRROR[sign]
     measured, limit = value_of(left), value_of(right)
-    source = (
-        because.get(right.name, "")
-        if isinstance(right, Threshold)
-        else ""
-        if isinstance(right, Literal)
-        else unparse(right)
-    )
+    source = " ".join(because[name] for name in dict.fromkeys(thresholds_in(node)) if because.get(name))
+    if not isinstance(right, (Threshold, Literal)):
+        source = f"{unparse(right)}. {source}" if source else unparse(right)
     unit = left.spec.unit if isinstance(left, Fact) else ""
     name = left.spec.name if isinstance(left, Fact) else unparse(left)
     yield Evidence(name, _scalar(measured), unit, sign, _scalar(limit), source)

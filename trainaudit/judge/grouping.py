@@ -1,7 +1,6 @@
 """Violations become findings: one cause is one finding, its root first. May import the rest of `judge`, `measure.facts` and `result`.
 
-What one rule finds in one model is one cause over many layers, except that parameters in different roles (a weight, an embedding) are
-repaired differently and stay apart.
+What one rule finds in one model is one cause, over however many layers, and over however many parameters of one layer.
 """
 
 from __future__ import annotations
@@ -43,14 +42,13 @@ def findings_of(
 
     What an ignore sets aside becomes findings of its own: the root of what is left, and the fix that names it, are then live ones.
     """
-    groups: dict[tuple[Ignore | None, str], list[Violation]] = {}
+    groups: dict[Ignore | None, list[Violation]] = {}
     matched: set[Ignore] = set()
     for violation in sorted(violations, key=lambda item: (item.subject.position, item.subject.id)):
-        role = str(violation.value("parameter.role")) if rule.subject == "parameter" else ""
         mine = _matching(violation.subject, locations, ignores) if ignores else []
         matched.update(mine)
-        groups.setdefault((mine[0] if mine else None, role), []).append(violation)
-    return [_finding(rule, group, target, locations, ignore) for (ignore, _), group in groups.items()], matched
+        groups.setdefault(mine[0] if mine else None, []).append(violation)
+    return [_finding(rule, group, target, locations, ignore) for ignore, group in groups.items()], matched
 
 
 def _matching(subject: Subject, locations: Mapping[str, Location], ignores: Sequence[Ignore]) -> list[Ignore]:
@@ -95,7 +93,7 @@ def _occurrence(rule: Rule, violation: Violation, target: str, locations: Mappin
         subject=subject.id,
         location=_location(subject, locations),
         message=fill(rule.message, violation.value, limits),
-        evidence=evidence(rule.when.node, limits, because, violation.columns, subject.id),
+        evidence=evidence(rule.when.node, limits, because, violation.columns, subject.id, rule.message.facts),
         fingerprint=fingerprint(rule.id, target, subject.id),
     )
 
