@@ -42,6 +42,17 @@ def test_torch_defaults_are_fresh() -> None:
     assert model_state(chain([fresh_linear(64, 32, 0), activation(Op.RELU), fresh_linear(10, 64, 2)])) == "fresh"
 
 
+def test_a_model_of_constants_is_fresh() -> None:
+    assert model_state(chain([linear(np.zeros((10, 784), np.float32))])) == "fresh"
+
+
+def test_a_bias_beside_an_unknown_weight_tells_nothing() -> None:
+    """The bound that it was drawn with depends on the weight's fan-in."""
+    bias = torch_uniform(64, bound=48**-0.5)
+    graph = chain([(Op.CONV, {Role.BIAS: bias}, {}), linear(normal(64, 64))])
+    assert model_state(graph) == "unknown"
+
+
 def test_normal_weights_follow_their_biases() -> None:
     def net(bias: float) -> Graph:
         return chain([linear(normal(64, 64, seed=i), normal(64, std=bias, seed=9 + i)) for i in range(3)])

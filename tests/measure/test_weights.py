@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.measure.weight_graphs import Array, Step, activation, chain, linear, normal, parameter, torch_uniform
-from trainaudit.ir.graph import Graph, Parameter, Role
+from trainaudit.ir.graph import Graph, Parameter, Role, Source
 from trainaudit.ir.ops import Op
 from trainaudit.ir.tensor import ArrayData
 from trainaudit.measure.catalog import BY_NAME, WEIGHTS
@@ -127,6 +127,24 @@ def test_identical_weights() -> None:
         "2.weight": "0.weight",
     }
     assert "0.bias" not in facts["parameter.identical_count"]
+
+
+@pytest.mark.parametrize(
+    "modules, count",
+    [(("lstm", "lstm_1"), 0), (("tower.lstm", "tower_1.lstm"), 0), (("lstm_1", "lstm_2"), 1), (("lstm", "gru_1"), 1)],
+)
+def test_calls_of_one_module_are_no_copies(modules: tuple[str, str], count: int) -> None:
+    """torch's exporter computes an LSTM's weight once per call, in ONNX's order of gates, and numbers the calls."""
+    weight = normal(1, 64, 16)
+    graph = chain([(Op.LSTM, {Role.INPUT_WEIGHT: weight.copy()}, {"hidden_size": 16}) for _ in modules])
+    names = [f"/{module.replace('.', '/')}/Concat_output_0" for module in modules]
+    layers = tuple(
+        replace(layer, source=Source(module=module), parameters={Role.INPUT_WEIGHT.value: name})
+        for layer, module, name in zip(graph.layers, modules, names, strict=True)
+    )
+    parameters = {name: replace(known, name=name) for name, known in zip(names, graph.parameters.values(), strict=True)}
+    facts = measure_weights(replace(graph, layers=layers, parameters=parameters), {})
+    assert list(facts["parameter.identical_count"].values()) == [count, count]
 
 
 def test_non_finite_values_are_counted_and_placed() -> None:

@@ -46,7 +46,9 @@ def model_state(measured: Iterable[MeasuredParameter]) -> str:
         return _majority(changed / (untouched + changed), 0.1)
     if untouched + changed + moved + still:
         return _majority((changed + moved) / (untouched + changed + moved + still), 0.25)
-    return FRESH if any(_ends_as_drawn(one) for one in known) else UNKNOWN
+    # training leaves no model of constants alone
+    is_constant = bool(known) and all(one.identity.standing == CONSTANT for one in known)
+    return FRESH if is_constant or any(_ends_as_drawn(one) for one in known) else UNKNOWN
 
 
 def _ends_as_drawn(one: MeasuredParameter) -> bool:

@@ -130,7 +130,10 @@ def identify_bias(
         bound = max((s.scale for s in bias_schemes(fan_in, hidden)[:1]), default=0.0)
         return _UNKNOWN if statistics.absmax <= bound else Identity("unknown", (), CHANGED if bound else SILENT)
     found = _drawn(statistics, bias_schemes(fan_in, hidden), False)
-    return found if found.names or found.standing == CHANGED else Identity(found.family, (), CHANGED)
+    if found.names or found.standing == CHANGED:
+        return found
+    # Where the weight beside it is not known, neither is the bound that a fresh bias would have.
+    return Identity(found.family, (), SILENT if fan_in is None and hidden is None else CHANGED)
 
 
 def identify_around(statistics: TensorStatistics, home: float) -> Identity:

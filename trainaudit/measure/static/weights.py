@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -31,6 +32,7 @@ from trainaudit.measure.static.tensor_statistics import FLOATS, TensorStatistics
 MEASURED_ROLES = TRAINABLE_ROLES | {Role.RUNNING_MEAN, Role.RUNNING_VARIANCE}
 
 _MATRIX_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT})
+_CALL = re.compile(r"_\d+(?=\.|$)")
 _MANY = 400
 """Parameters beyond which less is kept of each: 64 × 64 values instead of 128 × 128."""
 _PER_TENSOR = (
@@ -158,15 +160,27 @@ def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorSt
 def _put_identical(graph: Graph, columns: Columns, measured: dict[str, MeasuredParameter]) -> None:
     identical = identical_parameters((m.parameter, m.statistics) for m in measured.values())
 
-    def module(name: str) -> str | None:
-        return graph.layers[measured[name].parameter.owners[0]].source.module
+    modules = {name: graph.layers[measured[name].parameter.owners[0]].source.module for name in identical}
+
+    def is_same_module(one: str, other: str) -> bool:
+        """One module that runs several times may leave a copy of its weight for each call, computed by the graph: those are one weight. torch
+        numbers the calls: the second one of "lstm" is "lstm_1"."""
+        first, second = modules[one], modules[other]
+        if first is None or second is None:
+            return False
+        if first == second:
+            return True
+        called = _CALL.sub("", first)
+        return (
+            one.endswith("_output_0")
+            and other.endswith("_output_0")
+            and called == _CALL.sub("", second)
+            and called in modules.values()
+        )
 
     for name, one in measured.items():
         if one.parameter.role in WEIGHT_ROLES:
-            # one module that runs several times may leave a copy of its weight for each call: those are one weight
-            others = [
-                other for other in identical.get(name, []) if module(name) is None or module(other) != module(name)
-            ]
+            others = [other for other in identical.get(name, []) if not is_same_module(name, other)]
             _put(columns, "parameter.identical_count", name, len(others))
             if others:
                 _put(columns, "parameter.identical_example", name, others[0])
