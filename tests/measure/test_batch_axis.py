@@ -29,6 +29,68 @@ def test_permutation_before_the_view_is_fine(batch: int | str) -> None:
     assert mixing(g, g.dense("head", h, 3)) == {"flat": False}
 
 
+@pytest.mark.parametrize("time, batch", [(7, "N"), ("T", "N"), (7, 5), (6, 2), (2, 6), (3, 3 * 3)])
+def test_view_to_batch_first(time: int | str, batch: int | str) -> None:
+    """(time, batch, features) viewed, not transposed, to (batch, time, features)."""
+    g = Sketch({"x": (time, batch, 4)})
+    h = g.layer(Op.LSTM, "lstm", "x", shape=(time, batch, 8), hidden_size=8)
+    h = g.view("samples", h, batch, time, 8)
+    h = g.layer(Op.REDUCE_MEAN, "mean", h, shape=(batch, 8), axes=(1,), keepdim=False)
+    assert mixing(g, g.dense("head", h, 3)) == {"samples": True}
+
+
+@pytest.mark.parametrize("time, batch", [(7, "N"), ("T", "N"), (7, 5), (6, 2), (2, 6)])
+def test_transposition_to_batch_first(time: int | str, batch: int | str) -> None:
+    """The same with the axes exchanged; the view behind it changes nothing."""
+    g = Sketch({"x": (time, batch, 4)})
+    h = g.layer(Op.LSTM, "lstm", "x", shape=(time, batch, 8), hidden_size=8)
+    h = g.view("samples", g.transpose("swap", h, 1, 0, 2), batch, time, 8)
+    h = g.layer(Op.REDUCE_MEAN, "mean", h, shape=(batch, 8), axes=(1,), keepdim=False)
+    assert mixing(g, g.dense("head", h, 3)) == {"samples": False}
+
+
+def test_view_to_batch_first_in_two_steps() -> None:
+    """By way of (time·batch, features)."""
+    g = Sketch({"x": ("T", "N", 4)})
+    h = g.view("rows", "x", "T*N", 4)
+    h = g.view("samples", g.dense("fc", h, 8), "N", "T", 8)
+    assert mixing(g, g.dense("head", h, 3)) == {"rows": False, "samples": True}
+
+
+def test_view_of_what_was_transposed_to_sequence_first() -> None:
+    """x.transpose(0, 1).reshape(N, -1, F)."""
+    g = Sketch({"x": ("N", 7, 4)})
+    h = g.view("back", g.transpose("swap", "x", 1, 0, 2), "N", 7, 4)
+    assert mixing(g, g.dense("head", h, 3)) == {"back": True}
+
+
+def test_uneven_cut_through_the_batch_is_not_called_clean() -> None:
+    g = Sketch({"x": (8, "N", 4)})
+    h = g.view("cut", "x", "2*N", 4, 4)
+    h = g.view("samples", g.dense("fc", h, 8), "N", 64)
+    verdicts = mixing(g, g.dense("head", h, 3))
+    assert isinstance(verdicts["cut"], Unmeasured)
+    assert isinstance(verdicts["samples"], Unmeasured)
+
+
+def test_fixed_sizes_that_allow_two_readings() -> None:
+    """(2, 6, 4) viewed as (6, 2, 4): three chunks of each sample, or a missing transposition."""
+    g = Sketch({"x": (2, 6, 4)})
+    h = g.view("odd", "x", 6, 2, 4)
+    h = g.view("undone", g.dense("fc", h, 4), 2, 6, 4)
+    verdicts = mixing(g, g.dense("head", h, 3))
+    assert isinstance(verdicts["odd"], Unmeasured)
+
+
+def test_heads_of_as_many_steps_as_samples_are_fine() -> None:
+    """(time·batch, features) to (time, batch·heads, size), with fixed and equal numbers of steps and samples."""
+    g = Sketch({"x": (4, 4, 32)})
+    h = g.view("rows", g.transpose("steps", "x", 1, 0, 2), 16, 32)
+    h = g.view("heads", g.dense("value", h, 32), 4, 16, 8)
+    h = g.view("whole", h, 4, 4, 32)
+    assert set(mixing(g, g.dense("head", g.transpose("back", h, 1, 0, 2), 3)).values()) == {False}
+
+
 def test_view_to_sequence_first() -> None:
     """(batch, time, features) viewed, not transposed, to (time, batch, features)."""
     g = Sketch({"x": ("N", 7, 4)})

@@ -21,6 +21,8 @@ from trainaudit.measure.static.reshaping import (
     REDUCTIONS,
     Part,
     Sizes,
+    is_cut_apart,
+    is_replaced,
     moved_axis,
     moved_part,
 )
@@ -34,6 +36,7 @@ _MIXERS = (
 _LOST = Unmeasured("the batch axis could not be followed to it")
 _NO_BATCH = Unmeasured("the batch axis cannot be told from the shapes of the inputs and outputs")
 _ONE_SAMPLE = Unmeasured("the file fixes the batch size to 1, where a view and a permutation are the same")
+_SWAPPED = Unmeasured("with these sizes a view in place of a transposition looks like a cut into chunks")
 _AMBIGUOUS = Unmeasured("the first two axes of the input could both be the batch")
 
 
@@ -271,10 +274,15 @@ def _view(
         stays = state.part.axis == -len(before) and after and after[0] == 1 and before[0] == 1
         return (False, _Tracked(Part(-len(after), 1, 1), -1)) if stays else (_ONE_SAMPLE, _ONE_SAMPLE)
     place = moved_part(before, after, state.part, batch.size)
+    if is_replaced(before, after, batch.size) and not (isinstance(place, Part) and place.left == 1):
+        return False, _Mixed(position, before, state)
     if isinstance(place, Part):
         is_merged = place.left > 1 or place.right > 1
-        return False, _Tracked(place, position if is_merged and place.axis == -1 else -1)
-    return False, _Mixed(position, before, state) if place else _LOST
+        is_ambiguous = is_merged and len(before) > 2 and before != after and sorted(before) == sorted(after)
+        return _SWAPPED if is_ambiguous else False, _Tracked(place, position if is_merged and place.axis == -1 else -1)
+    if place:
+        return False, _Mixed(position, before, state)
+    return False if is_cut_apart(before, after, state.part, batch.size) else _LOST, _LOST
 
 
 def _moved(

@@ -117,8 +117,8 @@ def _primes_above(start: int) -> Iterator[int]:
 def moved_part(before: Sequence[int], after: Sequence[int], part: Part, size: int) -> Part | bool:
     """Where a part of `size` values goes when a tensor of sizes `before` is viewed with sizes `after`.
 
-    Its new place; True if values that differ in it and values that do not share an axis (they are mixed up); False if it was cut into axes
-    of its own.
+    Its new place; True if values that differ in it and values that do not share an axis (they are mixed up); False if it was cut: into axes of
+    its own where `is_cut_apart`.
     """
     position = part.axis + len(before)
     stride = part.right * prod(before[position + 1 :])
@@ -133,6 +133,23 @@ def moved_part(before: Sequence[int], after: Sequence[int], part: Part, size: in
             mixed = True
         below = above
     return mixed
+
+
+def is_cut_apart(before: Sequence[int], after: Sequence[int], part: Part, size: int) -> bool:
+    """Whether each border that a view draws through a part divides it evenly: a batch in groups."""
+    stride = part.right * prod(before[part.axis + len(before) + 1 :])
+    span = stride * size
+    borders = (prod(after[k:]) for k in range(len(after)))
+    return all(border % stride == 0 and span % border == 0 for border in borders if stride < border < span)
+
+
+def is_replaced(before: Sequence[int], after: Sequence[int], size: int) -> bool:
+    """Whether a view borders off a new first axis of `size` values: (time, batch, features) viewed as (batch, time, features). What stands
+    there then are steps, not samples."""
+    if len(after) < 2 or after[0] != size:
+        return False
+    border = prod(after[1:])
+    return all(prod(before[k:]) != border for k in range(len(before)))
 
 
 def moved_axis(layer: Layer, shape: Shape, result: Shape | None, axis: int) -> int | None:
