@@ -21,9 +21,9 @@ def measure_attention(index: Index) -> Columns:
     dtype: dict[str, FactValue] = {}
     largest: dict[str, FactValue] = {}
     outputs = index.output_layers()
-    for i, op in enumerate(index.ops):
-        if op is Op.ATTENTION:
-            layer = index.layers[i]
+    for i in index.of((Op.ATTENTION, Op.WHERE)):
+        layer = index.layers[i]
+        if layer.op is Op.ATTENTION:
             attributes = layer.attributes
             size, scale, value = attributes.get("head_dim"), attributes.get("scale"), attributes.get("mask_value")
             size = size if isinstance(size, int) and size > 0 else _head_size(index, layer)
@@ -35,8 +35,7 @@ def measure_attention(index: Index) -> Columns:
                     ratio[layer.name] = float(scale) * math.sqrt(size)
             if isinstance(value, (int, float)) and math.isfinite(value):
                 mask[layer.name] = float(value)
-        elif op is Op.WHERE:
-            layer = index.layers[i]
+        else:
             fill = layer.attributes.get("fill")
             if isinstance(fill, (int, float)) and math.isfinite(fill) and fill < 0:
                 user = sole_use(index, i, outputs, _TO_SCORES)

@@ -85,9 +85,9 @@ class BatchAxis:
 
 def follow_batch(index: Index) -> BatchAxis:
     """Follows the batch axis through all layers. Linear in the edges."""
-    reshapes = [i for i, op in enumerate(index.ops) if op is Op.RESHAPE or op is Op.FLATTEN]
+    reshapes = index.of(_VIEWS)
     batch = BatchAxis()
-    if not reshapes and not any(op in _SOFTMAXES for op in index.ops):
+    if not reshapes and _SOFTMAXES.isdisjoint(index.places):
         return batch
     _start(index, batch)
     if batch.size is None:

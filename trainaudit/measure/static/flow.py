@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainaudit.ir.graph import Graph, Layer
 from trainaudit.ir.ops import ACTIVATIONS, NORMALIZATIONS, SHAPING, STEPS, WEIGHTED, Op
 from trainaudit.measure.static.index import INPUT, Index
@@ -107,10 +109,9 @@ def _add(op: Op) -> int:
     return 0
 
 
-_KEEP = {op: _keep(op) for op in Op}
-_ADD = {op: _add(op) for op in Op}
 _MANY = frozenset({Op.ATTENTION, Op.MATMUL, Op.EINSUM, Op.TOP_K, Op.CAST}) | _SELECTED.keys()
 _PLAIN_SINGLE = frozenset(Op) - _MANY - ACTIVATIONS - STEPS | {Op.SHAPE}
+_PUSHED = {op: (_keep(op), _add(op), op in _PLAIN_SINGLE) for op in Op}
 
 
 def is_float(dtype: str | None) -> bool:
@@ -142,8 +143,9 @@ def trace_uses(index: Index) -> list[int]:
             continue
         op = ops[i]
         row = sources[i]
-        pushed = (mine & _KEEP[op]) | _ADD[op]
-        if len(row) == 1 and op in _PLAIN_SINGLE:
+        kept, added, is_plain = _PUSHED[op]
+        pushed = (mine & kept) | added
+        if is_plain and len(row) == 1:
             flow[row[0]] |= pushed
         elif op in ACTIVATIONS:
             if mine & MULTIPLIER and len(uses[i]) == 1:
@@ -192,10 +194,12 @@ def _seed(graph: Graph, flow: list[int]) -> None:
 def _modulated(index: Index) -> dict[int, int]:
     """Products and sums that scale or shift a normalization's result → the source that holds that result."""
     found: dict[int, int] = {}
-    ops, origin = index.ops, index.origin
-    for i in sorted(index.merging):
+    ops, origin, merging = index.ops, index.origin, index.merging
+    if NORMALIZATIONS.isdisjoint(index.places):
+        return found
+    for i in index.of((Op.MUL, Op.ADD)):
         op = ops[i]
-        if op is not Op.MUL and op is not Op.ADD:
+        if i not in merging or (op is Op.ADD and not found):
             continue
         active = index.activations(i)
         if len(active) != 2:
@@ -212,12 +216,12 @@ def _modulated(index: Index) -> dict[int, int]:
 
 def _push_merged(index: Index, flow: list[int], i: int, pushed: int, modulated: dict[int, int]) -> None:
     op, row = index.ops[i], index.sources[i]
-    active = index.activations(i)
     if op is Op.WHERE:
         for slot, source in enumerate(row):
             flow[source] |= ((pushed & ~GRADIENT) | TO_ROUTING) if slot == 0 else pushed
         return
     if op is Op.MUL:
+        active = index.activations(i)
         if len(set(active)) < 2:  # a square
             for source in row:
                 flow[source] |= pushed
@@ -255,7 +259,9 @@ def _push_merged(index: Index, flow: list[int], i: int, pushed: int, modulated: 
         flow[source] |= pushed
 
 
-def _push_product(flow: list[int], row: list[int], mine: int, pushed: int, ops: list[Op], origin: list[int]) -> None:
+def _push_product(
+    flow: list[int], row: Sequence[int], mine: int, pushed: int, ops: list[Op], origin: list[int]
+) -> None:
     """A matrix product of activations: that of a softmax with values, that of queries with keys before it, or some other."""
     above = origin[row[0]] if row and row[0] >= 0 else INPUT
     if len(row) == 2 and above >= 0 and ops[above] is Op.SOFTMAX:

@@ -5,8 +5,9 @@ Everything that the graph measurements share is computed here once, in plain lis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from trainaudit.ir.graph import Graph, Layer, Shape
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECURRENT, SHAPING, WEIGHTED, Op
@@ -27,6 +28,8 @@ _BENDING = (
 """Layers that are not linear. A residual branch beside a projection holds one; a low-rank update beside a weight does not."""
 
 _ADDING = frozenset({Op.ADD, Op.SUB})
+_SHARES = {op: (int(op in WEIGHTED), int(op in _BENDING), op in _SKIPPED, op is not Op.SHAPE) for op in Op}
+"""What a layer adds to the weighted and to the bending layers above it, whether it is looked through, and whether it hands values on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Join:
 @dataclass(frozen=True, slots=True)
 class Index:
     """`sources[i]` holds the producer of each input of layer i (a layer index, INPUT or STORED); `uses[i]` the layers that read its
-    values (Shape layers left out); `depends` whether it depends on the values of a graph input; `depth` the weighted layers on the
+    values (Shape layers left out); `places` the layers of each kind; `depends` whether it depends on the values of a graph input; `depth` the weighted layers on the
     longest path to it; `origin[i]` the nearest layer at or above i that neither reshapes nor drops out (INPUT for none); `fork[i]` the
     layer that its main paths all cross; `joins` the residual sums; `merging` the layers where two or more activations meet
     elementwise. `depth`, `origin` and `fork` have one more entry for INPUT."""
@@ -52,8 +55,9 @@ class Index:
     graph: Graph
     layers: tuple[Layer, ...]
     ops: list[Op]
-    sources: list[list[int]]
+    sources: list[Sequence[int]]
     uses: list[Sequence[int]]
+    places: dict[Op, list[int]]
     depends: bytearray
     depth: list[int]
     origin: list[int]
@@ -69,6 +73,11 @@ class Index:
     def input_shape(self, layer: Layer, slot: int = 0) -> Shape | None:
         """Shape of a layer's input."""
         return self.shape(layer.inputs[slot]) if slot < len(layer.inputs) else None
+
+    def of(self, kinds: Collection[Op]) -> list[int]:
+        """The layers of these kinds, in order: a measurement that concerns few kinds of layers visits no others."""
+        found = [positions for op, positions in self.places.items() if op in kinds]
+        return found[0] if len(found) == 1 else sorted(chain.from_iterable(found))
 
     def output_layers(self) -> frozenset[int]:
         """The layers that produce outputs of the model."""
@@ -86,7 +95,11 @@ def build_index(graph: Graph) -> Index:
     layers = graph.layers
     count = len(layers)
     ops = [layer.op for layer in layers]
-    sources, uses = _edges(graph, ops)
+    places: dict[Op, list[int]] = {op: [] for op in Op}
+    for i, op in enumerate(ops):
+        places[op].append(i)
+    places = {op: positions for op, positions in places.items() if positions}
+    sources, uses = _edges(graph, ops, places.get(Op.SHAPE, []))
     depends = bytearray(count + 1)
     depends[INPUT] = 1
     depth = [0] * (count + 1)
@@ -98,16 +111,15 @@ def build_index(graph: Graph) -> Index:
     joins: dict[int, Join] = {}
     merging: set[int] = set()
 
-    for i in range(count):
-        op = ops[i]
-        feeding = sources[i]
+    for i, (op, feeding) in enumerate(zip(ops, sources, strict=True)):
+        is_weighted, is_bending, is_skipped, hands_on = _SHARES[op]
         if len(feeding) == 1 and feeding[0] >= INPUT:
             parent = feeding[0]
-            if op is not Op.SHAPE:
+            if hands_on:
                 depends[i] = depends[parent]
-            depth[i] = depth[parent] + 1 if op in WEIGHTED else depth[parent]
-            bends[i] = bends[parent] + 1 if op in _BENDING else bends[parent]
-            origin[i] = origin[parent] if op in _SKIPPED else i
+            depth[i] = depth[parent] + is_weighted
+            bends[i] = bends[parent] + is_bending
+            origin[i] = origin[parent] if is_skipped else i
         else:
             deepest = bent = 0
             active: list[int] = []
@@ -119,15 +131,15 @@ def build_index(graph: Graph) -> Index:
                         bent = bends[source]
                     if depends[source]:
                         active.append(source)
-            depth[i] = deepest + 1 if op in WEIGHTED else deepest
-            bends[i] = bent + 1 if op in _BENDING else bent
+            depth[i] = deepest + is_weighted
+            bends[i] = bent + is_bending
             parent = active[0] if active else INPUT
-            if op in _SKIPPED:
+            if is_skipped:
                 first = feeding[0] if feeding else STORED
                 origin[i] = origin[first] if first > STORED else i
             else:
                 origin[i] = i
-            if active and op is not Op.SHAPE:
+            if active and hands_on:
                 depends[i] = 1
                 if len(active) > 1 and op in _JOINING:
                     parent = _common(active, level, jump, fork)
@@ -140,28 +152,26 @@ def build_index(graph: Graph) -> Index:
                     if parent == INPUT and INPUT not in active:
                         parent = _main_operand(graph, layers[i], feeding, active, depth)
         fork[i] = parent
-        level[i] = level[parent] + 1
-        above = jump[parent]
-        jump[i] = jump[above] if level[parent] - level[above] == level[above] - level[jump[above]] else parent
-    return Index(graph, layers, ops, sources, uses, depends, depth, origin, fork, joins, merging)
+        near, above = level[parent], jump[parent]
+        far = level[above]
+        level[i] = near + 1
+        jump[i] = jump[above] if near - far == far - level[jump[above]] else parent
+    return Index(graph, layers, ops, sources, uses, places, depends, depth, origin, fork, joins, merging)
 
 
-def _edges(graph: Graph, ops: list[Op]) -> tuple[list[list[int]], list[Sequence[int]]]:
+def _edges(graph: Graph, ops: list[Op], measured: list[int]) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    """Sources and uses of all layers. `measured` are the Shape layers."""
     values = graph.values
-    parameters = graph.parameters
-    sources: list[list[int]] = []
+    made = {name: INPUT if value.producer is None else value.producer for name, value in values.items()}
+    made.update({name: STORED for name in graph.parameters if made.get(name) == INPUT})
+    sources: list[Sequence[int]] = []
     uses: list[Sequence[int]] = []
     for layer in graph.layers:
-        row: list[int] = []
-        for name in layer.inputs:
-            value = values.get(name)
-            if value is None:
-                row.append(STORED)
-            elif value.producer is None:
-                row.append(STORED if name in parameters else INPUT)
-            else:
-                row.append(value.producer)
-        sources.append(row)
+        names = layer.inputs
+        if len(names) == 1:
+            sources.append((made.get(names[0], STORED),))
+        else:
+            sources.append([made.get(name, STORED) for name in names])
         names = layer.outputs
         if len(names) == 1:
             value = values.get(names[0])
@@ -173,8 +183,7 @@ def _edges(graph: Graph, ops: list[Op]) -> tuple[list[list[int]], list[Sequence[
                 if value is not None:
                     users.update(dict.fromkeys(value.consumers))
             uses.append(tuple(users))
-    measured = {s for i, op in enumerate(ops) if op is Op.SHAPE for s in sources[i] if s >= 0}
-    for i in measured:
+    for i in {s for shape in measured for s in sources[shape] if s >= 0}:
         uses[i] = [user for user in uses[i] if ops[user] is not Op.SHAPE]
     return sources, uses
 
@@ -211,7 +220,7 @@ def _residual(left: int, right: int, fork: int, depth: list[int], inputs: int) -
     return None
 
 
-def _main_operand(graph: Graph, layer: Layer, feeding: list[int], active: list[int], depth: list[int]) -> int:
+def _main_operand(graph: Graph, layer: Layer, feeding: Sequence[int], active: list[int], depth: list[int]) -> int:
     """Of operands with no layer in common, the one that carries the model's stream: a mask, which no weight has touched, and what comes from
     another input by a broadcast do not. INPUT where neither can be told."""
     if len(graph.inputs) == 1 and all(depth[source] for source in active):

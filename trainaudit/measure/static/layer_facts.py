@@ -37,7 +37,7 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     names = [layer.name for layer in layers]
     columns: Columns = {
         "layer.name": dict(zip(names, names, strict=True)),
-        "layer.op": {name: OP_WORDS[op] for name, op in zip(names, index.ops, strict=True)},
+        "layer.op": dict(zip(names, map(OP_WORDS.__getitem__, index.ops), strict=True)),
         "layer.module": {layer.name: layer.source.module or layer.name for layer in layers},
         "layer.code": layer_codes(graph, codes),
         "layer.depth": dict(zip(names, depth, strict=False)),
@@ -46,6 +46,7 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
             for name, op, bits, computes in zip(names, index.ops, flow, index.depends, strict=False)
             if computes and op not in SHAPING
         },
+        "layer.dropout_rate": _rates(index),
     }
     folded = set(graph.folded_normalizations)
     total = sum(trainable.values())
@@ -56,18 +57,11 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     is_folded: dict[str, FactValue] = {}
     dtype: dict[str, FactValue] = {}
     largest: dict[str, FactValue] = {}
-    rate: dict[str, FactValue] = {}
     epsilon: dict[str, FactValue] = {}
     values = graph.values
-    for i, op in enumerate(index.ops):
-        if op not in _COMPUTING:
-            if op in DROPOUTS:
-                p = layers[i].attributes.get("p")
-                name = names[i]
-                rate[name] = float(p) if isinstance(p, (int, float)) else Unmeasured("the file does not store its rate")
-            continue
+    for i in index.of(_COMPUTING):
         layer = layers[i]
-        name = names[i]
+        op, name = layer.op, layer.name
         value = values.get(layer.outputs[0]) if layer.outputs else None
         computed = None if value is None else value.dtype
         if computed != "float32":
@@ -103,9 +97,17 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     columns["layer.is_normalization_folded"] = is_folded
     columns["layer.compute_dtype"] = dtype
     columns["layer.dtype_max"] = largest
-    columns["layer.dropout_rate"] = rate
     columns["layer.epsilon"] = epsilon
     return columns
+
+
+def _rates(index: Index) -> dict[str, FactValue]:
+    rates: dict[str, FactValue] = {}
+    for i in index.of(DROPOUTS):
+        layer = index.layers[i]
+        p = layer.attributes.get("p")
+        rates[layer.name] = float(p) if isinstance(p, (int, float)) else Unmeasured("the file does not store its rate")
+    return rates
 
 
 def _may_be_dropped(graph: Graph, layer: Layer) -> bool:
@@ -119,7 +121,7 @@ def layer_codes(graph: Graph, known: dict[str, str]) -> dict[str, FactValue]:
     codes: dict[str, FactValue] = {}
     for layer in graph.layers:
         path = layer.source.module
-        if path is None:
+        if path is None and layer.parameters:
             for parameter in layer.parameters.values():
                 if is_dotted_path(parameter):
                     path = parameter.rpartition(".")[0]

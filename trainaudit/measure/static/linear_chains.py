@@ -40,17 +40,15 @@ def measure_linear_chains(index: Index, roles: Mapping[str, str]) -> Columns:
     outputs = index.output_layers()
     predecessor: dict[str, FactValue] = {}
     idiom: dict[str, FactValue] = {}
-    for i, op in enumerate(index.ops):
-        if op in _CHAINED:
-            layer = index.layers[i]
-            row = index.sources[i]
-            first = source[row[0]] if row and row[0] >= 0 else _NO_LAYER
-            if first == _NO_LAYER:
-                predecessor[layer.name] = idiom[layer.name] = "none"
-            else:
-                before = index.layers[first]
-                predecessor[layer.name] = before.name
-                idiom[layer.name] = _idiom(index, source, marks[row[0]], roles, forks, outputs, first, i)
+    for i in index.of(_CHAINED):
+        name = index.layers[i].name
+        row = index.sources[i]
+        first = source[row[0]] if row and row[0] >= 0 else _NO_LAYER
+        if first == _NO_LAYER:
+            predecessor[name] = idiom[name] = "none"
+        else:
+            predecessor[name] = index.layers[first].name
+            idiom[name] = _idiom(index, source, marks[row[0]], roles, forks, outputs, first, i)
     return {"layer.linear_predecessor": predecessor, "layer.linear_idiom": idiom}
 
 
@@ -61,11 +59,11 @@ def _trace(index: Index) -> tuple[list[int], list[int]]:
     count = len(ops)
     source = [_NO_LAYER] * (count + 1)
     marks = [0] * (count + 1)
-    for i in range(count):
+    for i in index.of(_SOURCES | _LINEAR):
         op = ops[i]
         if op in _SOURCES:
             source[i] = i
-        elif op in _LINEAR:
+        else:
             row = sources[i]
             if len(row) == 1:
                 above = row[0]

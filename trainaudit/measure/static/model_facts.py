@@ -18,7 +18,7 @@ _USER_FOLDER = re.compile(r"^((?:[A-Za-z]:)?[\\/](?:home|Users|users|Documents a
 def measure_model(index: Index, flow: list[int], trainable: dict[str, int]) -> Columns:
     """model.* facts from the graph, the loss left out. `trainable` maps trainable parameters to their sizes."""
     graph = index.graph
-    convolutions = sum(1 for i, op in enumerate(index.ops) if op is Op.CONV and flow[i] & REACHES)
+    convolutions = sum(1 for i in index.of((Op.CONV,)) if flow[i] & REACHES)
     depth = max((index.depth[i] for i in index.output_layers() if index.depends[i]), default=0)
     unknown = sum(count for _, count in graph.unrecognized)
     leaked = graph.origin.leaked_paths

@@ -10,11 +10,13 @@ def module_code(path: str, known: dict[str, str]) -> str:
     if found is not None:
         return found
     start = path.rfind(".")
+    parent = path[:start]
     missing = [path]
-    while start >= 0 and path[:start] not in known:
-        missing.append(path[:start])
+    while start >= 0 and parent not in known:
+        missing.append(parent)
         start = path.rfind(".", 0, start)
-    code = known[path[:start]] if start >= 0 else "model"
+        parent = path[:start]
+    code = known[parent] if start >= 0 else "model"
     for prefix in reversed(missing):
         leaf = prefix[prefix.rfind(".") + 1 :]
         if leaf.isdecimal():

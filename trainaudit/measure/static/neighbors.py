@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue
-from trainaudit.measure.static.index import Index, sole_use, through
+from trainaudit.measure.static.index import INPUT, Index, sole_use, through
 from trainaudit.measure.static.layer_facts import OP_WORDS
 
 _FED = ACTIVATIONS | {Op.LOG, Op.LOSS}
+_MULTIPLYING = WEIGHTED | NORMALIZATIONS
 _FOLLOWED = WEIGHTED | NORMALIZATIONS | ACTIVATIONS | DROPOUTS
 
 
@@ -24,23 +25,21 @@ def measure_neighbors(index: Index) -> Columns:
     normalization_layer: dict[str, FactValue] = {}
     dropout: dict[str, FactValue] = {}
     beside: dict[str, FactValue] = {}
-    for i, op in enumerate(ops):
+    for i in index.of(_FOLLOWED | _FED):
+        op, name = ops[i], layers[i].name
+        above = through(index, i) if op in _FED else INPUT
         if op in _FOLLOWED:
-            name = layers[i].name
             follower = sole_use(index, i, outputs)
             following = None if follower is None else ops[follower]
             is_normalized = following in NORMALIZATIONS
             normalization[name] = OP_WORDS[following] if is_normalized and following is not None else "none"
             normalization_layer[name] = layers[follower].name if is_normalized and follower is not None else "none"
-            if op in WEIGHTED or op in NORMALIZATIONS:
+            if op in _MULTIPLYING:
                 activation[name] = OP_WORDS[following] if following in ACTIVATIONS and following is not None else "none"
             elif op in ACTIVATIONS:
                 dropout[name] = _dropout(ops, uses, i)
-                above = through(index, i)
                 beside[name] = is_normalized or (above >= 0 and ops[above] in NORMALIZATIONS)
         if op in _FED:
-            name = layers[i].name
-            above = through(index, i)
             if above >= 0 and ops[above] in ACTIVATIONS:
                 previous[name] = OP_WORDS[ops[above]]
                 previous_layer[name] = layers[above].name

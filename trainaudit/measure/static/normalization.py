@@ -21,11 +21,10 @@ def measure_normalization(index: Index) -> Columns:
     features: dict[str, FactValue] = {}
     count: dict[str, FactValue] = {}
     per_group: dict[str, FactValue] = {}
-    axes_of = feature_axes(index) if any(op in _LAYERWISE for op in index.ops) else {}
-    for i, op in enumerate(index.ops):
-        if op not in _COUNTED:
-            continue
+    axes_of = {} if _LAYERWISE.isdisjoint(index.places) else feature_axes(index)
+    for i in index.of(_COUNTED):
         layer = index.layers[i]
+        op = layer.op
         shape = index.input_shape(layer)
         if op in _LAYERWISE:
             axes = _axes(layer, shape)

@@ -26,6 +26,7 @@ from trainaudit.measure.static.index import Index, through
 from trainaudit.measure.static.parameters import audited_parameters
 
 _ATTENTION_ROLES = {QUERY: "attention-query", KEY: "attention-key", VALUES: "attention-value"}
+_PRODUCTS = frozenset({Op.ATTENTION, Op.MATMUL, Op.EINSUM})
 _LONGEST_CELL = 400
 """Layers between two uses of a weight within which a written-out recurrence is looked for."""
 
@@ -35,10 +36,10 @@ def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
     cells = _recurrent_cells(index)
     strided: list[int] = []
     roles: dict[str, str] = {}
-    for i, op in enumerate(index.ops):
-        if op not in WEIGHTED:
-            continue
+    may_attend = not _PRODUCTS.isdisjoint(index.places)
+    for i in index.of(WEIGHTED):
         layer = index.layers[i]
+        op = layer.op
         if op is Op.EMBEDDING:
             role = "embedding"
         elif op in RECURRENT:
@@ -46,7 +47,7 @@ def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
         elif i in cells or (cells and _feeds_cell(index, flow, i)):
             role = "recurrent-cell"
         else:
-            role = _role(index, flow, i)
+            role = _role(index, flow, i, may_attend)
             if op is Op.CONV and role == "hidden" and _is_strided(layer.attributes.get("stride")):
                 strided.append(i)
         roles[layer.name] = role
@@ -56,14 +57,15 @@ def layer_roles(index: Index, flow: list[int]) -> dict[str, str]:
     return roles
 
 
-def _role(index: Index, flow: list[int], position: int) -> str:
+def _role(index: Index, flow: list[int], position: int, may_attend: bool) -> str:
+    """`may_attend` says that the model holds products of activations."""
     bits = flow[position]
     if not bits & VALUE:
         return "auxiliary"
     attended = bits & (QUERY | KEY | VALUES)
     if attended:
         return _ATTENTION_ROLES.get(attended, "attention-input")
-    if _follows_attention(index, flow, position):
+    if may_attend and _follows_attention(index, flow, position):
         return "attention-out"
     if bits & MODULATES:
         return "modulation"
@@ -117,9 +119,9 @@ def _is_strided(stride: object) -> bool:
 def _recurrent_cells(index: Index) -> set[int]:
     """Layers inside a loop's body that read carried state, and layers that reuse one weight on their own result with no attention between:
     cells of a recurrence written out."""
-    cells = {
-        i for i, op in enumerate(index.ops) if op is Op.LINEAR and index.layers[i].scope and _reads_loop_state(index, i)
-    }
+    cells: set[int] = set()
+    if Op.LOOP_ENTRY in index.places:
+        cells.update(i for i in index.of((Op.LINEAR,)) if index.layers[i].scope and _reads_loop_state(index, i))
     for parameter in index.graph.parameters.values():
         if len(parameter.owners) < 3 or parameter.role is not Role.WEIGHT:
             continue

@@ -20,16 +20,15 @@ def measure_softmax(index: Index, flow: list[int], batch: BatchAxis) -> Columns:
     size: dict[str, FactValue] = {}
     over_batch: dict[str, FactValue] = {}
     outputs = index.output_layers()
-    for i, op in enumerate(index.ops):
-        if op in _SOFTMAXES or op in _SIGMOIDS:
-            layer = index.layers[i]
-            word = _use(index, i, flow[i], outputs)
-            if word is not None:
-                use[layer.name] = word
-            if op in _SOFTMAXES:
-                axis = _axis(index, layer)
-                size[layer.name] = _size(index, layer, axis)
-                over_batch[layer.name] = _over_batch(layer, axis, batch)
+    for i in index.of(_SOFTMAXES | _SIGMOIDS):
+        layer = index.layers[i]
+        word = _use(index, i, flow[i], outputs)
+        if word is not None:
+            use[layer.name] = word
+        if layer.op in _SOFTMAXES:
+            axis = _axis(index, layer)
+            size[layer.name] = _size(index, layer, axis)
+            over_batch[layer.name] = _over_batch(layer, axis, batch)
     return {"layer.softmax_use": use, "layer.softmax_axis_size": size, "layer.softmax_over_batch": over_batch}
 
 

@@ -29,9 +29,9 @@ Subjects = dict[str, Mapping[str, Subject]]
 
 
 class SubjectsByPosition(Mapping[str, Subject]):
-    """Layers or parameters as subjects, each made when it is asked for: a large model has many, and few are reported on.
+    """Blocks, layers or parameters as subjects, each made when it is asked for: a large model has many, and few are reported on.
 
-    `positions` maps their names to the index of their layer, one past the last where they have none."""
+    `positions` maps their names to the index of their first layer, one past the last where they have none."""
 
     def __init__(self, kind: str, positions: dict[str, int], layers: tuple[Layer, ...]) -> None:
         self._kind = kind
@@ -101,9 +101,7 @@ def subjects_of(graph: Graph, blocks: Mapping[str, Block]) -> Subjects:
         "model": {"model": Subject("model", "model", None, 0)},
         "input": {name: Subject("input", name, None, 0) for name in graph.inputs},
         "output": outputs,
-        "block": {
-            name: Subject("block", name, layers[block.first].name, block.first) for name, block in blocks.items()
-        },
+        "block": SubjectsByPosition("block", {name: block.first for name, block in blocks.items()}, layers),
         "layer": SubjectsByPosition("layer", {layer.name: layer.index for layer in layers}, layers),
         "parameter": SubjectsByPosition("parameter", owners, layers),
     }
