@@ -1,4 +1,4 @@
-"""Facts of layers that follow from their weights: gain, gates, recurrence, running statistics. Imports ir and measure.facts only."""
+"""Facts of layers that follow from their weights: gain, gates, recurrence, running statistics. Imports ir, measure.facts and sibling modules."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.gain import wanted_gain
 from trainaudit.measure.static.initialization import MeasuredParameter
 from trainaudit.measure.static.recurrent import spectral_radius
+from trainaudit.measure.static.written_recurrence import has_four_gates, is_plain, written_cells
 
 Put = Callable[[str, str, FactValue], None]
 Measured = Mapping[str, MeasuredParameter]
@@ -25,6 +26,7 @@ _SUSPICIOUS_SHARE = 0.05
 """Share of the sampled units from which on all units are looked at."""
 _COLLAPSED_SCALE = 1e-3
 _COLLAPSED_VARIANCE = 1e-8
+_UNTOLD_GATES = Unmeasured("the recurrence is written out step by step, where the gates are not told apart")
 _FORGET_GATE = 2
 """ONNX orders an LSTM's gates input, output, forget, cell."""
 
@@ -39,6 +41,11 @@ def measure_layer_weights(
             _weighted(graph, layer, words.get(layer.name), measured, states, put)
         elif layer.op is Op.BATCH_NORM:
             _batch_norm(graph, layer, measured, put)
+    for layer, weight in written_cells(graph, structure.get("layer.role", {})):
+        if is_plain(graph, weight):
+            _spectral_radius(layer, weight, measured, put)
+        elif has_four_gates(graph, layer):
+            put("layer.forget_gate_bias", layer.name, _UNTOLD_GATES)
 
 
 def _weighted(
@@ -77,13 +84,21 @@ def _weighted(
         _forget_gate(graph, layer, measured, put)
     if layer.op is Op.RNN:
         recurrent = graph.parameter_of(layer, Role.RECURRENT_WEIGHT)
-        if recurrent is not None and recurrent.name in measured and _is_square(recurrent):
-            hidden = recurrent.shape[-1]
-            matrices = np.asarray(recurrent.data.read(), np.float64).reshape(-1, hidden, hidden)
-            if measured[recurrent.name].statistics.non_finite_count:
-                put("layer.recurrent_spectral_radius", layer.name, Unmeasured("the recurrent weight is not finite"))
-            else:
-                put("layer.recurrent_spectral_radius", layer.name, max(spectral_radius(m) for m in matrices))
+        if recurrent is not None and _is_square(recurrent):
+            _spectral_radius(layer, recurrent, measured, put)
+
+
+def _spectral_radius(layer: Layer, recurrent: Parameter, measured: Measured, put: Put) -> None:
+    """Of the worst direction; `recurrent` holds one or more square matrices."""
+    name, fact = layer.name, "layer.recurrent_spectral_radius"
+    if recurrent.name not in measured:
+        put(fact, name, Unmeasured(unread_reason(recurrent)))
+    elif measured[recurrent.name].statistics.non_finite_count:
+        put(fact, name, Unmeasured("the recurrent weight is not finite"))
+    else:
+        hidden = recurrent.shape[-1]
+        matrices = np.asarray(recurrent.data.read(), np.float64).reshape(-1, hidden, hidden)
+        put(fact, name, max(spectral_radius(m) for m in matrices))
 
 
 def _is_square(recurrent: Parameter) -> bool:
