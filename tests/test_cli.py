@@ -92,6 +92,13 @@ def test_one_broken_model_does_not_hide_the_findings_of_another(work: Path) -> N
     assert "broken.onnx" in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_names_no_model(work: Path, path: str) -> None:
+    result = run(path)
+    assert result.exit_code == 2
+    assert "An empty path names no model." in result.stderr
+
+
 def test_json_is_the_record(work: Path) -> None:
     result = run("faulty.onnx", "--loss", "cross-entropy", "--output-format", "json")
     record = json.loads(result.stdout)

@@ -160,7 +160,22 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_refusals_name_the_file_the_key_and_what_to_do(text: str, sentence: str, tmp_path: Path) -> None:
     message = refusal(tmp_path, text)
     assert sentence in message
-    assert str(tmp_path / "trainaudit.toml") in message
+    assert "trainaudit.toml" in message
+
+
+@pytest.mark.parametrize(
+    ("folder", "shown"),
+    [(".", "trainaudit.toml: "), ("a/b", "../../trainaudit.toml: "), ("a/b/c/d", "trainaudit.toml: ")],
+)
+def test_refusals_name_the_file_as_seen_from_here(
+    folder: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "trainaudit.toml", "loss = 3\n")
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / folder)
+    with pytest.raises(TrainauditError) as caught:
+        read_settings()
+    assert caught.value.what.replace("\\", "/").startswith(shown)
 
 
 def test_a_missing_or_foreign_config_is_an_error(tmp_path: Path) -> None:

@@ -187,14 +187,20 @@ def _table(path: Path) -> dict[str, Any] | None:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            raise TrainauditError("bad-settings", f"{path} is larger than {MAX_BYTES // 1024} KB.", "Check the file.")
+            raise TrainauditError(
+                "bad-settings", f"{_shown(path)} is larger than {MAX_BYTES // 1024} KB.", "Check the file."
+            )
         if path.name == "pyproject.toml" and b"trainaudit" not in data:
             return None
         table = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
-        raise TrainauditError("bad-settings", f"{path} cannot be read: {error.strerror}.", "Check the file.") from None
+        raise TrainauditError(
+            "bad-settings", f"{_shown(path)} cannot be read: {error.strerror}.", "Check the file."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TrainauditError("bad-settings", f"{path} is not valid TOML: {error}.", "Correct the file.") from None
+        raise TrainauditError(
+            "bad-settings", f"{_shown(path)} is not valid TOML: {error}.", "Correct the file."
+        ) from None
     if path.name == "pyproject.toml":
         tool = table.get("tool")
         own = tool.get("trainaudit") if isinstance(tool, dict) else None
@@ -234,8 +240,17 @@ def _settings(table: dict[str, Any], path: Path, folder: Path) -> Settings:
             name, read = readers[key]
             fields[name] = read(key, value)
     except TrainauditError as error:
-        raise TrainauditError("bad-settings", f"{path}: {error.what}", error.hint) from None
+        raise TrainauditError("bad-settings", f"{_shown(path)}: {error.what}", error.hint) from None
     return Settings(**fields, root=root, source=path)
+
+
+def _shown(path: Path) -> str:
+    """A settings file as messages name it: as seen from the working folder, or by its name alone where that is far away."""
+    try:
+        shown = os.path.relpath(path)
+    except (ValueError, OSError):  # on another drive, or the working folder is gone
+        return path.name
+    return path.name if Path(shown).parts[:4] == ("..",) * 4 else shown
 
 
 def _unknown(key: str, known: Iterable[str], path: Path) -> TrainauditError:

@@ -24,6 +24,8 @@ def expand_targets(targets: Sequence[str], settings: Settings, *, named: bool, f
         raise TrainauditError("nothing-to-audit", "No model was named.", hint)
     files: dict[str, None] = {}
     for target in targets:
+        if not target.strip():
+            raise TrainauditError("nothing-to-audit", "An empty path names no model.", "Give the path of a model file.")
         is_pattern = any(mark in target for mark in "*?[") and not Path(target).exists()
         found = _matches(target) if is_pattern else [target]
         if not found:

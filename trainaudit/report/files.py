@@ -20,7 +20,8 @@ def write_whole(path: str, content: str | bytes) -> None:
     """Writes a file so that at every moment its old or its new content stands there, never a part.
 
     A temporary file beside it is filled and then takes its place, so an existing file keeps its permissions and a link its
-    target. Missing folders are made. Raises `TrainauditError` ("cannot-write") for a folder, or where the file system refuses.
+    target. Missing folders are made, but none straight under the root of the file system, where a slip of the pen would leave it. Raises
+    `TrainauditError` ("cannot-write") for such a folder, for a folder in the file's place, or where the file system refuses.
     """
     content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     target = Path(path)
@@ -30,6 +31,13 @@ def write_whole(path: str, content: str | bytes) -> None:
         _write_stream(target, content)
         return
     target = target.resolve()
+    top = Path(*target.parts[:2])
+    if len(target.parts) > 2 and not top.exists():
+        raise TrainauditError(
+            "cannot-write",
+            f"{path} could not be written: there is no folder {top}.",
+            "Make it, or choose another place.",
+        )
     temporary = ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
