@@ -246,10 +246,7 @@ def faulty_audit(target: str = "models/a.onnx") -> Audit:
             "linear-stack",
             occurrence(
                 "head.fc2",
-                evidence=(
-                    Evidence("layer.linear_predecessor", "head.fc1", ""),
-                    Evidence("layer.linear_idiom", "none", "", "==", "none"),
-                ),
+                evidence=(Evidence("layer.linear_predecessor", "head.fc1", ""),),
                 message="head.fc2 follows head.fc1 with nothing non-linear between them.",
             ),
             fix=Fix(

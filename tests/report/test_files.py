@@ -24,14 +24,13 @@ from trainaudit.report.formats import FORMATS, KINDS, render, report_kind
         ("a.sarif.json", "sarif"),
         ("summary.md", "markdown"),
         ("junit.xml", "junit"),
-        ("a.txt", "full"),
     ],
 )
 def test_the_suffix_names_the_kind(path: str, kind: str) -> None:
     assert report_kind(path) == kind
 
 
-@pytest.mark.parametrize("path", ["report", "report.docx", "-", ".html.bak"])
+@pytest.mark.parametrize("path", ["report", "report.docx", "-", ".html.bak", "report.txt"])
 def test_other_names_are_refused(path: str) -> None:
     with pytest.raises(TrainauditError, match=r"End the name in one of \.html") as caught:
         report_kind(path)
@@ -81,6 +80,15 @@ def test_a_folder_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(TrainauditError, match="is a folder, not a file"):
         write_whole(str(tmp_path / "report.html"), "x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths of POSIX")
+def test_no_folder_is_made_under_the_root() -> None:
+    path = "/trainaudit-no-such-folder/deep/report.html"
+    with pytest.raises(TrainauditError, match="there is no folder /trainaudit-no-such-folder") as caught:
+        write_whole(path, "x")
+    assert caught.value.slug == "cannot-write"
+    assert not Path(path).parents[1].exists()
 
 
 def test_a_file_in_the_way_of_a_folder(tmp_path: Path) -> None:

@@ -80,6 +80,14 @@ def test_what_was_expected_is_the_opposite_of_the_violation() -> None:
     assert measured_and_expected(Evidence("layer.depth", 3, "layers")) == ("3 layers", "")
 
 
+def test_the_extreme_of_a_share_or_a_count_needs_no_sign() -> None:
+    assert measured_and_expected(Evidence("output.final_dropout_rate", 0.5, "share", ">", 0)) == ("50 %", "0 %")
+    assert measured_and_expected(Evidence("parameter.zero_share", 0.5, "share", "<", 1)) == ("50 %", "100 %")
+    assert measured_and_expected(Evidence("parameter.nan_count", 3, "values", ">", 0)) == ("3 values", "0 values")
+    assert measured_and_expected(Evidence("layer.gain", 3, "ratio", ">", 0)) == ("3", "≤ 0")
+    assert measured_and_expected(Evidence("layer.width", 3, "units", "<", 1)) == ("3 units", "≥ 1 unit")
+
+
 def test_a_broken_limit_looks_broken() -> None:
     measured, expected = measured_and_expected(Evidence("layer.gain", 1.3004, "ratio", ">", 1.3))
     assert measured == "1.3004"

@@ -1,4 +1,4 @@
-"""The job summary and the comment."""
+"""The job summary."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tests.report import samples
-from trainaudit.report.to_markdown import COMMENT_LIMIT, render_comment, render_markdown
-from trainaudit.result import Run
+from trainaudit.report.to_markdown import render_markdown
+from trainaudit.result import Evidence, Run
 
 RUNS = ["faulty", "clean", "several", "hostile", "large"]
 
@@ -50,16 +50,31 @@ def test_tables_keep_their_columns() -> None:
                 assert len(cells) == 1
 
 
-def test_a_comment_is_cut_between_blocks() -> None:
+def test_where_nothing_was_compared_the_row_gives_the_facts() -> None:
+    audit = samples.faulty_audit()
+
+    def row(*evidence: Evidence) -> str:
+        finding = samples.finding("linear-stack", samples.occurrence("fc2", evidence=evidence))
+        text = render_markdown(samples.run_of(replace(audit, findings=(finding,))))
+        return next(line for line in text.splitlines() if "`linear-stack`" in line)
+
+    word, count = Evidence("layer.linear_predecessor", "fc1", ""), Evidence("layer.width", 32, "units")
+    assert row(word, count).endswith("| linear predecessor: fc1, width: 32 units | – |")
+    assert row(word, Evidence("layer.gain", 3.0, "ratio", ">", 2.0)).endswith("| gain 3 | ≤ 2 |")
+    assert row().endswith("| – | – |")
+
+
+def test_what_is_too_long_is_cut_between_blocks() -> None:
     audit = samples.faulty_audit()
     findings = [
         samples.finding("zero-init-hidden", samples.occurrence(f"layer{index}", message="ü" * 400))
         for index in range(200)
     ]
     run = samples.run_of(replace(audit, findings=tuple(findings)))
-    assert len(render_markdown(run).encode()) > COMMENT_LIMIT
-    text = render_comment(run)
-    assert len(text.encode()) <= COMMENT_LIMIT
+    limit = 60_000
+    assert len(render_markdown(run).encode()) > limit
+    text = render_markdown(run, limit=limit)
+    assert len(text.encode()) <= limit
     assert text.count("<details>") == text.count("</details>")
     assert "more parts left out here" in text
     assert text.startswith("<!-- trainaudit -->\n\n## trainaudit: Found 200 problems")

@@ -63,6 +63,21 @@ def test_it_holds_what_the_page_holds(faulty: bytes, tmp_path: Path) -> None:
 
 
 @needs_weasyprint
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext (poppler-utils) is not installed")
+def test_the_running_header_names_the_section_of_each_of_several_models(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(render_pdf(samples.several()))
+    text = subprocess.run(
+        ["pdftotext", "-layout", tmp_path / "a.pdf", "-"], capture_output=True, text=True, check=True
+    ).stdout
+    pages = text.split("\f")[:-1]
+    headers = [page.lstrip("\n").split("\n")[0].split("  ")[-1].strip() for page in pages]
+    assert headers.count("The recipe") >= len(samples.several().audits)
+    assert "Findings" in headers
+    assert headers[-1] == "Appendix"
+    assert "Overview" not in headers[1:]
+
+
+@needs_weasyprint
 @pytest.mark.parametrize("name", ["clean", "hostile"])
 def test_other_runs_are_set_too(name: str) -> None:
     assert render_pdf(getattr(samples, name)()).startswith(b"%PDF-")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.report import samples
 from trainaudit.report.to_terminal import render_concise, render_full, render_statistics, wants_color
-from trainaudit.result import Run, State
+from trainaudit.result import Evidence, Run, State
 
 RUNS = ["faulty", "clean", "several", "hostile", "large"]
 
@@ -96,6 +96,25 @@ def test_concise_is_one_line_per_finding() -> None:
     )
     assert len(lines) == 4
     assert len(render_concise(samples.hostile(), quiet=True).splitlines()) == 2
+    rest = render_concise(samples.several()).splitlines()
+    assert next(line for line in rest if line.startswith("Found ")).endswith(".")
+    assert len([line for line in rest if line.startswith(" ")]) == 0
+
+
+def test_a_limit_says_where_it_comes_from() -> None:
+    evidence = (
+        Evidence("layer.dropout_rate", 0.9, "share", ">", 0.8, "Srivastava et al. 2014. They say so. At length."),
+        Evidence("layer.width", 32, "units"),
+        Evidence("layer.activation", "relu", ""),
+    )
+    finding = samples.finding("linear-stack", samples.occurrence("fc2", evidence=evidence))
+    run = samples.run_of(replace(samples.faulty_audit(), findings=(finding,)))
+    short, long = render_full(run).splitlines(), render_full(run, verbose=True).splitlines()
+    at = next(index for index, line in enumerate(short) if line.startswith("  measured  dropout rate 90 %"))
+    assert short[at].endswith("≤ 80 %")
+    assert short[at + 1] == "  limit     Srivastava et al. 2014. They say so."
+    assert short[at + 2] == "  facts     width: 32 units; activation: relu"
+    assert "  limit     Srivastava et al. 2014. They say so. At length." in long
 
 
 def test_statistics_count_places() -> None:

@@ -12,14 +12,11 @@ FORMATS = ("full", "concise", "json", "sarif", "junit", "github", "gitlab", "mar
 
 KINDS = {
     ".html": "html",
-    ".htm": "html",
     ".pdf": "pdf",
     ".json": "json",
     ".sarif": "sarif",
     ".md": "markdown",
     ".xml": "junit",
-    ".junit": "junit",
-    ".txt": "full",
 }
 """Suffix → kind of report, for `--report PATH`."""
 
@@ -33,7 +30,7 @@ def render(
     verbose: bool = False,
     quiet: bool = False,
 ) -> str:
-    """The run in one of `FORMATS` or "html", as text. The options are for full and concise alone.
+    """The run in one of `FORMATS` or "html", as text. The options are for full and concise alone, the width for full.
 
     Raises `TrainauditError` ("unknown-format") for any other name.
     """
@@ -44,7 +41,7 @@ def render(
     if name == "concise":
         from trainaudit.report.to_terminal import render_concise
 
-        return render_concise(run, width=width, color=color, quiet=quiet)
+        return render_concise(run, color=color, quiet=quiet)
     if name == "json":
         from trainaudit.report.to_json import render_json
 

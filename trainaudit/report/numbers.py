@@ -81,7 +81,14 @@ def measured_and_expected(evidence: Evidence) -> tuple[str, str]:
         limit = scalar(threshold, evidence.unit, digits)
         if measured != limit or value == threshold:
             break
-    return measured, f"{opposite} {limit}".strip()
+    return measured, limit if _is_extreme(evidence) else f"{opposite} {limit}".strip()
+
+
+def _is_extreme(evidence: Evidence) -> bool:
+    """Nothing lies beyond the limit: "0 %" says what "≤ 0 %" says."""
+    is_counted = evidence.unit not in ("", "ratio")
+    lowest = is_counted and evidence.threshold == 0 and evidence.comparison == ">"
+    return lowest or (evidence.unit == "share" and evidence.threshold == 1 and evidence.comparison == "<")
 
 
 def is_number(value: Scalar | None) -> bool:

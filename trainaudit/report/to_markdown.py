@@ -1,4 +1,4 @@
-"""GitHub-flavored Markdown for a job's summary or a pull-request comment. Stdlib only.
+"""GitHub-flavored Markdown for a job's summary. Stdlib only.
 
 Written here and not from a template: the text is built of blocks so that it can be cut between two of them when it would be longer than
 the place that shows it takes. Nothing from a model or a rule file can become markup (see `prose`).
@@ -16,9 +16,6 @@ from trainaudit.result import Audit, Finding, Run, State
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary: GitHub takes 1 MiB for one step."""
 
-COMMENT_LIMIT = 60_000
-"""Bytes of a comment: GitHub takes 65,536 characters."""
-
 _SIGNS = {"error": "❌", "warning": "⚠️", "note": "ℹ️"}
 _MARKER = "<!-- trainaudit -->"
 """A bot finds its own comment by it."""
@@ -27,11 +24,6 @@ _MARKER = "<!-- trainaudit -->"
 def render_markdown(run: Run, *, limit: int = SUMMARY_LIMIT) -> str:
     """The run as Markdown of at most `limit` bytes; what does not fit is counted in the last line."""
     return _joined(_blocks(portable(run)), limit)
-
-
-def render_comment(run: Run) -> str:
-    """The same, short enough for a comment."""
-    return render_markdown(run, limit=COMMENT_LIMIT)
 
 
 def _blocks(run: Run) -> list[str]:
@@ -82,13 +74,15 @@ def _row(finding: Finding) -> str:
     more = view.other_places(finding, 0)[1]
     where = "the model" if finding.kind == "model" else code(root.subject) + (f" {more}" if more else "")
     source = view.source(root.location)
-    compared = [(numbers.fact_label(item.fact), *numbers.measured_and_expected(item)) for item in root.evidence]
-    label, measured, expected = next((item for item in compared if item[2]), ("", "", ""))
+    shown = [(numbers.fact_label(item.fact), *numbers.measured_and_expected(item)) for item in root.evidence]
+    compared = [(f"{label} {measured}", expected) for label, measured, expected in shown if expected][:1]
+    facts = ", ".join(f"{label}: {measured}" for label, measured, _ in shown)
+    measured, expected = compared[0] if compared else (facts or "–", "–")
     cells = [
         f"{_SIGNS[finding.severity]} {finding.severity}",
         f"{code(finding.rule)}<br>{markdown(finding.name)}",
         where + (f"<br>{code(source)}" if source else ""),
-        markdown(f"{label} {measured}".strip()),
+        markdown(measured),
         markdown(expected),
     ]
     return "| " + " | ".join(cell(text) for text in cells) + " |"

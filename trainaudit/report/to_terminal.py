@@ -5,6 +5,7 @@ Colors are ANSI codes written here and not by a library: importing one costs mor
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping
 
@@ -56,8 +57,8 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def render_concise(run: Run, *, width: int = 80, color: bool = False, quiet: bool = False) -> str:
-    """One line per finding, never wrapped: `target:layer: error[rule] message (high confidence, +36 more layers) file:line`."""
+def render_concise(run: Run, *, color: bool = False, quiet: bool = False) -> str:
+    """One line per finding and per sentence, never wrapped: `target:layer: error[rule] message (high confidence, +36 more layers) file:line`."""
     lines = [
         f"{visible(target)}: {styled('error', color, 'error')}: {visible(reason)}" for target, reason in run.failures
     ]
@@ -75,7 +76,7 @@ def render_concise(run: Run, *, width: int = 80, color: bool = False, quiet: boo
             lines.append(f"{visible(audit.target)}: {view.model_sentence(audit.model)}")
             lines += [f"{visible(audit.target)}: {visible(warning)}" for warning in audit.warnings]
         lines += [f"note: {visible(warning)}" for warning in run.warnings]
-        lines += _summary_lines(run, width, color)
+        lines += _summary_lines(run, sys.maxsize, color)
     return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -121,10 +122,12 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verb
     words = []
     for evidence in root.evidence:
         measured, expected = numbers.measured_and_expected(evidence)
-        if isinstance(evidence.value, (str, bool)):
+        if not expected:
             words.append(f"{numbers.fact_label(evidence.fact)}: {measured}")
-        else:
-            lines += _measured(f"{numbers.fact_label(evidence.fact)} {measured}", expected, width, color)
+            continue
+        lines += _measured(f"{numbers.fact_label(evidence.fact)} {measured}", expected, width, color)
+        limit = view.paragraph(evidence.because) if verbose else view.opening(evidence.because)
+        lines += _labelled("limit", limit, width, color)
     lines += _labelled("facts", "; ".join(words), width, color)
     lines += _labelled("why", view.paragraph(finding.why) if verbose else view.opening(finding.why), width, color)
     if finding.fix is not None:
@@ -150,8 +153,6 @@ def _header(finding: Finding, width: int, color: bool) -> list[str]:
 
 def _measured(measured: str, expected: str, width: int, color: bool) -> list[str]:
     label = styled("dim", color, f"  {'measured':<{_LABEL - 2}}")
-    if not expected:
-        return _labelled("measured", measured, width, color)
     column = max(_LABEL + 36, _LABEL + _cells(measured) + 2)
     if column + 10 + _cells(expected) > width:
         return _labelled("measured", measured, width, color) + _labelled("expected", expected, width, color)
