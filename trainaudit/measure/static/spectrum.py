@@ -18,9 +18,10 @@ def stable_rank_ratio(matrix: Matrix) -> float | None:
     """‖W‖F²/‖W‖₂² over mn/(√m + √n)², what an m × n matrix of independent entries tends to (Marchenko & Pastur 1967; Vershynin 2010,
     arXiv:1011.3027). About 1 for a random matrix, more for an orthogonal one, far less where few directions carry the weight.
 
-    A block stands for the whole: a part of a matrix of low rank has low rank as well. None below 8 × 8 and for zeros.
+    A block stands for the whole: a part of a matrix of low rank has low rank as well. None for zeros, and below 16 × 16, where
+    the limit of large matrices says little.
     """
-    return _ratio(matrix) if min(matrix.shape) >= 8 else None
+    return _ratio(matrix) if min(matrix.shape) >= 16 else None
 
 
 def _ratio(matrix: Matrix) -> float | None:
