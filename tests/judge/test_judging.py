@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -19,7 +20,7 @@ from trainaudit.judge.judging import Judgment, judge
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.selection import Ignore
 from trainaudit.judge.tree import required_facts
-from trainaudit.measure.facts import FactTable, Unmeasured
+from trainaudit.measure.facts import FactTable, Subject, Unmeasured
 from trainaudit.result import Location, RuleOutcome, State
 
 
@@ -149,10 +150,17 @@ def test_weight_and_bias_of_one_layer_are_one_finding() -> None:
     )
     table = make_table(
         parameter__mean={"p0": 3.0, "p1": 3.0, "p2": 3.0},
-        parameter__role={"p0": "weight", "p1": "bias", "p2": "weight"},
+        parameter__role={"p0": "bias", "p1": "weight", "p2": "weight"},
+    )
+    table = replace(
+        table,
+        subjects={
+            **table.subjects,
+            "parameter": {name: Subject("parameter", name, "l0", 0) for name in ("p0", "p1", "p2")},
+        },
     )
     (finding,) = judged(rule, table).findings
-    assert [item.subject for item in finding.occurrences] == ["p0", "p1", "p2"]
+    assert [item.subject for item in finding.occurrences] == ["p1", "p2", "p0"]
 
 
 def test_a_parameter_sees_its_layer_and_stands_where_it_does() -> None:

@@ -44,11 +44,18 @@ def findings_of(
     """
     groups: dict[Ignore | None, list[Violation]] = {}
     matched: set[Ignore] = set()
-    for violation in sorted(violations, key=lambda item: (item.subject.position, item.subject.id)):
+    for violation in sorted(violations, key=_order):
         mine = _matching(violation.subject, locations, ignores) if ignores else []
         matched.update(mine)
         groups.setdefault(mine[0] if mine else None, []).append(violation)
     return [_finding(rule, group, target, locations, ignore) for ignore, group in groups.items()], matched
+
+
+def _order(violation: Violation) -> tuple[int, bool, str]:
+    """Topological; of one layer's parameters the weight before the bias, so that message and fix name it."""
+    subject = violation.subject
+    is_bias = subject.kind == "parameter" and str(violation.value("parameter.role")).endswith("bias")
+    return subject.position, is_bias, subject.id
 
 
 def _matching(subject: Subject, locations: Mapping[str, Location], ignores: Sequence[Ignore]) -> list[Ignore]:

@@ -57,6 +57,8 @@ class View:
         if columns is None:
             texts = [rule.message] if rule.fix is None else [rule.message, rule.fix.summary, rule.fix.torch]
             names = {*rule.needs, *(spec.name for text in texts for spec in text.facts)}
+            if self.kind == "parameter":
+                names.add("parameter.role")  # by which a finding's root is chosen
             columns = self._rules[rule.id] = {name: self.column(name) for name in sorted(names)}
         return columns
 
