@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.load.canonical_models import loaded, random, text_model
-from trainaudit.ir.graph import Graph
+from trainaudit.ir.graph import Graph, Source
 from trainaudit.load.naming import Namer, layer_names, path_of_node, path_of_parameter
 from trainaudit.load.raw import RawNode
 
@@ -38,6 +38,10 @@ def node_with(trace: str = "", scopes: str = "", classes: str = "") -> RawNode:
     return RawNode("MatMul", "", "node", [], [], metadata={key: value for key, value in metadata.items() if value})
 
 
+def origin(node: RawNode) -> Source:
+    return Source(node.name, *Namer().place_of(node))
+
+
 TORCH = '  File "/opt/env/lib/python3.11/site-packages/torch/nn/modules/linear.py", line 134, in forward\n    return F.linear(x)\n'
 
 
@@ -53,7 +57,7 @@ TORCH = '  File "/opt/env/lib/python3.11/site-packages/torch/nn/modules/linear.p
     ("no frames here", (None, None)),
 ])  # fmt: skip
 def test_innermost_frame_of_the_users_own_code(trace: str, expected: tuple[str | None, int | None]) -> None:
-    source = Namer().source(node_with(trace))
+    source = origin(node_with(trace))
     assert (source.file, source.line) == expected
 
 
@@ -61,7 +65,7 @@ def test_a_file_inside_the_working_directory_is_shown_relative_to_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    source = Namer().source(node_with(f'File "{tmp_path}/a/b/c/model.py", line 5, in forward'))
+    source = origin(node_with(f'File "{tmp_path}/a/b/c/model.py", line 5, in forward'))
     assert source.file == "a/b/c/model.py"
 
 
@@ -70,12 +74,12 @@ def test_module_and_class_from_the_newer_exporter() -> None:
         scopes="['', 'enc', 'enc.layers.0', 'enc.layers.0.self_attn', 'linear']",
         classes="['__main__.Net', 'torch.nn.TransformerEncoder', 'torch.nn.TransformerEncoderLayer', 'torch.nn.MultiheadAttention', 'aten.linear.default']",
     )
-    source = Namer().source(node)
+    source = origin(node)
     assert (source.module, source.module_class) == ("enc.layers.0.self_attn", "torch.nn.MultiheadAttention")
 
 
 def test_metadata_is_read_and_never_evaluated() -> None:
-    source = Namer().source(node_with(scopes="__import__('os').system('false')", classes="[1/0]"))
+    source = origin(node_with(scopes="__import__('os').system('false')", classes="[1/0]"))
     assert source.module is None or "import" not in source.module
 
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role, Source, Value
 from trainaudit.ir.ops import Op
+from trainaudit.load.columns import instances
 from trainaudit.load.elementwise import is_named_parameter
 from trainaudit.load.folded import folded_normalizations, form
 from trainaudit.load.known import FLOATING, Stored
 from trainaudit.load.naming import Namer, layer_names, path_of_parameter
+from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Draft, Use, Wiring
 
 _STATISTICS = frozenset({Role.RUNNING_MEAN, Role.RUNNING_VARIANCE})
@@ -36,24 +38,11 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
     owned: dict[str, _Owned] = {}
     values_made = {name for draft in drafts for name in draft.outputs}
     values_made.update(raw.inputs)
-    mappings = [_register(draft, index, owned, values_made) for index, draft in enumerate(drafts)]
+    mappings = [_register(draft, index, owned, values_made) if draft.uses else {} for index, draft in enumerate(drafts)]
     sources, names = _name(wiring, drafts, mappings)
-    nodes = wiring.nodes
-    layers: list[Layer] = []
     producers: dict[str, int] = {}
     readers: dict[str, list[int]] = {}
     for index, draft in enumerate(drafts):
-        members = draft.nodes
-        spelling = (
-            nodes[members[0]].op if len(members) == 1 else "+".join(nodes[member].op for member in sorted(members))
-        )
-        layers.append(
-            Layer(
-                index, names[index], draft.op, spelling or (nodes[draft.node].op if draft.node >= 0 else "Constant"),
-                tuple(draft.inputs), tuple(draft.outputs), mappings[index], draft.attributes, sources[index], len(members),
-                nodes[draft.node].scope if draft.node >= 0 else "",
-            )
-        )  # fmt: skip
         for name in draft.outputs:
             producers[name] = index
         for name in draft.inputs:
@@ -62,17 +51,33 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
                 readers[name] = [index]
             elif found[-1] != index:
                 found.append(index)
+    layers = instances(
+        Layer,
+        range(len(drafts)),
+        names,
+        [draft.op for draft in drafts],
+        [_spelling(wiring.nodes, draft) for draft in drafts],
+        [tuple(draft.inputs) for draft in drafts],
+        [tuple(draft.outputs) for draft in drafts],
+        mappings,
+        [draft.attributes for draft in drafts],
+        sources,
+        [len(draft.nodes) for draft in drafts],
+        [wiring.nodes[draft.node].scope if draft.node >= 0 else "" for draft in drafts],
+    )
     folded, evidence = folded_normalizations(wiring, drafts)
-    shapes, dtypes = wiring.shapes, wiring.dtypes
-    values: dict[str, Value] = {}
-    for name in (*raw.inputs, *producers):
-        if name not in values:
-            values[name] = Value(
-                name, shapes.get(name), dtypes.get(name), producers.get(name), tuple(readers.get(name, ()))
-            )
+    edges = list(dict.fromkeys((*raw.inputs, *producers)))
+    values = instances(
+        Value,
+        edges,
+        list(map(wiring.shapes.get, edges)),
+        list(map(wiring.dtypes.get, edges)),
+        list(map(producers.get, edges)),
+        [tuple(readers.get(name, ())) for name in edges],
+    )
     return Graph(
         layers=tuple(layers),
-        values=values,
+        values=dict(zip(edges, values, strict=True)),
         parameters=_parameters(wiring, owned),
         inputs=tuple(raw.inputs),
         outputs=tuple(raw.outputs),
@@ -85,11 +90,17 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
     )
 
 
+def _spelling(nodes: list[RawNode], draft: Draft) -> str:
+    """The operators that a draft stands for, in the order of the file."""
+    if len(draft.nodes) == 1:
+        return nodes[draft.nodes[0]].op
+    spelling = "+".join([nodes[member].op for member in sorted(draft.nodes)])
+    return spelling or (nodes[draft.node].op if draft.node >= 0 else "Constant")
+
+
 def _register(draft: Draft, index: int, owned: dict[str, _Owned], values: set[str]) -> dict[str, str]:
     """Enter a draft's tensors into the parameters; role's word → parameter name."""
     mapping: dict[str, str] = {}
-    if not draft.uses:
-        return mapping
     for use in draft.uses:
         name = use.tensor.name
         if name in values:
@@ -128,8 +139,9 @@ def _parameters(wiring: Wiring, owned: dict[str, _Owned]) -> dict[str, Parameter
     for name, gathered in owned.items():
         use = gathered.use
         parameters[name] = _parameter(name, use, tuple(gathered.owners))
+    consumers, constants, outputs = wiring.consumers, wiring.raw.constants, wiring.outputs
     for name, data in wiring.raw.tensors.items():
-        if name in wiring.consumers or name in parameters or name in wiring.raw.constants or name in wiring.outputs:
+        if name in consumers or name in parameters or name in constants or name in outputs:
             continue
         tensor = Stored(name, data, data.shape)
         if data.dtype in FLOATING and data.shape and tensor.size > 1 and is_named_parameter(wiring, tensor):
@@ -149,28 +161,41 @@ def _parameter(name: str, use: Use, owners: tuple[int, ...]) -> Parameter:
 
 
 def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -> tuple[list[Source], list[str]]:
+    """Source and name of every layer."""
     namer = Namer()
-    sources: list[Source] = []
+    calls: list[str] = []
     modules: list[str | None] = []
-    ops: list[str] = []
+    kinds: list[str | None] = []
+    files: list[str | None] = []
+    lines: list[int | None] = []
     fallbacks: list[str] = []
     weighted: list[bool] = []
     nodes = wiring.nodes
-    nowhere = Source()
     for draft, mapping in zip(drafts, mappings, strict=True):
-        node = nodes[draft.node] if draft.node >= 0 else None
-        source = nowhere if node is None else namer.source(node)
-        module = source.module
-        if draft.uses and draft.op is not Op.ATTENTION and draft.uses[0].role is not Role.CONSTANT:
-            path = path_of_parameter(next(iter(mapping.values())))
-            fused = node is not None and "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
-            if path is not None and (module is None or fused or path.startswith(module + ".")):
-                module = path
-                kind = None if fused else source.module_class
-                source = Source(source.node, module, kind, source.file, source.line)
-        sources.append(source)
+        if draft.node >= 0:
+            node = nodes[draft.node]
+            module, kind, file, line = namer.place_of(node)
+            call = fallback = node.name
+        else:
+            module = kind = file = line = None
+            call, fallback = "", draft.outputs[0]
+        owns = False
+        if draft.uses:
+            owns = any(use.role is not Role.CONSTANT for use in draft.uses)
+            if draft.op is not Op.ATTENTION and draft.uses[0].role is not Role.CONSTANT:
+                path = path_of_parameter(next(iter(mapping.values())))
+                fused = draft.node >= 0 and "FuseBatchNorm" in node.metadata.get(
+                    "pkg.onnxscript.rewriter.rule_name", ""
+                )
+                if path is not None and (module is None or fused or path.startswith(module + ".")):
+                    module = path
+                    kind = None if fused else kind
+        calls.append(call)
         modules.append(module)
-        ops.append(draft.op.value)
-        fallbacks.append(node.name if node is not None and node.name else draft.outputs[0] if draft.node < 0 else "")
-        weighted.append(any(use.role is not Role.CONSTANT for use in draft.uses))
-    return sources, layer_names(modules, ops, fallbacks, weighted)
+        kinds.append(kind)
+        files.append(file)
+        lines.append(line)
+        fallbacks.append(fallback)
+        weighted.append(owns)
+    ops = [draft.op for draft in drafts]
+    return instances(Source, calls, modules, kinds, files, lines), layer_names(modules, ops, fallbacks, weighted)

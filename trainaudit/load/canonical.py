@@ -14,6 +14,7 @@ whose result is known without running the model. Stdlib, numpy, ir and load only
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -131,15 +132,13 @@ def _canonicalize(wiring: Wiring) -> Graph:
             spelling = f"{node.domain}.{node.op}" if node.domain else node.op
             unrecognized[spelling] = unrecognized.get(spelling, 0) + 1
         drafts += made
-    tensors, known = wiring.raw.tensors, wiring.known
+    no_activations = {"", *wiring.raw.tensors, *wiring.known}
     for draft in drafts:
-        for name in draft.inputs:
-            if name in tensors or name in known or not name:
-                _sort_inputs(wiring, draft)
-                break
+        if not no_activations.isdisjoint(draft.inputs):
+            _sort_inputs(wiring, draft)
         if "" in draft.outputs:
             draft.outputs = [name for name in draft.outputs if name]
-    drafts.sort(key=lambda draft: draft.last)
+    drafts.sort(key=attrgetter("last"))
     return assemble(wiring, _living(wiring, drafts, folded), unrecognized)
 
 
@@ -262,10 +261,11 @@ def _living(wiring: Wiring, drafts: list[Draft], folded: bytearray) -> list[Draf
     needed = set(wiring.outputs)
     kept: list[Draft] = []
     for draft in reversed(drafts):
-        is_needed = any(name in needed for name in draft.outputs)
-        holds_weights = any(use.role is not Role.CONSTANT for use in draft.uses)
-        if not is_needed and not holds_weights and any(name in wiring.consumers for name in draft.outputs):
-            continue  # what read it stands inside another layer now
+        is_needed = not needed.isdisjoint(draft.outputs)
+        if not is_needed:
+            holds_weights = any(use.role is not Role.CONSTANT for use in draft.uses)
+            if not holds_weights and any(name in wiring.consumers for name in draft.outputs):
+                continue  # what read it stands inside another layer now
         if draft.op is Op.CONSTANT and folded[draft.node]:
             if not is_needed:
                 continue

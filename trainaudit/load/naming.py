@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from trainaudit.ir.graph import Source
 from trainaudit.load.raw import RawNode
 
 _FRAME = re.compile(r'File "([^"\n]+)", line (\d+)')
@@ -24,6 +24,10 @@ def _items(text: str) -> list[str]:
     return [first or second for first, second in _ITEM.findall(text)]
 
 
+Place = tuple[str | None, str | None, str | None, int | None]
+"""(module path, module class, file, line)."""
+
+
 class Namer:
     """Reads sources node by node. Repeated metadata texts are parsed once."""
 
@@ -31,10 +35,11 @@ class Namer:
         self._lines: dict[str, tuple[str | None, int | None]] = {}
         self._scopes: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._paths: dict[str, str] = {}
+        self._modules: dict[str, str | None] = {}
         self._here = str(Path.cwd())
 
-    def source(self, node: RawNode) -> Source:
-        """Where a node comes from."""
+    def place_of(self, node: RawNode) -> Place:
+        """Where a node comes from: module path, module class, file and line, None for what the file does not tell."""
         metadata = node.metadata
         module: str | None = None
         kind: str | None = None
@@ -50,8 +55,13 @@ class Namer:
             if trace:
                 file, line = self._frame(trace)
         if module is None and node.name:
-            module = path_of_node(node.name)
-        return Source(node.name, module, kind, file, line)
+            head = node.name.rpartition("/")[0]
+            if head:
+                try:
+                    module = self._modules[head]
+                except KeyError:
+                    module = self._modules[head] = _path(head)
+        return module, kind, file, line
 
     def _scope(self, scopes: str, classes: str) -> tuple[str | None, str | None]:
         key = (scopes, classes)
@@ -107,9 +117,11 @@ class Namer:
 def path_of_node(name: str) -> str | None:
     """The module path in the name of a node: TorchScript's "/encoder/layers.0/fc1/MatMul" is "encoder.layers.0.fc1", TensorFlow's
     "StatefulPartitionedCall/net/dense/MatMul" is "net.dense"."""
-    head, slash, _ = name.rpartition("/")
-    if not slash or not head:
-        return None
+    return _path(name.rpartition("/")[0])
+
+
+def _path(head: str) -> str | None:
+    """A node's name without its last part as a module path."""
     parts: list[str] = []
     for part in head.split("/"):
         if not part or part.startswith(("StatefulPartitionedCall", "PartitionedCall")):
@@ -129,7 +141,7 @@ def path_of_parameter(name: str) -> str | None:
     return head
 
 
-def layer_names(modules: list[str | None], ops: list[str], nodes: list[str], weighted: list[bool]) -> list[str]:
+def layer_names(modules: list[str | None], ops: Sequence[str], nodes: list[str], weighted: list[bool]) -> list[str]:
     """One unique name per layer: the module path where the layer is the module's only one, or its only one with parameters; else
     path and op; without a module the node's name, else the op. Numbered where that is taken."""
     counts: dict[str, int] = {}
@@ -147,7 +159,7 @@ def layer_names(modules: list[str | None], ops: list[str], nodes: list[str], wei
             alone = counts[module] == 1 or (has_weight and owners[module] == 1)
             name = module if alone else f"{module}.{op}"
         else:
-            name = node or op
+            name = node or str(op)
         if name in taken:
             number = numbers.get(name, 1)
             while f"{name}_{number}" in taken:
