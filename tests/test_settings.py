@@ -13,12 +13,12 @@ from trainaudit.measure.catalog import BY_NAME
 from trainaudit.settings import (
     LOSSES,
     Settings,
-    is_excluded,
     read_settings,
     settings_record,
     target_names,
     with_flags,
 )
+from trainaudit.targets import is_excluded
 
 
 def write(path: Path, text: str) -> Path:

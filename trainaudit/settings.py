@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from trainaudit.errors import TrainauditError
-from trainaudit.judge.selection import Ignore, glob
+from trainaudit.judge.selection import Ignore
 from trainaudit.suggestion import did_you_mean
 
 LOSSES: dict[str, str] = {
@@ -171,14 +171,6 @@ def target_names(target: str, settings: Settings) -> tuple[str, ...]:
         with suppress(ValueError):  # on another drive it has no relative path
             names.append(os.path.relpath(target, settings.root).replace(os.sep, "/"))
     return tuple(dict.fromkeys(names))
-
-
-def is_excluded(target: str, settings: Settings) -> bool:
-    """The target, or a folder it lies in, matches `exclude`."""
-    patterns = [
-        glob(form) for pattern in settings.exclude for form in (pattern.rstrip("/"), pattern.rstrip("/") + "/*")
-    ]
-    return any(pattern.match(name) for pattern in patterns for name in target_names(target, settings))
 
 
 def _table(path: Path) -> dict[str, Any] | None:

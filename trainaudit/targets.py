@@ -10,7 +10,8 @@ from pathlib import Path
 from trainaudit.auditing import Audited, audit_file, chosen_rules, shown_target
 from trainaudit.errors import TrainauditError
 from trainaudit.judge.rule import Rule
-from trainaudit.settings import Settings, is_excluded
+from trainaudit.judge.selection import glob as name_pattern
+from trainaudit.settings import Settings, target_names
 
 
 def expand_targets(targets: Sequence[str], settings: Settings, *, named: bool, force_exclude: bool) -> list[str]:
@@ -35,6 +36,14 @@ def expand_targets(targets: Sequence[str], settings: Settings, *, named: bool, f
             if not ((is_pattern or force_exclude or not named) and is_excluded(model, settings)):
                 files[model] = None
     return list(files)
+
+
+def is_excluded(target: str, settings: Settings) -> bool:
+    """The target, or a folder it lies in, matches `exclude`."""
+    patterns = [
+        name_pattern(form) for pattern in settings.exclude for form in (pattern.rstrip("/"), pattern.rstrip("/") + "/*")
+    ]
+    return any(pattern.match(name) for pattern in patterns for name in target_names(target, settings))
 
 
 def audit_all(
