@@ -32,7 +32,7 @@ def test_two_linear_layers() -> None:
     assert stacked(g, out, "head") == ("none", "none")
 
 
-@pytest.mark.parametrize("between", [Op.DROPOUT, Op.AVERAGE_POOL, Op.IDENTITY, Op.RESIZE])
+@pytest.mark.parametrize("between", [Op.DROPOUT, Op.AVERAGE_POOL, Op.IDENTITY, Op.RESIZE, Op.BATCH_NORM])
 def test_linear_things_between_do_not_help(between: Op) -> None:
     g = Sketch({"x": IMAGE})
     h = g.layer(between, "between", g.conv("a", "x", 32))
@@ -45,6 +45,57 @@ def test_convolution_flattened_into_a_linear_layer() -> None:
     h = g.layer(Op.GLOBAL_AVERAGE_POOL, "pool", g.conv("conv", "x", 64), shape=("batch", 64, 1, 1))
     h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 64), start_dim=1)
     assert stacked(g, g.dense("head", h, 10), "head") == ("conv", "none")
+
+
+@pytest.mark.parametrize("is_normalized", [True, False])
+def test_convolutions_without_activation_functions(is_normalized: bool) -> None:
+    """Batch normalization between them makes no difference: with it folded or not, each layer but the first is reported."""
+    g = Sketch({"x": IMAGE})
+    h = "x"
+    for k in (1, 2, 3):
+        h = g.conv(f"conv{k}", h, 32)
+        h = g.norm(f"bn{k}", h) if is_normalized else h
+    h = g.layer(Op.GLOBAL_AVERAGE_POOL, "pool", h, shape=("batch", 32, 1, 1))
+    h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 32), start_dim=1)
+    columns = facts(g.graph(g.dense("head", h, 10)))
+    assert columns["layer.linear_predecessor"] == {"conv1": "none", "conv2": "conv1", "conv3": "conv2", "head": "conv3"}
+    assert set(columns["layer.linear_idiom"].values()) == {"none"}
+
+
+@pytest.mark.parametrize("is_normalized", [True, False])
+def test_convolutions_with_max_pools_alone_between(is_normalized: bool) -> None:
+    """A pool in front of a dense layer is not counted: there is no second convolution."""
+    g = Sketch({"x": IMAGE})
+    h = "x"
+    for k in (1, 2, 3):
+        h = g.conv(f"conv{k}", h, 32)
+        h = g.norm(f"bn{k}", h) if is_normalized else h
+        h = g.layer(Op.MAX_POOL, f"pool{k}", h)
+    h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 512), start_dim=1)
+    columns = facts(g.graph(g.dense("head", h, 10)))
+    predecessors, idioms = columns["layer.linear_predecessor"], columns["layer.linear_idiom"]
+    assert predecessors == {"conv1": "none", "conv2": "conv1", "conv3": "conv2", "head": "none"}
+    assert idioms == {"conv1": "none", "conv2": "max-pooled", "conv3": "max-pooled", "head": "none"}
+
+
+@pytest.mark.parametrize("is_pooled_first", [True, False])
+def test_activation_function_beside_a_max_pool(is_pooled_first: bool) -> None:
+    g = Sketch({"x": IMAGE})
+    h = g.conv("conv1", "x", 32)
+    if is_pooled_first:
+        h = relu(g, g.norm("bn", g.layer(Op.MAX_POOL, "pool", h)))
+    else:
+        h = g.layer(Op.MAX_POOL, "pool", relu(g, g.norm("bn", h)))
+    assert stacked(g, g.conv("conv2", h, 32), "conv2") == ("none", "none")
+
+
+def test_pooled_stream_of_a_residual_network() -> None:
+    """Pre-activation: stem, max-pool, then a block with a projected skip that reads the pooled values as they are."""
+    g = Sketch({"x": IMAGE})
+    h = g.layer(Op.MAX_POOL, "pool", g.conv("stem", "x", 32))
+    branch = g.conv("end", relu(g, g.conv("inner", relu(g, g.norm("bn", h)), 32)), 64)
+    h = g.layer(Op.ADD, "sum", g.conv("skip", h, 64), branch)
+    assert stacked(g, g.conv("next", relu(g, h), 10), "skip") == ("stem", "residual")
 
 
 def test_two_heads_on_a_linear_trunk() -> None:
@@ -82,16 +133,6 @@ def depthwise_separable(g: Sketch) -> str:
 
 def embedded(g: Sketch) -> str:
     return g.dense("second", g.embed("first", "ids", 50, 16), 32)
-
-
-def normalized(g: Sketch) -> str:
-    return g.layer(
-        Op.FLATTEN,
-        "flat",
-        g.conv("second", g.norm("bn", g.conv("first", "picture", 16)), 16),
-        shape=("N", 99),
-        start_dim=1,
-    )
 
 
 def linear_bottleneck(g: Sketch) -> str:
@@ -167,7 +208,6 @@ def project_and_reshape(g: Sketch) -> str:
         (low_rank, "low-rank"),
         (depthwise_separable, "depthwise-separable"),
         (embedded, "embedding"),
-        (normalized, "normalized"),
         (linear_bottleneck, "bottleneck-projection"),
         (residual_stream, "residual"),
         (stream_that_forks, "residual"),
@@ -184,6 +224,18 @@ def project_and_reshape(g: Sketch) -> str:
 def test_known_designs(build: Callable[[Sketch], str], idiom: str) -> None:
     g = Sketch({"x": ("N", 32), "steps": ("N", 8, 32), "picture": ("N", 3, 32, 32), "ids": ("N", 8)})
     assert stacked(g, build(g), "second") == ("first", idiom)
+
+
+@pytest.mark.parametrize("is_normalized", [True, False])
+def test_embedding_that_is_an_output_too(is_normalized: bool) -> None:
+    """Features for retrieval, a classifier behind them for training: the two cannot be merged."""
+    g = Sketch({"x": ("N", 64)})
+    h = g.dense("embedding", "x", 32)
+    h = g.norm("neck", h) if is_normalized else h
+    out = g.dense("classifier", h, 10)
+    columns = facts(g.graph(out, h))
+    assert columns["layer.linear_predecessor"]["classifier"] == "embedding"
+    assert columns["layer.linear_idiom"]["classifier"] == ("normalized" if is_normalized else "latent")
 
 
 # Roles and zeros

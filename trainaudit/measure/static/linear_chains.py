@@ -1,6 +1,8 @@
 """Weighted layers that follow each other through linear layers alone. May import `ir`, `measure.facts` and sibling modules.
 
-Two linear layers in a row compute what one could, unless the design means it: the known designs are named.
+Two linear layers in a row compute what one could, unless the design means it: the known designs are named. Batch normalization is affine
+(at inference exactly so, and exporters fold it into the layer before), so that it makes no difference whether it is there. Max-pooling is
+not linear, but alone between two convolutions it bends little: such a pair is told apart.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ _RESIDUAL = 2
 _MIXED = 4
 _PARALLEL = 8
 _SPREAD = 16
+_POOLED = 32
 _NO_LAYER = -1
 
 
@@ -44,7 +47,7 @@ def measure_linear_chains(index: Index, roles: Mapping[str, str]) -> Columns:
         name = index.layers[i].name
         row = index.sources[i]
         first = source[row[0]] if row and row[0] >= 0 else _NO_LAYER
-        if first == _NO_LAYER:
+        if first == _NO_LAYER or (marks[row[0]] & _POOLED and not index.ops[first] is index.ops[i] is Op.CONV):
             predecessor[name] = idiom[name] = "none"
         else:
             predecessor[name] = index.layers[first].name
@@ -59,7 +62,7 @@ def _trace(index: Index) -> tuple[list[int], list[int]]:
     count = len(ops)
     source = [_NO_LAYER] * (count + 1)
     marks = [0] * (count + 1)
-    for i in index.of(_SOURCES | _LINEAR):
+    for i in index.of(_SOURCES | _LINEAR | {Op.MAX_POOL}):
         op = ops[i]
         if op in _SOURCES:
             source[i] = i
@@ -114,6 +117,8 @@ def _merged(index: Index, source: list[int], marks: list[int], position: int, op
 def _crossed(index: Index, layer: Layer, op: Op) -> int:
     if op is Op.BATCH_NORM:
         return _NORMALIZED
+    if op is Op.MAX_POOL:
+        return _POOLED
     if op is Op.TRANSPOSE:
         perm = layer.attributes.get("perm")
         return _MIXED if isinstance(perm, tuple) and perm and perm[-1] != len(perm) - 1 else 0
@@ -156,15 +161,30 @@ def _idiom(
         return "bottleneck-projection"
     if _is_patchwise(before) or _is_patchwise(after):
         return "patch-embedding"
-    if crossed & _NORMALIZED:
-        return "normalized"
     if role_after in ("gate", "modulation", "recurrent-cell") or role_before in ("gate", "modulation"):
         return "gated"
-    if first in outputs or (crossed & _SPREAD and before.op is Op.LINEAR and after.op in (Op.CONV, Op.CONV_TRANSPOSE)):
+    if _is_exposed(index, outputs, first, second):
+        return "normalized" if crossed & _NORMALIZED else "latent"
+    if crossed & _SPREAD and before.op is Op.LINEAR and after.op in (Op.CONV, Op.CONV_TRANSPOSE):
         return "latent"
     if _use_count(index, before) != _use_count(index, after) or _is_shared(index, source, roles, first, second):
         return "parallel-branches"
-    return "none"
+    return "max-pooled" if crossed & _POOLED else "none"
+
+
+def _is_exposed(index: Index, outputs: frozenset[int], first: int, second: int) -> bool:
+    """Whether the result between the two layers, normalized or not, is an output of the model too: an embedding, with a classifier behind it
+    in training (Luo 2019)."""
+    current = index.sources[second][0]
+    steps = 0
+    while current >= 0 and steps < 64:
+        if current in outputs:
+            return True
+        if current == first:
+            return False
+        current = index.fork[current]
+        steps += 1
+    return False
 
 
 def _feeds_fork(index: Index, first: int, second: int, forks: set[int]) -> bool:
