@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.measure.weight_graphs import Step, activation, chain, linear, normal, torch_uniform
+from tests.models import initial
+from tests.models.initial import Array, Initializer
+from tests.models.network import Network
+from trainaudit import Audit, audit
 from trainaudit.ir.graph import Graph, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.static.weights import measure_weights
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], Array]
 
 
 def model_state(graph: Graph) -> str:
@@ -54,11 +63,109 @@ def test_a_bias_beside_an_unknown_weight_tells_nothing() -> None:
 
 
 def test_normal_weights_follow_their_biases() -> None:
-    def net(bias: float) -> Graph:
-        return chain([linear(normal(64, 64, seed=i), normal(64, std=bias, seed=9 + i)) for i in range(3)])
+    def net(*bias: float) -> Graph:
+        return chain([linear(normal(64, 64, seed=i), normal(64, std=s, seed=9 + i)) for i, s in enumerate(bias)])
 
-    assert model_state(net(0.0)) == "fresh"
-    assert model_state(net(0.01)) == "trained"
+    assert model_state(net(0.0, 0.0, 0.0)) == "fresh"
+    assert model_state(net(0.004, 0.002, 0.011)) == "trained"
+    assert model_state(net(0.01, 0.01, 0.01)) == "unknown"  # drawn by hand, or moved from zero
+
+
+WIDTHS = ((128, 64), (128, 128), (10, 128))
+"""(units, inputs) of the layers of a small network."""
+
+
+def network(weight: Draw, bias: Draw, seed: int) -> Graph:
+    """All parameters drawn in order from one generator, as a loop over them does."""
+    random = np.random.default_rng(seed)
+    return chain(
+        [
+            linear(*(np.asarray(d(random, s), np.float32) for d, s in ((weight, shape), (bias, shape[:1]))))
+            for shape in WIDTHS
+        ]
+    )
+
+
+def spread(std: float) -> Draw:
+    return lambda random, shape: random.normal(0.0, std, shape)
+
+
+@pytest.mark.parametrize("draw", [initial.uniform(1.0, 0.0), lambda random, shape: random.uniform(0.0, 1.0, shape)])
+def test_a_loop_that_draws_from_0_to_1_is_fresh(draw: Draw) -> None:
+    for seed in range(5):
+        assert model_state(network(draw, draw, seed)) == "fresh"
+
+
+@pytest.mark.parametrize("factor", [100.0, 10.0, 2.0, 0.5, 0.1])
+def test_scaled_defaults_are_fresh(factor: float) -> None:
+    for seed in range(5):
+        layers = [
+            linear(
+                *(
+                    torch_uniform(*shape, bound=inputs**-0.5, seed=seed + i) * np.float32(factor)
+                    for shape in ((units, inputs), (units,))
+                )
+            )
+            for i, (units, inputs) in enumerate(WIDTHS)
+        ]
+        assert model_state(chain(layers)) == "fresh"
+
+
+@pytest.mark.parametrize("bias", [0.01, 1.0])
+@pytest.mark.parametrize("value", [0.5, 0.0])
+def test_biases_do_not_overrule_constant_weights(value: float, bias: float) -> None:
+    for seed in range(5):
+        facts = measure_weights(network(initial.constant(value), spread(bias), seed), {})
+        assert facts["model.weights_state"]["model"] == "fresh"
+        assert facts["parameter.state"]["0.weight"] == "fresh"
+
+
+def test_copied_units_are_fresh_and_pruned_ones_are_not() -> None:
+    scales = np.linspace(0.2, 2.0, 64, dtype=np.float32)
+    trained = [linear(normal(64, 64, seed=i) * scales[:, None], normal(64, std=0.1, seed=i)) for i in range(9)]
+    copied = np.broadcast_to(normal(1, 64) * scales, (64, 64)).copy()
+    pruned = normal(64, 64) * scales[:, None] * (np.arange(64) % 2)[:, None].astype(np.float32)
+    for values, state in ((copied, "fresh"), (pruned, "trained")):
+        facts = measure_weights(chain([*trained, linear(values)]), {})
+        assert facts["model.weights_state"]["model"] == "trained"
+        assert facts["parameter.state"]["9.weight"] == state
+
+
+def test_normal_draws_without_a_grid_are_never_called_trained() -> None:
+    """He's weights with N(0, 0.01²) biases look as weights of a few steps do."""
+    for seed in range(12):
+        assert model_state(network(initial.he_normal, spread(0.01), seed)) == "unknown"
+        assert model_state(network(spread(1.0), spread(1.0), seed)) == "unknown"
+
+
+def audited(tmp_path: Path, weight: Initializer, bias: Initializer, seed: int = 0) -> Audit:
+    """A small convnet without torch's grid, Keras-like."""
+    net = Network({"x": ("N", 3, 32, 32)}, seed=seed)
+    h = "x"
+    for i, channels in enumerate((16, 32)):
+        h = net.conv(f"conv{i}", h, channels, 3, stride=2, padding=1, weight=weight, bias_values=bias)
+        h = net.activation("Relu", f"relu{i}", h)
+    h = net.node("GlobalAveragePool", "pool", [h], ("N", 32, 1, 1))
+    h = net.node("Flatten", "flatten", [h], ("N", 32))
+    net.output(net.linear("head", h, 10, weight=weight, bias_values=initial.constant(0.0)), "logits")
+    net.save(str(tmp_path / "model.onnx"))
+    return audit(tmp_path / "model.onnx")
+
+
+def test_rules_of_initializers_run_on_broken_draws(tmp_path: Path) -> None:
+    def glorot(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        field = math.prod(shape[2:])
+        bound = math.sqrt(6 / ((shape[0] + shape[1]) * field))
+        return random.uniform(-bound, bound, shape)
+
+    for seed in range(5):
+        silent = audited(tmp_path, glorot, initial.constant(-6.0), seed)
+        assert silent.model.weights_state == "fresh"
+        found = [finding.occurrences for finding in silent.findings if finding.rule == "dead-by-bias"]
+        assert {one.subject for occurrences in found for one in occurrences} == {"conv0", "conv1"}
+    for std in (0.01, 1.0):
+        equal = audited(tmp_path, initial.constant(0.5), initial.normal(std))
+        assert "symmetric-init" in {finding.rule for finding in equal.findings}
 
 
 def test_normal_weights_follow_their_normalizations() -> None:

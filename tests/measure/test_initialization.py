@@ -16,6 +16,7 @@ from trainaudit.measure.static.initialization import (
     CHANGED,
     COMPATIBLE,
     CONSTANT,
+    LOOSE,
     SILENT,
     UNTOUCHED,
     Identity,
@@ -91,7 +92,7 @@ def test_families_are_seen_at_any_scale(values: Weights, family: str) -> None:
 def test_draws_around_something_else_than_zero() -> None:
     """torch.rand and a normal with a mean: fresh, though no scheme that keeps a signal."""
     positive = identify(np.random.default_rng(0).random((64, 64), np.float32) * np.float32(0.125))
-    assert (positive.family, positive.standing) == (UNIFORM, COMPATIBLE)
+    assert (positive.family, positive.standing) == (UNIFORM, UNTOUCHED)
     assert positive.scheme == "uniform-0-to-0.125"
     shifted = identify(normal(64, 128) + np.float32(0.04))
     assert (shifted.family, shifted.standing) == (NORMAL, COMPATIBLE)
@@ -239,9 +240,33 @@ def test_biases() -> None:
     assert bias(torch_uniform(64, bound=0.1)) == Identity("uniform", ("pytorch-default",), UNTOUCHED)
     assert bias(torch_uniform(128, bound=0.25), None, 16).standing == UNTOUCHED
     assert bias(torch_uniform(64, bound=0.1) + normal(64, std=0.003)).standing == CHANGED
-    assert bias(normal(64, std=0.5)).standing == CHANGED
-    assert bias(np.array([0.3, -2.0], np.float32)).standing == CHANGED
-    assert bias(np.array([0.03, -0.02], np.float32)).standing == SILENT
+    assert bias(normal(64, std=0.5)).standing == LOOSE
+    assert bias(normal(64, std=0.5) ** 3).standing == CHANGED
+    assert bias(np.array([0.3, -2.0], np.float32)).standing == SILENT
+
+
+def test_scaled_defaults_and_round_bounds_are_draws() -> None:
+    def weight(values: npt.NDArray[np.float32]) -> Identity:
+        return identify_weight(parameter(values), tensor_statistics(parameter(values)))
+
+    default = torch_uniform(48, 64, bound=0.125)
+    for factor in (100.0, 10.0, 2.0, 0.5, 0.1, 0.37):
+        assert weight(default * np.float32(factor)).standing == UNTOUCHED
+    assert weight(torch_uniform(48, 64, bound=0.123)).standing == UNTOUCHED
+    positive = np.random.default_rng(0).integers(0, 1 << 24, (48, 64)).astype(np.float32) / np.float32(1 << 24)
+    assert weight(positive) == Identity("uniform", ("uniform-0-to-1",), UNTOUCHED)
+    assert weight(positive[:12, :12] + np.float32(1e-6) * normal(12, 12)).standing != UNTOUCHED
+    assert weight(default * np.float32(10.0) + normal(48, 64, std=1e-3)).standing != UNTOUCHED
+
+
+def test_xavier_of_another_generator_within_the_default_bound_is_no_changed_default() -> None:
+    """(16, 3, 3, 3): Xavier's bound is 0.187, the default's 0.192."""
+    bound = math.sqrt(6 / (19 * 9))
+    for seed in range(20):
+        values = np.random.default_rng(seed).uniform(-bound, bound, (16, 3, 3, 3)).astype(np.float32)
+        found = identify_weight(parameter(values), tensor_statistics(parameter(values)))
+        assert found.standing == COMPATIBLE
+        assert "xavier-uniform" in found.names
 
 
 def test_forget_gate_bias_of_one() -> None:

@@ -23,6 +23,8 @@ SIGMAS = 4.7
 """Two-sided tail of a normal beyond it: 2.6e-6."""
 _TAIL = 16.0
 """e^-16 = 1e-7: chance that a range as short as the one refused arises by luck."""
+SHARP_END = 2.0 * _TAIL
+"""Over n: how far, as a share of half the range, the end of n uniform draws may lie from its bound."""
 _KS_LIMIT = 2.35
 """√n·D beyond it has probability 2·exp(−2·2.35²) = 3e-5 (Kolmogorov)."""
 _KS_VALUES = 4096
@@ -91,6 +93,25 @@ def _stored_bound(bound: float, dtype: str) -> float:
 
 
 _EDGE_DENSITY = math.exp(-0.5 * TRUNCATION**2) / math.sqrt(2.0 * math.pi) / math.erf(TRUNCATION / math.sqrt(2.0))
+
+
+def round_bounds(largest: float, n: int) -> list[float]:
+    """Numbers of one to three digits that may bound n uniform values of which `largest` is the largest."""
+    if largest <= 0.0:
+        return []
+    ends = largest * (1.0 - 1e-6), largest * (1.0 + SHARP_END / n)
+    return list(dict.fromkeys(round_between(*ends) + round_between(*ends, digits=3)))
+
+
+def round_between(low: float, high: float, digits: int = 2) -> list[float]:
+    """Numbers of so many digits, zero among them, from `low` to `high`, at most four."""
+    if low <= 0.0 <= high:
+        return [0.0]
+    nearest, farthest = sorted((abs(low), abs(high)))
+    step = 10.0 ** (math.floor(math.log10(nearest)) + 1 - digits)
+    first = math.ceil(nearest / step - 1e-6)
+    found = [k * step for k in range(first, min(first + 4, math.floor(farthest / step + 1e-6) + 1))]
+    return found if low > 0.0 else [-value for value in found]
 
 
 def natural_scale(statistics: TensorStatistics, family: str) -> float:

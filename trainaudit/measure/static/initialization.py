@@ -1,8 +1,9 @@
 """Which initializer drew these weights? Family and named schemes of one tensor, or the reason why it is none. Imports ir only.
 
 An identity says how it stands to a fresh draw: *untouched* (only a fresh tensor looks so: on the generator's grid, exactly orthogonal, identity),
-*compatible* (a fresh draw would look so; barely trained weights may, too), *constant*, *changed* (no fresh draw looks so), or *silent* (too few
-values to tell). What it was, fresh or trained, is decided with its neighbours in `freshness`.
+*compatible* (a fresh draw would look so; barely trained weights may, too), *constant* (equal values or units, which no training makes), *loose* (a bias
+that follows a distribution of no known scale: drawn by hand, or moved from zero by a few steps), *changed* (no fresh draw looks so), or *silent*
+(too few values to tell). What it was, fresh or trained, is decided with its neighbours in `freshness`.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from trainaudit.ir.graph import Parameter
 from trainaudit.measure.static.distribution import (
+    ROUNDING,
+    SHARP_END,
     SIGMAS,
-    fits_scale,
     fits_shape,
     likely_names,
     natural_scale,
-    normal_grid_bits,
     ordered_values,
-    uniform_grid_bits,
+    round_between,
 )
+from trainaudit.measure.static.grids import normal_grid_names, starts_at_zero, uniform_grid_names
 from trainaudit.measure.static.independence import is_independent
 from trainaudit.measure.static.schemes import NORMAL, TRUNCATED, UNIFORM, Scheme, bias_schemes, weight_schemes
 from trainaudit.measure.static.special_matrices import is_identity, orthogonal_gain
@@ -35,29 +36,19 @@ UNTOUCHED = "untouched"
 COMPATIBLE = "compatible"
 CONSTANT = "constant"
 CHANGED = "changed"
+LOOSE = "loose"
 SILENT = "silent"
 
-_SURE_BITS = 20.0
-"""Of evidence for a uniform generator's grid: 1 in 10⁶ by chance."""
-_SURE_NORMAL_BITS = 14.0
-"""The same for a normal: four columns of a matrix that is stored transposed give no more. 1 in 10⁴ for a tensor that a normal fits anyway."""
-_FOLDED_FACTORS = ((1.0 + 1e-5) ** -0.5, (1.0 + 1e-3) ** -0.5)
-"""What a fresh BatchNorm (mean 0, variance 1, γ 1) multiplies into the weights before it, for torch's and Keras's ε."""
-_ROUNDED_ONCE = 0.6
-_ROUNDED_AGAIN = 2.0
-"""Errors, in steps of the grid, of a draw as it was stored, and of one that was multiplied by something afterwards."""
-_GRIDS = ((1.0, _ROUNDED_ONCE), (1.0, _ROUNDED_AGAIN), *((factor, _ROUNDED_AGAIN) for factor in _FOLDED_FACTORS))
-"""Factor and error: as drawn; as drawn and normalized to its own length (a fresh weight normalization, Salimans & Kingma 2016); folded."""
-_NORMAL_GRIDS = ((1.0, 5.0), *((factor, 8.0) for factor in (1.0, *_FOLDED_FACTORS)))
-"""The same for a normal."""
+_NEAR_BOUND = 1.25
 _GRID_KURTOSIS = 2.2
-_GRID_VALUES = 8192
+_BOUNDED_VALUES = 512
+"""So many values around a middle other than zero, within two round ends, are a draw: training would have carried some beyond them."""
 _DISTINCT_VALUES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`names` are the schemes that fit, without repetition; `standing` is one of the five words above."""
+    """`names` are the schemes that fit, without repetition; `standing` is one of the six words above."""
 
     family: str
     names: tuple[str, ...]
@@ -127,13 +118,24 @@ def identify_bias(
         names = ("zeros-forget-ones",) if is_recurrent and different == {0.0, 1.0} else ()
         return Identity("constant", names, CONSTANT)
     if statistics.size < 8:
-        bound = max((s.scale for s in bias_schemes(fan_in, hidden)[:1]), default=0.0)
-        return _UNKNOWN if statistics.absmax <= bound else Identity("unknown", (), CHANGED if bound else SILENT)
+        return _UNKNOWN
     found = _drawn(statistics, bias_schemes(fan_in, hidden), False)
+    if found.standing == CHANGED:
+        around = _offset(statistics)
+        found = _drawn(_moved(statistics, -around), (), False) if around else found
     if found.names or found.standing == CHANGED:
         return found
     # Where the weight beside it is not known, neither is the bound that a fresh bias would have.
-    return Identity(found.family, (), SILENT if fan_in is None and hidden is None else CHANGED)
+    default = hidden or fan_in
+    if default is None:
+        return Identity(found.family, (), SILENT)
+    has_crossed = found.family == UNIFORM and _is_near(statistics.absmax * math.sqrt(default))
+    return Identity(found.family, (), CHANGED if has_crossed else LOOSE)
+
+
+def _is_near(ratio: float) -> bool:
+    """A little beyond the bound of torch's default: a draw of torch's that was changed."""
+    return 1.0 <= ratio <= _NEAR_BOUND
 
 
 def identify_around(statistics: TensorStatistics, home: float) -> Identity:
@@ -166,7 +168,8 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
     offset = _offset(statistics) if is_matrix else 0.0
     if offset:
         found = _drawn(_moved(statistics, -offset), (), True)
-        return Identity(found.family, _offset_name(statistics, found.family), found.standing)
+        standing = UNTOUCHED if found.family == UNIFORM and _is_untouched_offset(statistics) else found.standing
+        return Identity(found.family, _offset_name(statistics, found.family), standing)
     sample = _without_zero_rows(statistics.sample) if is_matrix else statistics.sample
     if sample.size < 8 or statistics.std <= 0.0:
         return _UNKNOWN
@@ -176,7 +179,7 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
     candidates = list(schemes)
     grid: float | None = 0.0
     if statistics.dtype == "float32" and kurtosis < _GRID_KURTOSIS:
-        grid, names = _grid_names(statistics, sample, candidates)
+        grid, names = uniform_grid_names(statistics, sample, candidates)
         if grid:
             return Identity(UNIFORM, names, UNTOUCHED)
     families = _families(statistics, kurtosis, sample)
@@ -185,10 +188,11 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
     names = likely_names(statistics, [s for s in candidates if s.family in families])
     if is_matrix and not is_independent(statistics, scaled, squares, kurtosis):
         return Identity("trained", (), CHANGED)
-    if grid is None and families[0] == UNIFORM and "pytorch-default" in names:
+    # where another scheme fits as well, a generator without torch's grid may have drawn it
+    if grid is None and families[0] == UNIFORM and names == ("pytorch-default",):
         return Identity("trained", (), CHANGED)
     if NORMAL in families and statistics.dtype == "float32" and statistics.size >= 256:
-        drawn = _normal_grid_names(statistics, candidates)
+        drawn = normal_grid_names(statistics, candidates)
         if drawn:
             return Identity(NORMAL, drawn, UNTOUCHED)
     if not names:
@@ -228,6 +232,19 @@ def _offset_name(statistics: TensorStatistics, family: str) -> tuple[str, ...]:
     return (f"{family}-{statistics.std:.2g}-around-{statistics.mean:.2g}",) if family in (NORMAL, TRUNCATED) else ()
 
 
+def _is_untouched_offset(statistics: TensorStatistics) -> bool:
+    """U(0, b) on the generator's grid, or any U(a, b) that ends at two round numbers."""
+    if starts_at_zero(statistics):
+        return True
+    n = statistics.size - statistics.non_finite_count
+    if n < _BOUNDED_VALUES:
+        return False
+    room = SHARP_END * (statistics.maximum - statistics.minimum) / n
+    return bool(round_between(statistics.maximum, statistics.maximum + room)) and bool(
+        round_between(-statistics.minimum, -statistics.minimum + room)
+    )
+
+
 def _families(statistics: TensorStatistics, kurtosis: float, sample: npt.NDArray[np.float32]) -> list[str]:
     """The families that fit, the nearest first. One look at the kurtosis spares most tensors the rest."""
     room = 40.0 / math.sqrt(sample.size)
@@ -237,42 +254,6 @@ def _families(statistics: TensorStatistics, kurtosis: float, sample: npt.NDArray
     found = [f for f in (UNIFORM, TRUNCATED, NORMAL) if fits_shape(statistics, f, kurtosis, ordered)]
     nearest = {UNIFORM: 1.8, TRUNCATED: 2.37, NORMAL: 3.0}
     return sorted(found, key=lambda f: abs(kurtosis - nearest[f]))
-
-
-def _grid_names(
-    statistics: TensorStatistics, sample: npt.NDArray[np.float32], schemes: Iterable[Scheme]
-) -> tuple[float | None, tuple[str, ...]]:
-    """The named bound whose grid the values surely lie on, as they are or multiplied by what is 1 when fresh, and the schemes of that bound.
-    The bound is 0 where no grid is sure, and None where the grids of all bounds that fit are ruled out."""
-    flat = sample.reshape(-1)[:_GRID_VALUES]
-    fitting = [s for s in schemes if s.family == UNIFORM and fits_scale(statistics, UNIFORM, s.scale)]
-    sure, found, possible = _SURE_BITS, 0.0, not fitting
-    for bound in {s.scale for s in fitting}:
-        for factor, rounding in _GRIDS:
-            bits = uniform_grid_bits(flat, bound * factor, rounding)
-            possible |= bits is not None
-            if bits is not None and bits > sure:
-                sure, found = bits, bound
-                break
-    if not found:
-        return (0.0 if possible else None), ()
-    return found, tuple(dict.fromkeys(s.name for s in fitting if math.isclose(s.scale, found, rel_tol=1e-6)))
-
-
-def _normal_grid_names(statistics: TensorStatistics, schemes: Iterable[Scheme]) -> tuple[str, ...]:
-    """The normal schemes by whose scale the values surely come from torch's generator, drawn as stored or stored transposed."""
-    fitting = [s for s in schemes if s.family == NORMAL and fits_scale(statistics, NORMAL, s.scale)]
-    orders = [statistics.head]
-    if statistics.is_whole:
-        orders.append(statistics.sample.T.reshape(-1)[: statistics.head.size])
-    elif statistics.first_columns is not None:
-        orders.append(statistics.first_columns.T.reshape(-1).astype(np.float32))
-    for scale in {s.scale for s in fitting}:
-        for order, (factor, rounding) in product(orders, _NORMAL_GRIDS):
-            bits = normal_grid_bits(order, scale * factor, rounding)
-            if bits is not None and bits >= _SURE_NORMAL_BITS:
-                return tuple(dict.fromkeys(s.name for s in fitting if math.isclose(s.scale, scale, rel_tol=1e-6)))
-    return ()
 
 
 def _without_zero_rows(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -292,7 +273,8 @@ def _round_name(statistics: TensorStatistics, family: str) -> tuple[str, ...]:
     error = 20.0 / n if family == UNIFORM else 4.7 * math.sqrt(0.5 / n)
     for digits in (1, 2):
         value = float(f"{scale:.{digits - 1}e}")
-        if error < 0.02 / 10 ** (digits - 1) and abs(scale / value - 1.0) <= error + 1e-4:
+        is_within = family != UNIFORM or statistics.absmax <= value * (1.0 + ROUNDING[statistics.dtype])
+        if is_within and error < 0.02 / 10 ** (digits - 1) and abs(scale / value - 1.0) <= error + 1e-4:
             return (f"{family}-{value:.3g}",)
     return ()
 

@@ -17,6 +17,7 @@ from trainaudit.measure.static.freshness import TRAINED, WEIGHT_ROLES, model_sta
 from trainaudit.measure.static.initialization import (
     CHANGED,
     CONSTANT,
+    LOOSE,
     SILENT,
     Identity,
     MeasuredParameter,
@@ -33,6 +34,8 @@ MEASURED_ROLES = TRAINABLE_ROLES | {Role.RUNNING_MEAN, Role.RUNNING_VARIANCE}
 
 _MATRIX_ROLES = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT})
 _CALL = re.compile(r"_\d+(?=\.|$)")
+_COPIED_SHARE = 0.2
+"""Half-precision units of few weights repeat by chance, a good deal more rarely than that."""
 _MANY = 400
 """Parameters beyond which less is kept of each: 64 × 64 values instead of 128 × 128."""
 _PER_TENSOR = (
@@ -108,7 +111,7 @@ def _identify(
         weight = graph.parameter_of(layer, Role.WEIGHT)
         found = identify_bias(statistics, weight.fan_in if weight else None, size, size is not None)
         # Behind a folded BatchNorm a bias is −μγ/√(σ² + ε), which a single forward pass in training mode moves from zero.
-        return replace(found, standing=SILENT) if layer.name in folded and found.standing == CHANGED else found
+        return replace(found, standing=SILENT) if layer.name in folded and found.standing in (CHANGED, LOOSE) else found
     if role in (Role.SCALE, Role.RUNNING_VARIANCE):
         return identify_around(statistics, 1.0)
     if role in (Role.SHIFT, Role.RUNNING_MEAN):
@@ -116,7 +119,18 @@ def _identify(
     if role is Role.SLOPE:
         return identify_around(statistics, 0.25)
     owner = graph.layers[parameter.owners[0]]
-    return identify_weight(parameter, statistics, branches, owner.name in folded)
+    found = identify_weight(parameter, statistics, branches, owner.name in folded)
+    if found.standing == CHANGED and role in _MATRIX_ROLES and _has_copied_units(parameter, statistics):
+        return Identity("unknown", (), CONSTANT)
+    return found
+
+
+def _has_copied_units(parameter: Parameter, statistics: TensorStatistics) -> bool:
+    """Many units hold the weights of another one, bit for bit: no training makes that, except of units that it set to zero."""
+    units = parameter.shape[parameter.unit_axis] if parameter.unit_axis is not None else 0
+    if not units or parameter.size < 4 * units or statistics.zero_count > 0.1 * parameter.size:
+        return False
+    return (duplicate_unit_share(parameter, statistics) or 0.0) > _COPIED_SHARE
 
 
 def _put(columns: Columns, fact: str, subject: str, value: FactValue) -> None:
