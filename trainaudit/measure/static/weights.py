@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Parameter, Role
 from trainaudit.ir.ops import RECURRENT, Op
@@ -27,7 +28,7 @@ from trainaudit.measure.static.initialization import (
     per_unit,
 )
 from trainaudit.measure.static.layer_weights import measure_layer_weights, unread_reason
-from trainaudit.measure.static.spectrum import is_rank_deficient, stable_rank_ratio
+from trainaudit.measure.static.spectrum import is_rank_deficient, stable_rank_ratios
 from trainaudit.measure.static.tensor_statistics import FLOATS, TensorStatistics, tensor_statistics, trimmed
 
 MEASURED_ROLES = TRAINABLE_ROLES | {Role.RUNNING_MEAN, Role.RUNNING_VARIANCE}
@@ -74,17 +75,24 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
             _put(columns, "parameter.state", name, states[name])
             _put(columns, "parameter.family", name, one.identity.family)
             _put(columns, "parameter.scheme", name, one.identity.scheme)
-            if states[name] != TRAINED and one.parameter.role in _MATRIX_ROLES and one.identity.standing != CONSTANT:
-                is_folded = graph.layers[one.parameter.owners[0]].name in folded
-                # the factors of a folded BatchNorm, one per unit, are no part of the draw
-                ratio = stable_rank_ratio((per_unit(one.statistics) if is_folded else one.statistics).sample)
-                if ratio is not None:
-                    _put(columns, "parameter.stable_rank_ratio", name, ratio)
+        drawn = (
+            (name, one)
+            for name, one in measured.items()
+            if states[name] != TRAINED and one.parameter.role in _MATRIX_ROLES and one.identity.standing != CONSTANT
+        )
+        for name, ratio in stable_rank_ratios((name, _sample(graph, one, folded)) for name, one in drawn).items():
+            _put(columns, "parameter.stable_rank_ratio", name, ratio)
         _put_identical(graph, columns, measured)
         put = partial(_put, columns)
         measure_layer_weights(graph, structure, measured, states, put)
         measure_attention_weights(graph, measured, put)
     return columns
+
+
+def _sample(graph: Graph, one: MeasuredParameter, folded: frozenset[str]) -> npt.NDArray[np.float32]:
+    """The sample of a draw: the factors of a folded BatchNorm, one per unit, are no part of it."""
+    is_folded = graph.layers[one.parameter.owners[0]].name in folded
+    return (per_unit(one.statistics) if is_folded else one.statistics).sample
 
 
 def _has_moved(one: MeasuredParameter) -> bool:
