@@ -62,6 +62,12 @@ def wanted_gain(op: Op | None, attributes: Mapping[str, Attribute] | None = None
     return 1.0 / math.sqrt(moments.second)
 
 
+@lru_cache(maxsize=256)
+def plain_gain(op: Op | None) -> float | None:
+    """`wanted_gain` of an activation function without attributes."""
+    return wanted_gain(op)
+
+
 def _shape_parameters(op: Op, attributes: Mapping[str, Attribute]) -> tuple[float, ...]:
     """The numbers that shape φ, with torch's defaults."""
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from trainaudit.ir.graph import Graph, Layer, Parameter, Role
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECTIFIERS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
-from trainaudit.measure.static.gain import wanted_gain
+from trainaudit.measure.static.gain import plain_gain, wanted_gain
 from trainaudit.measure.static.initialization import MeasuredParameter
 from trainaudit.measure.static.recurrent import spectral_radius
 from trainaudit.measure.static.written_recurrence import has_four_gates, is_plain, written_cells
@@ -20,6 +20,8 @@ Put = Callable[[str, str, FactValue], None]
 Measured = Mapping[str, MeasuredParameter]
 
 _OPS = {op.value: op for op in Op}
+_MAIN_ROLES = (Role.WEIGHT.value, Role.INPUT_WEIGHT.value, Role.EMBEDDING.value, Role.POSITION.value)
+_BIAS = Role.BIAS.value
 _RARE = 3.0902
 """Standard deviations: a standard normal lies above it with probability 1e-3."""
 _SUSPICIOUS_SHARE = 0.05
@@ -55,13 +57,15 @@ def _weighted(
     if weight is None:
         return
     one = measured.get(weight.name)
-    following = following_activation(graph, layer)
+    following = None if word == "none" else following_activation(graph, layer)
     activation = following.op.value if following is not None else "none"
     if isinstance(word, str) and word != activation:
         following, activation = None, word
     if layer.op in (Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE):
-        op = _OPS.get(activation)
-        wanted = wanted_gain(op, following.attributes if following is not None else None)
+        if following is None or not following.attributes:
+            wanted = plain_gain(_OPS.get(activation))
+        else:
+            wanted = wanted_gain(_OPS.get(activation), following.attributes)
         if wanted is not None:
             put("layer.wanted_gain", layer.name, wanted)
     if one is None:
@@ -69,14 +73,14 @@ def _weighted(
         put("layer.weight_scheme", layer.name, reason)
         put("layer.gain", layer.name, reason)
         return
-    trained = states.get(weight.name) == "trained"
-    put("layer.weight_scheme", layer.name, "trained" if trained else one.identity.scheme)
+    state = states.get(weight.name)
+    put("layer.weight_scheme", layer.name, "trained" if state == "trained" else one.identity.scheme)
     if layer.op is not Op.EMBEDDING and weight.fan_in:
         gain = one.statistics.std * math.sqrt(weight.fan_in)
         put("layer.gain", layer.name, gain)
-        if following is not None and states.get(weight.name) == "fresh":
+        if following is not None and state == "fresh":
             put("layer.feeding_gain", following.name, gain)
-    if following is not None and following.op in RECTIFIERS:
+    if following is not None and _BIAS in layer.parameters and following.op in RECTIFIERS:
         share = rarely_firing_share(graph, layer, one, measured)
         if share is not None:
             put("layer.rarely_firing_share", layer.name, share)
@@ -117,10 +121,10 @@ def unread_reason(parameter: Parameter) -> str:
 
 def main_weight(graph: Graph, layer: Layer) -> Parameter | None:
     """The matrix, kernel or table of a weighted layer; of a recurrent layer what it multiplies its input by."""
-    for role in (Role.WEIGHT, Role.INPUT_WEIGHT, Role.EMBEDDING, Role.POSITION):
-        found = graph.parameter_of(layer, role)
-        if found is not None:
-            return found
+    for role in _MAIN_ROLES:
+        name = layer.parameters.get(role)
+        if name is not None:
+            return graph.parameters[name]
     return None
 
 
