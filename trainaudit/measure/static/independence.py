@@ -25,16 +25,22 @@ def is_independent(statistics: TensorStatistics, scaled: Float32s, squares: Floa
     if abs(_lag(scaled)) > _LIMIT:
         return False
     spread = max(kurtosis - 1.0, 0.1)
-    if _dispersion(squares.mean(axis=1) - 1.0, spread / columns) > _LIMIT:
+    if _dispersion(_means(squares, 1) - 1.0, spread / columns) > _LIMIT:
         return False
-    if _dispersion(squares.mean(axis=0) - 1.0, spread / rows) > _LIMIT:
+    if _dispersion(_means(squares, 0) - 1.0, spread / rows) > _LIMIT:
         return False
-    if _dispersion(scaled.mean(axis=1), 1.0 / columns) > _LIMIT:
+    if _dispersion(_means(scaled, 1), 1.0 / columns) > _LIMIT:
         return False
     if statistics.column_sums is not None and statistics.std > 0.0:
         means = statistics.column_sums / (statistics.rows * statistics.std)
         return _dispersion(means, 1.0 / statistics.rows) <= _LIMIT
-    return _dispersion(scaled.mean(axis=0), 1.0 / rows) <= _LIMIT
+    return _dispersion(_means(scaled, 0), 1.0 / rows) <= _LIMIT
+
+
+def _means(matrix: Float32s, axis: int) -> Float32s:
+    """What `ndarray.mean` gives, which takes three times as long on a small matrix."""
+    means: Float32s = np.add.reduce(matrix, axis=axis) / matrix.shape[axis]
+    return means
 
 
 def _lag(scaled: Float32s) -> float:

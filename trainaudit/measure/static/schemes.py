@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from trainaudit.ir.graph import Parameter, Role
 
@@ -53,7 +54,14 @@ def weight_schemes(parameter: Parameter, residual_branches: int = 0) -> tuple[Sc
     `residual_branches` is the number of residual branches of the model (two in each transformer block); GPT-2 scales the last layer of each by
     its inverse square root (Radford et al. 2019).
     """
-    fan_in, fan_out = fans(parameter)
+    shape, role = parameter.shape, parameter.role
+    return _weight_schemes(role, shape, *fans(parameter), parameter.gates, parameter.groups, residual_branches)
+
+
+@lru_cache(maxsize=1024)
+def _weight_schemes(
+    role: Role, shape: tuple[int, ...], fan_in: int, fan_out: int, gates: int, groups: int, residual_branches: int
+) -> tuple[Scheme, ...]:
     found = [
         Scheme("xavier-uniform", UNIFORM, math.sqrt(6.0 / (fan_in + fan_out))),
         *_both("xavier-normal", math.sqrt(2.0 / (fan_in + fan_out))),
@@ -61,11 +69,11 @@ def weight_schemes(parameter: Parameter, residual_branches: int = 0) -> tuple[Sc
     for suffix, gain in (("tanh-gain", 5.0 / 3.0), ("relu-gain", math.sqrt(2.0))):
         found.append(Scheme(f"xavier-uniform-{suffix}", UNIFORM, gain * math.sqrt(6.0 / (fan_in + fan_out))))
         found.append(Scheme(f"xavier-normal-{suffix}", NORMAL, gain * math.sqrt(2.0 / (fan_in + fan_out))))
-    if parameter.role in (Role.EMBEDDING, Role.POSITION):
-        width = parameter.shape[-1] if parameter.shape else 1
+    if role in (Role.EMBEDDING, Role.POSITION):
+        width = shape[-1] if shape else 1
         found.append(Scheme("normal-rsqrt-width", NORMAL, width**-0.5))
     else:
-        found += _fan_schemes(parameter, fan_in, fan_out)
+        found += _fan_schemes(role, shape, fan_in, fan_out, gates, groups)
     for scale in _USUAL_STDS:
         found.append(Scheme(f"normal-{scale:g}", NORMAL, scale))
         found.append(Scheme(f"truncated-normal-{scale:g}", TRUNCATED, scale))
@@ -85,12 +93,14 @@ def bias_schemes(fan_in: int | None, hidden: int | None) -> tuple[Scheme, ...]:
     return (*found, Scheme("normal-0.02", NORMAL, 0.02), Scheme("uniform-0.05", UNIFORM, 0.05))
 
 
-def _fan_schemes(parameter: Parameter, fan_in: int, fan_out: int) -> Iterable[Scheme]:
-    if parameter.role in (Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT):
-        hidden = max(1, parameter.shape[1] // parameter.gates if len(parameter.shape) == 3 else fan_out)
+def _fan_schemes(
+    role: Role, shape: tuple[int, ...], fan_in: int, fan_out: int, gates: int, groups: int
+) -> Iterable[Scheme]:
+    if role in (Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT):
+        hidden = max(1, shape[1] // gates if len(shape) == 3 else fan_out)
         yield Scheme("pytorch-default", UNIFORM, hidden**-0.5)
-        fan_in = parameter.shape[-1]
-        for rows in {hidden, hidden * parameter.gates} - {fan_out}:  # Keras draws all gates as one matrix
+        fan_in = shape[-1]
+        for rows in {hidden, hidden * gates} - {fan_out}:  # Keras draws all gates as one matrix
             yield Scheme("xavier-uniform", UNIFORM, math.sqrt(6.0 / (fan_in + rows)))
             yield from _both("xavier-normal", math.sqrt(2.0 / (fan_in + rows)))
     else:
@@ -103,7 +113,7 @@ def _fan_schemes(parameter: Parameter, fan_in: int, fan_out: int) -> Iterable[Sc
     yield from _both("lecun-normal", math.sqrt(1.0 / fan_in))
     for outgoing in {
         fan_out,
-        max(1, fan_out // parameter.groups),
+        max(1, fan_out // groups),
     }:  # torch counts all groups, Keras and EfficientNet one
         yield Scheme("kaiming-uniform-fan-out", UNIFORM, math.sqrt(6.0 / outgoing))
         yield from _both("kaiming-normal-fan-out", math.sqrt(2.0 / outgoing))

@@ -29,7 +29,10 @@ def orthogonal_gain(parameter: Parameter, statistics: TensorStatistics) -> float
     if parameter.role is Role.RECURRENT_WEIGHT and rows > columns:
         sides.insert(0, leading[:, :columns])  # the first gate's square block
     for side in sides:
-        vectors = side.astype(np.float64)
+        vectors = side.astype(np.float64, copy=False)
+        first, second = vectors[0], vectors[1]
+        if abs(float(first @ second)) > 2.0 * tolerance * float(first @ first):
+            continue  # two rows tell for most matrices
         gram = vectors @ vectors.T
         norms = np.diag(gram)
         size = float(norms.mean())

@@ -114,7 +114,7 @@ def trimmed(statistics: TensorStatistics, side: int) -> TensorStatistics:
     """What is kept of a tensor once it is identified: of a large one at most `side` rows and columns of the sample and one leading row, so that memory
     stays bounded however many tensors there are."""
     if statistics.size <= side * side:
-        return replace(statistics, head=statistics.head[:0])
+        return statistics  # its head is a view of its sample
     rows = statistics.first_rows
     every = -(-len(statistics.sample) // side)
     every += every > 1 and every % 2 == 0
