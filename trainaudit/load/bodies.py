@@ -122,6 +122,7 @@ class BodyReader:
 
     def _add_nodes(self, body: Body, nodes: Any) -> None:
         strings = self.strings
+        operators: dict[str, str] = {}
         append = body.nodes.append
         count = len(nodes)
         self.nodes_left -= count
@@ -129,48 +130,55 @@ class BodyReader:
             raise too_many_nodes()
         body.node_count += count
         for node in nodes:
-            op, domain = node.op_type, node.domain
+            op, domain, name, inputs, outputs = node.op_type, node.domain, node.name, node.input[:], node.output[:]
+            op = operators.setdefault(op, op)
             if domain == "ai.onnx":
                 domain = ""
             attributes: dict[str, RawAttribute] = {}
-            bodies: dict[str, Body] = {}
-            references: dict[str, str] = {}
-            for attribute in node.attribute:
-                if attribute.ref_attr_name:
-                    references[text(attribute.name)] = text(attribute.ref_attr_name)
-                elif attribute.type == _GRAPH or (attribute.type == 0 and attribute.HasField("g")):
-                    inner = Body()
-                    self.feed(inner, attribute.g)
-                    body.node_count += inner.node_count
-                    bodies[text(attribute.name)] = inner
-                else:
-                    found = self._attribute(attribute)
-                    if found is not None:
-                        attributes[attribute.name] = found
-            outputs = node.output[:]
-            if op == "Constant" and not domain and not references and len(outputs) == 1:
-                data = constant_data(attributes)
-                if data is not None:
-                    self._add_tensor(body, text(outputs[0]), data)
-                    body.constants.add(outputs[0])
-                    continue
-            if bodies:
-                body.bodies[len(body.nodes)] = bodies
-            if references:
-                body.references[len(body.nodes)] = references
-            if node.overload:
-                body.overloads[len(body.nodes)] = node.overload
-            metadata = {
-                entry.key: strings.setdefault(said, said) for entry in node.metadata_props if (said := entry.value)
-            }
-            if node.doc_string:
-                metadata.setdefault("doc_string", self._shared(node.doc_string))
-            name, inputs = node.name, node.input[:]
+            metadata: dict[str, str] = {}
+            # Most nodes have few of these, and to walk over nothing takes twice the time of asking.
+            if stated := node.attribute:
+                attributes, bodies, references = self._attributes(body, stated)
+                if op == "Constant" and not domain and not references and len(outputs) == 1:
+                    data = constant_data(attributes)
+                    if data is not None:
+                        self._add_tensor(body, text(outputs[0]), data)
+                        body.constants.add(outputs[0])
+                        continue
+                if bodies:
+                    body.bodies[len(body.nodes)] = bodies
+                if references:
+                    body.references[len(body.nodes)] = references
+            if overload := node.overload:
+                body.overloads[len(body.nodes)] = overload
+            if entries := node.metadata_props:
+                metadata = {entry.key: strings.setdefault(said, said) for entry in entries if (said := entry.value)}
+            if doc_string := node.doc_string:
+                metadata.setdefault("doc_string", self._shared(doc_string))
             try:
                 "".join((op, domain, name, *inputs, *outputs, *attributes, *metadata, *metadata.values()))
             except TypeError:  # protobuf hands bytes out where a text is not UTF-8
                 raise not_text() from None
             append(RawNode(op, domain, name, inputs, outputs, attributes, metadata))
+
+    def _attributes(self, body: Body, stated: Any) -> tuple[dict[str, RawAttribute], dict[str, Body], dict[str, str]]:
+        """A node's attributes: values, graphs, and those that stand for one of the function's."""
+        attributes: dict[str, RawAttribute] = {}
+        bodies: dict[str, Body] = {}
+        references: dict[str, str] = {}
+        for attribute in stated:
+            if attribute.ref_attr_name:
+                references[text(attribute.name)] = text(attribute.ref_attr_name)
+            elif attribute.type == _GRAPH or (attribute.type == 0 and attribute.HasField("g")):
+                inner = Body()
+                self.feed(inner, attribute.g)
+                body.node_count += inner.node_count
+                bodies[text(attribute.name)] = inner
+            else:
+                found = self._attribute(attribute)
+                if found is not None:
+                    attributes[attribute.name] = found
+        return attributes, bodies, references
 
     def _attribute(self, attribute: Any) -> RawAttribute | None:
         """The attribute's value; None for kinds that no audit reads (types, lists of tensors, lists of graphs)."""

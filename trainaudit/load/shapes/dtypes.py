@@ -114,6 +114,10 @@ _JOINED = {"If": 1, "LoopEntry": 0, "LoopExit": 1}
 """Control flow gives each input's type to the output that stands as many places before it."""
 
 
+TYPED = frozenset({*DTYPES, *STATED})
+"""Operators of ai.onnx that give another type than their first input's."""
+
+
 def set_dtypes(node: RawNode, known: Known) -> None:
     """Notes the element types of a node's outputs that are not known yet."""
     dtypes = known.dtypes

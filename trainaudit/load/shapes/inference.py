@@ -24,9 +24,9 @@ from trainaudit.load.shapes import (
 )
 from trainaudit.load.shapes.dimension_text import LARGEST
 from trainaudit.load.shapes.dimensions import merge
-from trainaudit.load.shapes.dtypes import set_dtypes
+from trainaudit.load.shapes.dtypes import TYPED, set_dtypes
 from trainaudit.load.shapes.known import MALFORMED, Known, Number, Rule
-from trainaudit.load.shapes.values import FOLDS
+from trainaudit.load.shapes.values import FOLDS, READS_SHAPES
 from trainaudit.load.shapes.values_moved import element_count
 
 RULES: dict[str, dict[str, Rule]] = {
@@ -91,25 +91,36 @@ def infer_shapes(raw: RawGraph) -> Inferred:
 
 
 def _infer(raw: RawGraph, known: Known) -> None:
-    """One pass over all nodes."""
-    shapes, numbers = known.shapes, known.numbers
+    """One pass over all nodes. Most of them compute with activations, so what only others need must cost next to nothing."""
+    shapes, dtypes, numbers, tensors = known.shapes, known.dtypes, known.numbers, known.tensors
     shape_of = shapes.get
+    standard = RULES[""]
     for node in raw.nodes:
-        op = node.op
-        rule = RULES.get(node.domain, _NO_RULES).get(op)
+        op, names, outputs = node.op, node.inputs, node.outputs
+        is_standard = not node.domain
+        rule = standard.get(op) if is_standard else RULES.get(node.domain, _NO_RULES).get(op)
         if rule is None:
             continue
-        inputs = [shape_of(name) for name in node.inputs]
+        inputs: list[Shape | None] = []
+        for name in names:
+            inputs.append(shape_of(name))
         try:
-            for name, shape in zip(node.outputs, rule(node, inputs, known), strict=False):
+            for name, shape in zip(outputs, rule(node, inputs, known)):  # noqa: B905 -- strict=False takes thrice as long
                 if shape is not None and name and len(shape) <= _MOST_AXES:
                     stated = shape_of(name)
                     shapes[name] = shape if stated is None or stated == shape else merged(shape, stated)
-            set_dtypes(node, known)
-            if op in FOLDS and not node.domain:
+            if is_standard and op not in TYPED:
+                dtype = dtypes.get(names[0]) if names else None
+                if dtype is not None:
+                    for name in outputs:
+                        if name not in dtypes:
+                            dtypes[name] = dtype
+            else:
+                set_dtypes(node, known)
+            if is_standard and op in FOLDS and (op in READS_SHAPES or names[0] in numbers or names[0] in tensors):
                 values = FOLDS[op](node, inputs, known)
-                if values is not None and element_count(shape_of(node.outputs[0])) == len(values):
-                    numbers[node.outputs[0]] = values
+                if values is not None and element_count(shape_of(outputs[0])) == len(values):
+                    numbers[outputs[0]] = values
         except MALFORMED:
             continue
 

@@ -25,7 +25,6 @@ def elementwise(function: number.Operation) -> Fold:
     """A fold of two or more tensors, elements of one being paired with all of the other."""
 
     def fold(node: RawNode, shapes: Shapes, known: Known) -> Values | None:
-        # Most nodes compute with activations; they must cost next to nothing.
         numbers, tensors = known.numbers, known.tensors
         for name in node.inputs:
             if name not in numbers and name not in tensors:
@@ -203,3 +202,6 @@ FOLDS: dict[str, Fold] = {
     "Sum": elementwise(number.add),
     "Where": _where,
 }
+
+READS_SHAPES = frozenset({"Shape", "Size", "ConstantOfShape", "Concat"})
+"""Folds that may know something where the elements of their first input are unknown."""
