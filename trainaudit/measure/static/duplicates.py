@@ -13,6 +13,7 @@ from trainaudit.measure.static.tensor_statistics import TensorStatistics
 Array = npt.NDArray[np.generic]
 
 _COMPARED_ELEMENTS = 1 << 18
+_FEW_UNITS = 64
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -56,8 +57,12 @@ def _leading_values(parameter: Parameter, statistics: TensorStatistics, axis: in
 
 
 def _all_differ(leading: Array, together: int) -> bool:
-    """No two of a run's units agree in their leading values, told by a hash of their bits."""
+    """No two of a run's units agree in their leading values, told by their bits, of many units by a hash of them."""
     bits = np.ascontiguousarray(leading)
+    if 0 < len(bits) <= _FEW_UNITS:
+        octets, width = bits.tobytes(), bits.nbytes // len(bits)
+        keys = [octets[start : start + width] for start in range(0, len(octets), width)]
+        return all(len(set(keys[i : i + together])) == together for i in range(0, len(keys) - together + 1, together))
     words = bits.view(np.dtype(f"u{bits.dtype.itemsize}")).reshape(len(bits), -1).astype(np.uint64)
     mixed = np.zeros(len(bits), np.uint64)
     for column in words.T:

@@ -175,7 +175,7 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
         return _UNKNOWN
     scaled = sample / np.float32(statistics.std)
     squares = scaled * scaled
-    kurtosis = float(np.mean(squares * squares)) / float(np.mean(squares)) ** 2
+    kurtosis = _mean(squares * squares) / _mean(squares) ** 2
     candidates = list(schemes)
     grid: float | None = 0.0
     if statistics.dtype == "float32" and kurtosis < _GRID_KURTOSIS:
@@ -199,6 +199,11 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
         names = _round_name(statistics, families[0])
     standing = COMPATIBLE if statistics.size >= 64 else SILENT
     return Identity(families[0] if statistics.size >= 32 or names else "unknown", names, standing)
+
+
+def _mean(values: npt.NDArray[np.float32]) -> float:
+    """What `np.mean` gives, in half of its time on few values."""
+    return float(np.add.reduce(values, axis=None) / values.size)
 
 
 def _offset(statistics: TensorStatistics) -> float:

@@ -158,25 +158,28 @@ def _put_unmeasured(columns: Columns, parameter: Parameter, reason: str) -> None
 
 def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorStatistics) -> None:
     name = parameter.name
-    facts: dict[str, FactValue] = {"non_finite_count": statistics.non_finite_count, "nan_count": statistics.nan_count}
+    facts: dict[str, FactValue] = {
+        "parameter.non_finite_count": statistics.non_finite_count,
+        "parameter.nan_count": statistics.nan_count,
+    }
     if statistics.size:
-        facts["zero_share"] = statistics.zero_count / statistics.size
-        facts["denormal_share"] = statistics.denormal_count / statistics.size
+        facts["parameter.zero_share"] = statistics.zero_count / statistics.size
+        facts["parameter.denormal_share"] = statistics.denormal_count / statistics.size
         if statistics.size > statistics.non_finite_count:
-            facts["mean"] = statistics.mean
-            facts["std"] = statistics.std
-            facts["absmax"] = statistics.absmax
+            facts["parameter.mean"] = statistics.mean
+            facts["parameter.std"] = statistics.std
+            facts["parameter.absmax"] = statistics.absmax
             if statistics.std > 0.0:
-                facts["extremity"] = statistics.absmax / statistics.std
+                facts["parameter.extremity"] = statistics.absmax / statistics.std
     if statistics.first_non_finite is not None:
         index = np.unravel_index(statistics.first_non_finite, parameter.shape)
-        facts["first_non_finite"] = "[" + ", ".join(str(int(i)) for i in index) + "]"
+        facts["parameter.first_non_finite"] = "[" + ", ".join(str(int(i)) for i in index) + "]"
     if parameter.role in _MATRIX_ROLES:
         share = duplicate_unit_share(parameter, statistics)
         if share is not None:
-            facts["duplicate_unit_share"] = share
+            facts["parameter.duplicate_unit_share"] = share
     for fact, value in facts.items():
-        _put(columns, f"parameter.{fact}", name, value)
+        _put(columns, fact, name, value)
 
 
 def _put_identical(graph: Graph, columns: Columns, measured: dict[str, MeasuredParameter]) -> None:
