@@ -7,7 +7,7 @@ the normalization and activation function behind it. Siblings are blocks of one 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trainaudit.ir.graph import Role
@@ -93,12 +93,14 @@ def _blocks_by_path(index: Index, roles: Mapping[str, str]) -> tuple[dict[str, B
             if ops[i] in _PARTS or i in joins:
                 parts.append(i)
     for i in parts:
-        shared = _shared_blocks(index, homes, i) if len(index.uses[i]) > 1 and ops[i] in _COUNTED_ACTIVATIONS else ()
-        for block in homes[i]:
-            if block not in shared:
-                _add_part(index, block, i)
-                if folded and index.layers[i].name in folded:
-                    block.normalizations += 1
+        around: Sequence[Block] = homes[i]
+        if len(index.uses[i]) > 1 and ops[i] in _COUNTED_ACTIVATIONS:
+            shared = _shared_blocks(index, homes, i)
+            around = [block for block in around if block not in shared]
+        for block in around:
+            _add_part(index, block, i)
+            if folded and index.layers[i].name in folded:
+                block.normalizations += 1
     kept = {name: block for name, block in blocks.items() if _is_composite(block)}
     for block in kept.values():
         block.can_skip = block.can_skip and _keeps_shape(index, block)
@@ -110,9 +112,10 @@ def _blocks_by_path(index: Index, roles: Mapping[str, str]) -> tuple[dict[str, B
 
 def _keeps_shape(index: Index, block: Block) -> bool:
     """Whether what leaves a block has the shape of what enters it."""
-    last = index.layers[block.last]
-    shape = index.shape(last.outputs[0])
-    return shape is not None and index.input_shape(index.layers[block.first]) == shape
+    values, before, after = index.graph.values, index.layers[block.first].inputs, index.layers[block.last].outputs
+    left = values.get(after[0])
+    entered = values.get(before[0]) if before else None
+    return left is not None and entered is not None and left.shape is not None and left.shape == entered.shape
 
 
 def _shared_blocks(index: Index, homes: list[_Home], position: int) -> list[Block]:
@@ -129,12 +132,13 @@ def _shared_blocks(index: Index, homes: list[_Home], position: int) -> list[Bloc
 def _home(path: str, position: int, known: dict[str, _Home], blocks: dict[str, Block]) -> _Home:
     """The blocks around a layer with this module path: every prefix that ends in a number is one."""
     missing = []
-    while path not in known:
-        missing.append(path)
-        path = path.rpartition(".")[0]
-    home = known[path]
-    for prefix in reversed(missing):
-        parent, _, leaf = prefix.rpartition(".")
+    home = None
+    while home is None:
+        parent, _, leaf = path.rpartition(".")
+        missing.append((path, parent, leaf))
+        path = parent
+        home = known.get(path)
+    for prefix, parent, leaf in reversed(missing):
         if leaf.isdecimal():
             blocks[prefix] = Block(prefix, position, parent)
             home = (*home, blocks[prefix])

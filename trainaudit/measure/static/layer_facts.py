@@ -62,7 +62,7 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     values = graph.values
     for i in index.of(_COMPUTING):
         layer = layers[i]
-        op, name = layer.op, layer.name
+        name = names[i]
         value = values.get(layer.outputs[0]) if layer.outputs else None
         computed = None if value is None else value.dtype
         if computed != "float32":
@@ -73,24 +73,27 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
             dtype[name] = computed
             if computed in DTYPE_MAX:
                 largest[name] = DTYPE_MAX[computed]
-        if op in WEIGHTED:
-            weight = main_parameter(graph, layer)
-            units = layer_width(graph, layer, weight)
-            width[name] = units if units is not None else _no_weight(weight)
-            fan_in[name] = weight.fan_in if weight is not None and weight.fan_in is not None else _no_weight(weight)
-            if op is not Op.EMBEDDING:
-                has_bias[name] = _BIAS in layer.parameters
-            is_folded[name] = name in folded
-            if total:
-                share[name] = sum([trainable.get(p, 0) for p in layer.parameters.values()]) / total
-        elif op in NORMALIZATIONS:
-            eps = layer.attributes.get("eps")
-            if eps == 0.0 and _may_be_dropped(graph, layer):
-                epsilon[name] = _DROPPED_EPSILON
-            elif isinstance(eps, (int, float)):
-                epsilon[name] = float(eps)
-            elif op is not Op.LOCAL_RESPONSE_NORM and op is not Op.LP_NORM:
-                epsilon[name] = Unmeasured("the file does not store its epsilon")
+    for i in index.of(WEIGHTED):
+        layer = layers[i]
+        name, parameters = names[i], layer.parameters
+        weight = main_parameter(graph, layer)
+        units = layer_width(graph, layer, weight)
+        width[name] = units if units is not None else _no_weight(weight)
+        fan_in[name] = weight.fan_in if weight is not None and weight.fan_in is not None else _no_weight(weight)
+        if layer.op is not Op.EMBEDDING:
+            has_bias[name] = _BIAS in parameters
+        is_folded[name] = name in folded
+        if total:
+            share[name] = sum([trainable.get(p, 0) for p in parameters.values()]) / total
+    for i in index.of(NORMALIZATIONS):
+        layer = layers[i]
+        eps = layer.attributes.get("eps")
+        if eps == 0.0 and _may_be_dropped(graph, layer):
+            epsilon[layer.name] = _DROPPED_EPSILON
+        elif isinstance(eps, (int, float)):
+            epsilon[layer.name] = float(eps)
+        elif layer.op is not Op.LOCAL_RESPONSE_NORM and layer.op is not Op.LP_NORM:
+            epsilon[layer.name] = Unmeasured("the file does not store its epsilon")
     columns["layer.width"] = width
     columns["layer.fan_in"] = fan_in
     columns["layer.has_bias"] = has_bias
@@ -127,7 +130,12 @@ def layer_codes(graph: Graph, known: dict[str, str]) -> dict[str, FactValue]:
                 if is_dotted_path(parameter):
                     path = parameter.rpartition(".")[0]
                     break
-        codes[layer.name] = layer.name if path is None else known.get(path) or module_code(path, known)
+        if path is None:
+            codes[layer.name] = layer.name
+        elif path in known:
+            codes[layer.name] = known[path]
+        else:
+            codes[layer.name] = module_code(path, known)
     return codes
 
 

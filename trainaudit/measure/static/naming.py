@@ -9,27 +9,28 @@ def module_code(path: str, known: dict[str, str]) -> str:
     found = known.get(path)
     if found is not None:
         return found
-    start = path.rfind(".")
-    parent = path[:start]
-    missing = [path]
-    while start >= 0 and parent not in known:
-        missing.append(parent)
-        start = path.rfind(".", 0, start)
-        parent = path[:start]
-    code = known[parent] if start >= 0 else "model"
-    for prefix in reversed(missing):
-        leaf = prefix[prefix.rfind(".") + 1 :]
-        if leaf.isdecimal():
-            code = f"{code}[{leaf}]"
-        elif not leaf:
-            code = "model"
-        elif leaf.isidentifier() and not code.endswith('")'):
-            code = f"{code}.{leaf}"
-        else:
-            quoted = prefix.replace("\\", "\\\\").replace('"', '\\"')
-            code = f'model.get_submodule("{quoted}")'
-        known[prefix] = code
+    parent, dot, leaf = path.rpartition(".")
+    code = known.get(parent) if dot else "model"
+    if code is None:
+        code = "model"
+        parts = parent.split(".")
+        for count in range(1, len(parts) + 1):
+            prefix = ".".join(parts[:count])
+            code = known[prefix] = known.get(prefix) or _code(code, parts[count - 1], prefix)
+    code = known[path] = _code(code, leaf, path)
     return code
+
+
+def _code(parent: str, leaf: str, path: str) -> str:
+    """The expression of a part of the module that `parent` stands for."""
+    if leaf.isdecimal():
+        return f"{parent}[{leaf}]"
+    if not leaf:
+        return "model"
+    if leaf.isidentifier() and not parent.endswith('")'):
+        return f"{parent}.{leaf}"
+    quoted = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'model.get_submodule("{quoted}")'
 
 
 def is_dotted_path(name: str) -> bool:
