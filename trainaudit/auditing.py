@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -84,15 +82,13 @@ def measure_file(target: str, settings: Settings, *, detail: bool) -> Measured:
     `detail` adds what only reports on disk show and what costs time: the file's hash and the layer table.
     """
     started = time.perf_counter()
-    with ThreadPoolExecutor(1) as pool:
-        # hashing releases the interpreter's lock, so it runs beside the rest; opening the file first refuses what is no model
-        graph = load_onnx(target)
-        _refuse_unknown(target, graph)
-        digest = pool.submit(_sha256, target) if detail else None
-        loaded = time.perf_counter()
-        table = measure(graph, loss=settings.loss, expects=LOSSES)
-        rows = layer_rows(graph, table.columns) if detail else ()
-        model = _model_info(target, graph, table, "" if digest is None else digest.result())
+    graph = load_onnx(target)  # first, since it refuses what is no model
+    _refuse_unknown(target, graph)
+    digest = _digest_beside(target) if detail else None
+    loaded = time.perf_counter()
+    table = measure(graph, loss=settings.loss, expects=LOSSES)
+    rows = layer_rows(graph, table.columns) if detail else ()
+    model = _model_info(target, graph, table, "" if digest is None else digest())
     timings = {"load": loaded - started, "measure": time.perf_counter() - loaded}
     return Measured(shown_target(target), model, table, Places(graph), rows, timings)
 
@@ -229,7 +225,19 @@ def _plain_facts(table: FactTable) -> tuple[dict[str, dict[str, Scalar | None]],
     return facts, unmeasured
 
 
+def _digest_beside(target: str) -> Callable[[], str]:
+    """Starts to hash the file, which releases the interpreter's lock, beside the rest; what is returned waits for the digest."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(1)
+    digest = pool.submit(_sha256, target)
+    pool.shutdown(wait=False)
+    return digest.result
+
+
 def _sha256(target: str) -> str:
     """Of the model file itself; external data is not part of it."""
+    import hashlib
+
     with Path(target).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ What one rule finds in one model is one cause, over however many layers, and ove
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +64,8 @@ def _matching(subject: Subject, locations: Mapping[str, Location], ignores: Sequ
 
 def fingerprint(rule: str, target: str, subject: str) -> str:
     """16 hexadecimal digits that stay the same as long as rule, model and subject do, whatever is measured."""
+    import hashlib
+
     text = "\0".join((rule, model_name(target), subject))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
