@@ -10,7 +10,7 @@ from trainaudit.load.columns import instances
 from trainaudit.load.elementwise import is_named_parameter
 from trainaudit.load.folded import folded_normalizations, form
 from trainaudit.load.known import FLOATING, Stored
-from trainaudit.load.naming import Namer, layer_names, path_of_parameter
+from trainaudit.load.naming import NOWHERE, Namer, layer_names, path_of_parameter
 from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Draft, Use, Wiring
 
@@ -36,44 +36,40 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
             use = Use(Role.CONSTANT, replace(tensor, name=f"{name}:data"))
             drafts.append(Draft(Op.CONSTANT, -1, [], [name], (), [use], last=len(wiring.nodes)))
     owned: dict[str, _Owned] = {}
-    values_made = {name for draft in drafts for name in draft.outputs}
-    values_made.update(raw.inputs)
-    mappings = [_register(draft, index, owned, values_made) if draft.uses else {} for index, draft in enumerate(drafts)]
+    producers = {name: index for index, draft in enumerate(drafts) for name in draft.outputs}
+    made = {*raw.inputs, *producers}
+    mappings = [_register(draft, index, owned, made) if draft.uses else {} for index, draft in enumerate(drafts)]
     sources, names = _name(wiring, drafts, mappings)
-    producers: dict[str, int] = {}
-    readers: dict[str, list[int]] = {}
+    readers: dict[str, list[int]] = {name: [] for name in (*raw.inputs, *producers)}
     for index, draft in enumerate(drafts):
-        for name in draft.outputs:
-            producers[name] = index
         for name in draft.inputs:
             found = readers.get(name)
-            if found is None:
-                readers[name] = [index]
-            elif found[-1] != index:
+            if found is not None and (not found or found[-1] != index):
                 found.append(index)
+    nodes = wiring.nodes
     layers = instances(
         Layer,
         range(len(drafts)),
         names,
         [draft.op for draft in drafts],
-        [_spelling(wiring.nodes, draft) for draft in drafts],
+        [nodes[draft.nodes[0]].op if len(draft.nodes) == 1 else _spelling(nodes, draft) for draft in drafts],
         [tuple(draft.inputs) for draft in drafts],
         [tuple(draft.outputs) for draft in drafts],
         mappings,
         [draft.attributes for draft in drafts],
         sources,
         [len(draft.nodes) for draft in drafts],
-        [wiring.nodes[draft.node].scope if draft.node >= 0 else "" for draft in drafts],
+        [nodes[draft.node].scope if draft.node >= 0 else "" for draft in drafts],
     )
     folded, evidence = folded_normalizations(wiring, drafts)
-    edges = list(dict.fromkeys((*raw.inputs, *producers)))
+    edges = list(readers)
     values = instances(
         Value,
         edges,
         list(map(wiring.shapes.get, edges)),
         list(map(wiring.dtypes.get, edges)),
         list(map(producers.get, edges)),
-        [tuple(readers.get(name, ())) for name in edges],
+        list(map(tuple, readers.values())),
     )
     return Graph(
         layers=tuple(layers),
@@ -92,8 +88,6 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
 
 def _spelling(nodes: list[RawNode], draft: Draft) -> str:
     """The operators that a draft stands for, in the order of the file."""
-    if len(draft.nodes) == 1:
-        return nodes[draft.nodes[0]].op
     spelling = "+".join([nodes[member].op for member in sorted(draft.nodes)])
     return spelling or (nodes[draft.node].op if draft.node >= 0 else "Constant")
 
@@ -163,39 +157,28 @@ def _parameter(name: str, use: Use, owners: tuple[int, ...]) -> Parameter:
 def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -> tuple[list[Source], list[str]]:
     """Source and name of every layer."""
     namer = Namer()
-    calls: list[str] = []
-    modules: list[str | None] = []
-    kinds: list[str | None] = []
-    files: list[str | None] = []
-    lines: list[int | None] = []
-    fallbacks: list[str] = []
-    weighted: list[bool] = []
     nodes = wiring.nodes
-    for draft, mapping in zip(drafts, mappings, strict=True):
-        if draft.node >= 0:
-            node = nodes[draft.node]
-            module, kind, file, line = namer.place_of(node)
-            call = fallback = node.name
-        else:
-            module = kind = file = line = None
-            call, fallback = "", draft.outputs[0]
-        owns = False
-        if draft.uses:
-            owns = any(use.role is not Role.CONSTANT for use in draft.uses)
-            if draft.op is not Op.ATTENTION and draft.uses[0].role is not Role.CONSTANT:
-                path = path_of_parameter(next(iter(mapping.values())))
-                fused = draft.node >= 0 and "FuseBatchNorm" in node.metadata.get(
-                    "pkg.onnxscript.rewriter.rule_name", ""
-                )
-                if path is not None and (module is None or fused or path.startswith(module + ".")):
-                    module = path
-                    kind = None if fused else kind
-        calls.append(call)
-        modules.append(module)
-        kinds.append(kind)
-        files.append(file)
-        lines.append(line)
-        fallbacks.append(fallback)
-        weighted.append(owns)
-    ops = [draft.op for draft in drafts]
-    return instances(Source, calls, modules, kinds, files, lines), layer_names(modules, ops, fallbacks, weighted)
+    callers = [nodes[draft.node] if draft.node >= 0 else None for draft in drafts]
+    places = [namer.place_of(node) if node is not None else NOWHERE for node in callers]
+    modules = [place[0] for place in places]
+    kinds = [place[1] for place in places]
+    weighted = [False] * len(drafts)
+    constant = Role.CONSTANT
+    for index, draft in enumerate(drafts):
+        if not draft.uses:
+            continue
+        leads = draft.uses[0].role is not constant
+        weighted[index] = leads or any(use.role is not constant for use in draft.uses)
+        if draft.op is Op.ATTENTION or not leads:
+            continue
+        path = path_of_parameter(next(iter(mappings[index].values())))
+        node, module = callers[index], modules[index]
+        fused = node is not None and "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
+        if path is not None and (module is None or fused or path.startswith(module + ".")):
+            modules[index] = path
+            if fused:
+                kinds[index] = None
+    calls = [node.name if node is not None else "" for node in callers]
+    sources = instances(Source, calls, modules, kinds, [place[2] for place in places], [place[3] for place in places])
+    fallbacks = [call if draft.node >= 0 else draft.outputs[0] for call, draft in zip(calls, drafts, strict=True)]
+    return sources, layer_names(modules, [draft.op for draft in drafts], fallbacks, weighted)

@@ -31,6 +31,7 @@ from trainaudit.load import (
     recognize_kernels,
     recognize_moments,
     recognize_normalization,
+    recognize_pieces,
     recognize_weights,
 )
 from trainaudit.load.assemble import assemble
@@ -97,7 +98,7 @@ FUSED_MICROSOFT: dict[str, Several] = {
 
 PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     **dict.fromkeys(recognize_activation.ROOTS, (recognize_activation.written_out,)),
-    "Sigmoid": (recognize_activation.written_out, recognize_activation.glu),
+    "Sigmoid": (recognize_activation.written_out, recognize_pieces.glu),
     **dict.fromkeys(("Sqrt", "Pow"), (recognize_moments.written_out,)),
     **dict.fromkeys(("ReduceL2", "ReduceL1"), (recognize_moments.divided_by_length,)),
     "InstanceNormalization": (recognize_affine.grouped,),
@@ -105,7 +106,7 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     "Less": (recognize_dropout.dropout, recognize_activation.written_out),
     "Bernoulli": (recognize_dropout.dropout,),
     "SplitToSequence": (split_in_pieces,),
-    "Exp": (recognize_activation.softmax_in_pieces, recognize_activation.written_out),
+    "Exp": (recognize_pieces.softmax_in_pieces, recognize_activation.written_out),
 }
 """Root operator → the patterns that may stand around it."""
 
@@ -121,14 +122,15 @@ def _canonicalize(wiring: Wiring) -> Graph:
     folded = fold_constants(wiring)
     drafts = recognize(wiring, folded)
     unrecognized: dict[str, int] = {}
+    taken, other = wiring.taken, Op.OTHER
     for place, node in enumerate(wiring.nodes):
-        if wiring.taken[place]:
+        if taken[place]:
             continue
         if folded[place]:
             drafts.append(Draft(Op.CONSTANT, place, [], [name for name in node.outputs if name], (place,)))
             continue
         made = _checked(wiring, place, node)
-        if made[-1].op is Op.OTHER:
+        if made[-1].op is other:
             spelling = f"{node.domain}.{node.op}" if node.domain else node.op
             unrecognized[spelling] = unrecognized.get(spelling, 0) + 1
         drafts += made
@@ -206,13 +208,14 @@ def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     """The layers that one node stands for: one, or several for a fused operator."""
     domain = node.domain
     if domain in ("", "ai.onnx"):
-        converter = CONVERTERS.get(node.op)
-        if converter is not None:
-            return [converter(wiring, place, node)]
-        several = FUSED.get(node.op)
-        if several is not None:
-            return several(wiring, place, node)
         row = TABLE.get(node.op)
+        if row is None:
+            converter = CONVERTERS.get(node.op)
+            if converter is not None:
+                return [converter(wiring, place, node)]
+            several = FUSED.get(node.op)
+            if several is not None:
+                return several(wiring, place, node)
     elif domain in ("com.microsoft", "com.ms.internal.nhwc", "com.microsoft.nchwc"):
         several = FUSED_MICROSOFT.get(node.op)
         if several is not None:
@@ -240,13 +243,14 @@ def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
 
 def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft:
     op, translate, operands = row or (Op.OTHER, None, ALL)
-    draft = Draft(op, place, [], [name for name in node.outputs if name], (place,))
+    inputs: list[str] = []
+    draft = Draft(op, place, inputs, node.outputs[:], (place,))
     tensors, known = wiring.raw.tensors, wiring.known
     for position, name in enumerate(node.inputs):
         if not name:
             continue
         if name not in tensors and name not in known:
-            draft.inputs.append(name)
+            inputs.append(name)
         elif position < operands and op is not Op.COMPARE:
             tensor = wiring.stored(name)
             if tensor is not None and not is_argument(tensor):

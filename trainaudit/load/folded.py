@@ -11,11 +11,12 @@ import re
 import numpy as np
 
 from trainaudit.ir.graph import Role
-from trainaudit.ir.ops import DROPOUTS, NORMALIZATIONS, Op
+from trainaudit.ir.ops import DROPOUTS, Op
 from trainaudit.load.wiring import Draft, Use, Wiring
 
 _RULE = "pkg.onnxscript.rewriter.rule_name"
 _TORCHSCRIPT = re.compile(r"onnx::Conv_\d+")
+_TELLING = DROPOUTS | {Op.ATTENTION, Op.BATCH_NORM}
 _FOLDABLE = frozenset({Op.CONV, Op.CONV_TRANSPOSE, Op.LINEAR})
 
 
@@ -27,10 +28,8 @@ def folded_normalizations(wiring: Wiring, drafts: list[Draft]) -> tuple[list[int
     candidates: list[int] = []
     has_batch_norm = False
     for index, draft in enumerate(drafts):
-        if draft.op in NORMALIZATIONS:
-            has_batch_norm = has_batch_norm or draft.op is Op.BATCH_NORM
-            continue
         if draft.op not in _FOLDABLE or not draft.uses:
+            has_batch_norm = has_batch_norm or draft.op is Op.BATCH_NORM
             continue
         if "FuseBatchNorm" in wiring.nodes[draft.node].metadata.get(_RULE, ""):
             noted.append(index)
@@ -95,13 +94,15 @@ def form(wiring: Wiring, drafts: list[Draft], has_folded: bool) -> str:
     """ "training" where dropout is there or batch statistics are computed, "inference" where the exporter froze them, else "unknown"."""
     frozen = has_folded
     for draft in drafts:
+        if draft.op not in _TELLING:
+            continue
         if draft.op in DROPOUTS:
             if draft.attributes.get("training") or draft.attributes.get("p") != 0:
                 return "training"
         elif draft.op is Op.ATTENTION:
             if "dropout" in draft.attributes:
                 return "training"
-        elif draft.op is Op.BATCH_NORM:
+        else:
             call = wiring.nodes[draft.node].metadata.get("pkg.torch.onnx.fx_node", "")
             # torch.export calls the training form of BatchNorm "functional"; its exporter never writes training_mode=1.
             if draft.attributes.get("training") or "batch_norm_legit_functional" in call:

@@ -25,7 +25,9 @@ def _items(text: str) -> list[str]:
 
 
 Place = tuple[str | None, str | None, str | None, int | None]
-"""(module path, module class, file, line)."""
+"""(module path, module class, file, line), None for what the file does not tell."""
+
+NOWHERE: Place = (None, None, None, None)
 
 
 class Namer:
@@ -35,33 +37,32 @@ class Namer:
         self._lines: dict[str, tuple[str | None, int | None]] = {}
         self._scopes: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._paths: dict[str, str] = {}
-        self._modules: dict[str, str | None] = {}
+        self._places: dict[str, Place] = {}
         self._here = str(Path.cwd())
 
     def place_of(self, node: RawNode) -> Place:
-        """Where a node comes from: module path, module class, file and line, None for what the file does not tell."""
+        """Where a node comes from."""
         metadata = node.metadata
+        head = node.name.rpartition("/")[0]
+        if not metadata:
+            try:
+                return self._places[head]
+            except KeyError:
+                place = self._places[head] = (_path(head), None, None, None)
+                return place
         module: str | None = None
         kind: str | None = None
         file: str | None = None
         line: int | None = None
-        if metadata:
-            scopes = metadata.get("pkg.torch.onnx.name_scopes")
-            if scopes:
-                module, kind = self._scope(scopes, metadata.get("pkg.torch.onnx.class_hierarchy", ""))
-            elif "namespace" in metadata:
-                module, kind = self._namespace(metadata["namespace"])
-            trace = metadata.get("pkg.torch.onnx.stack_trace")
-            if trace:
-                file, line = self._frame(trace)
-        if module is None and node.name:
-            head = node.name.rpartition("/")[0]
-            if head:
-                try:
-                    module = self._modules[head]
-                except KeyError:
-                    module = self._modules[head] = _path(head)
-        return module, kind, file, line
+        scopes = metadata.get("pkg.torch.onnx.name_scopes")
+        if scopes:
+            module, kind = self._scope(scopes, metadata.get("pkg.torch.onnx.class_hierarchy", ""))
+        elif "namespace" in metadata:
+            module, kind = self._namespace(metadata["namespace"])
+        trace = metadata.get("pkg.torch.onnx.stack_trace")
+        if trace:
+            file, line = self._frame(trace)
+        return module if module is not None else _path(head), kind, file, line
 
     def _scope(self, scopes: str, classes: str) -> tuple[str | None, str | None]:
         key = (scopes, classes)
@@ -123,8 +124,9 @@ def path_of_node(name: str) -> str | None:
 def _path(head: str) -> str | None:
     """A node's name without its last part as a module path."""
     parts: list[str] = []
+    is_called = "PartitionedCall" in head
     for part in head.split("/"):
-        if not part or part.startswith(("StatefulPartitionedCall", "PartitionedCall")):
+        if not part or (is_called and part.startswith(("StatefulPartitionedCall", "PartitionedCall"))):
             continue
         if parts and part.startswith(parts[-1] + "."):
             parts[-1] = part  # a Sequential says its own name again: /mlp/mlp.0

@@ -1,8 +1,8 @@
 """Activation functions written out in several nodes, recognised by what they compute rather than by how they are spelled.
 
 A small closed stretch of elementwise nodes with one activation x as its only input is evaluated at fixed points; the values are
-held against the known functions. So every order of association and every way to write a constant is the same. GLU, and a
-softmax in pieces, are matched node by node. Stdlib, numpy, ir, load.wiring and load.elementwise only.
+held against the known functions. So every order of association and every way to write a constant is the same.
+Stdlib, numpy, ir, load.wiring and load.elementwise only.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
 from trainaudit.load.elementwise import clip_bounds
 from trainaudit.load.functions import ELEMENTWISE, PARAMETRIC, POINTS, name_function
-from trainaudit.load.raw import RawNode
-from trainaudit.load.wiring import Draft, Wiring, number
+from trainaudit.load.wiring import Draft, Wiring
 
 ROOTS = frozenset(
     {"Erf", "Tanh", "Sigmoid", "Softplus", "Exp", "Abs", "Clip", "Relu", "Max", "Min", "HardSigmoid", "Elu", "Greater",
@@ -38,16 +37,12 @@ Spelling = tuple[Any, ...] | float | str
 """A stretch of nodes as nested tuples (op, attributes, *operands), numbers and "x"."""
 
 
-def _spell(
-    wiring: Wiring, name: str, members: list[int], spelled: dict[str, Spelling], visited: set[int]
-) -> Spelling | None:
+def _spell(wiring: Wiring, name: str, spelled: dict[str, Spelling], visited: set[int]) -> Spelling | None:
     """How `name` is made from x, or None where anything else than x and stored numbers is read, or more than `_REACH` nodes.
 
-    `visited` holds every node entered so far: it bounds depth and work in graphs that are elementwise all the way up.
+    `spelled` holds x and what is made from it so far; `visited` every node entered so far: it bounds depth and work in graphs that are
+    elementwise all the way up. In the end it holds the nodes of the stretch.
     """
-    found = spelled.get(name)
-    if found is not None:
-        return found
     if name in wiring.raw.tensors or name in wiring.known:
         number_held = wiring.scalar(name)
         if number_held is not None:
@@ -56,18 +51,20 @@ def _spell(
     if place is None or wiring.taken[place] or place in visited or len(visited) >= _REACH:
         return None
     node = wiring.nodes[place]
-    if node.op not in ELEMENTWISE or node.domain not in ("", "ai.onnx"):
+    op = node.op
+    if op not in ELEMENTWISE or node.domain not in ("", "ai.onnx"):
         return None
     if visited and _leaves(wiring, name):
         return None
     visited.add(place)
-    spelling: list[Any] = [node.op, tuple(sorted(node.attributes.items())) if node.op in PARAMETRIC else ()]
+    spelling: list[Any] = [op, tuple(sorted(node.attributes.items())) if op in PARAMETRIC else ()]
     for source in node.inputs:
-        operand = _spell(wiring, source, members, spelled, visited) if source else ""
+        operand = spelled.get(source) if source else ""
         if operand is None:
-            return None
+            operand = _spell(wiring, source, spelled, visited)
+            if operand is None:
+                return None
         spelling.append(operand)
-    members.append(place)
     result = spelled[name] = tuple(spelling)
     return result
 
@@ -77,8 +74,11 @@ def _leaves(wiring: Wiring, name: str) -> bool:
     block, behind which the search need not go."""
     if name in wiring.outputs:
         return True
+    readers = wiring.consumers.get(name, ())
+    if len(readers) == 1:
+        return False  # the search came from there
     nodes = wiring.nodes
-    for reader in wiring.consumers.get(name, ())[:_REACH]:  # noqa: SIM110 -- a generator costs more than the loop
+    for reader in readers[:_REACH]:  # noqa: SIM110 -- a generator costs more than the loop
         if nodes[reader].op not in ELEMENTWISE:
             return True
     return False
@@ -145,7 +145,7 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
             draft = _match(wiring, place, node.outputs[0], candidates)
             if draft is not None:
                 best = draft
-        if following is None or _reads_more(wiring, nodes[following], node.outputs[0], candidates):
+        if following is None or _reads_more(wiring, nodes[following].inputs, node.outputs[0], candidates):
             break
         current = following
         following = _next(wiring, current)
@@ -170,9 +170,11 @@ def _may_end(wiring: Wiring, place: int) -> bool:
     return any(maker is not None and wiring.nodes[maker].op in ELEMENTWISE for maker in makers)
 
 
-def _reads_more(wiring: Wiring, node: RawNode, through: str, candidates: list[str]) -> bool:
+def _reads_more(wiring: Wiring, names: list[str], through: str, candidates: list[str]) -> bool:
     """Besides `through` a node reads a value that is neither x nor made inside the function: no function goes on through it."""
-    for name in node.inputs:
+    if len(names) == 1:
+        return False
+    for name in names:
         if name == through or not name or name in candidates or wiring.is_stored(name):
             continue
         maker = wiring.producer.get(name)
@@ -195,11 +197,44 @@ _FREE = frozenset({Op.HARD_SIGMOID, Op.LEAKY_RELU, Op.ELU, Op.THRESHOLDED_RELU})
 """Functions with a number of their own: a factor before them may belong to them, so the farthest x counts."""
 
 
+def _is_plain_chain(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> bool:
+    """Only operators of one operand and without attributes lie behind the exit, and they are no known function of any candidate.
+
+    That is what most layers in a row look like, and it is seen on one way back, whatever the number of candidates.
+    """
+    nodes, functions = wiring.nodes, wiring.functions
+    chain: tuple[str, ...] = ()
+    has_root = False
+    name = exit_name
+    while True:
+        if has_root and len(chain) > 1 and name in candidates:
+            if chain not in functions:
+                spelling: Spelling = "x"
+                for op in reversed(chain):
+                    spelling = (op, (), spelling)
+                functions[chain] = _named(wiring, spelling)
+            if functions[chain] is not None:
+                return False
+        maker = wiring.producer.get(name)
+        if maker is None or len(chain) == _REACH:
+            return not wiring.is_stored(name)
+        node = nodes[maker]
+        if wiring.taken[maker] or node.op not in ELEMENTWISE or (chain and _leaves(wiring, name)):
+            return not wiring.is_stored(name)
+        if len(node.inputs) != 1 or node.attributes or node.domain:
+            return False
+        chain += (node.op,)
+        has_root = has_root or maker == place
+        name = node.inputs[0]
+
+
 def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> Draft | None:
     best: Draft | None = None
+    if _is_plain_chain(wiring, place, exit_name, candidates):
+        return None
     for x in candidates:
-        members: list[int] = []
-        spelling = _spell(wiring, exit_name, members, {x: "x"}, set())
+        members: set[int] = set()
+        spelling = _spell(wiring, exit_name, {x: "x"}, members)
         if spelling is None or len(members) < 2 or place not in members:
             continue
         named = _named(wiring, spelling)
@@ -210,13 +245,13 @@ def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) ->
             continue  # log(sigmoid(x)) underflows: a rule looks for the two layers
         if "Cast" in ops and ops <= {"Cast", wiring.nodes[place].op}:
             continue  # one operator between casts
-        best = Draft(named[0], place, [x], [exit_name], tuple(members), attributes=dict(named[1]))
+        best = Draft(named[0], place, [x], [exit_name], tuple(sorted(members)), attributes=dict(named[1]))
         if named[0] not in _FREE:
             break
     return best
 
 
-def _is_module(wiring: Wiring, members: list[int]) -> bool:
+def _is_module(wiring: Wiring, members: set[int]) -> bool:
     """The nodes are all that their module holds: so torch's TorchScript exporter spells nn.LogSigmoid, which computes a stable form."""
     paths = {wiring.nodes[member].name.rpartition("/")[0] for member in members}
     path = paths.pop()
@@ -224,73 +259,3 @@ def _is_module(wiring: Wiring, members: list[int]) -> bool:
         return False
     inside = sum(node.name.startswith(path + "/") for node in wiring.nodes)
     return inside == len(members)
-
-
-# --- gated linear units --------------------------------------------------------------------------------------------------
-
-
-def glu(wiring: Wiring, place: int) -> Draft | None:
-    """Split in two halves, the sigmoid of one times the other (Dauphin et al. 2017, arXiv:1612.08083)."""
-    node = wiring.nodes[place]
-    gate = wiring.reader(node.outputs[0], "Mul")
-    splitter = wiring.maker(node.inputs[0], "Split")
-    if gate is None or splitter is None:
-        return None
-    split = wiring.nodes[splitter]
-    if len(split.outputs) != 2 or wiring.reader(node.inputs[0], "Sigmoid") is None:
-        return None
-    other = split.outputs[0] if split.outputs[1] == node.inputs[0] else split.outputs[1]
-    if other not in wiring.nodes[gate].inputs or not wiring.is_closed(
-        (splitter, place, gate), wiring.nodes[gate].outputs
-    ):
-        return None
-    axis = number(split, "axis", 0)
-    rank = wiring.rank(split.inputs[0])
-    members = (splitter, place, gate)
-    attributes: dict[str, Attribute] = {"dim": axis + rank if axis < 0 and rank is not None else axis}
-    return Draft(Op.GLU, place, [split.inputs[0]], [wiring.nodes[gate].outputs[0]], members, attributes=attributes)
-
-
-# --- softmax in pieces ---------------------------------------------------------------------------------------------------
-
-
-def softmax_in_pieces(wiring: Wiring, place: int) -> Draft | None:
-    """exp(x − max x) / Σ exp(x − max x), and its logarithm; `place` is the Exp."""
-    node = wiring.nodes[place]
-    grown = node.outputs[0]
-    readers = wiring.consumers.get(grown, [])
-    total = next((reader for reader in readers if wiring.nodes[reader].op == "ReduceSum"), None)
-    if total is None or wiring.taken[total] or not number(wiring.nodes[total], "keepdims", 1):
-        return None
-    axes = wiring.argument(wiring.nodes[total], 1, "axes")
-    if axes is None or len(axes) != 1:
-        return None
-    members = [place, total]
-    x = node.inputs[0]
-    shift = wiring.maker(x, "Sub")
-    shifted = x
-    if shift is not None:
-        highest = wiring.maker(wiring.nodes[shift].inputs[1], "ReduceMax")
-        if highest is not None and wiring.nodes[highest].inputs[0] == wiring.nodes[shift].inputs[0]:
-            x = wiring.nodes[shift].inputs[0]
-            members += [shift, highest]
-    sum_name = wiring.nodes[total].outputs[0]
-    divider = wiring.reader(sum_name, "Div")
-    rank = wiring.rank(x)
-    axis = axes[0] + rank if axes[0] < 0 and rank is not None else axes[0]
-    if divider is not None and wiring.nodes[divider].inputs[0] == grown:
-        members.append(divider)
-        last, op = divider, Op.SOFTMAX
-    else:
-        logarithm = wiring.reader(sum_name, "Log")
-        if logarithm is None:
-            return None
-        last_found = wiring.reader(wiring.nodes[logarithm].outputs[0], "Sub")
-        if last_found is None or wiring.nodes[last_found].inputs[0] != shifted:
-            return None
-        members += [logarithm, last_found]
-        last, op = last_found, Op.LOG_SOFTMAX
-    output = wiring.nodes[last].outputs[0]
-    if not wiring.is_closed(members, (output,)):
-        return None
-    return Draft(op, place, [x], [output], tuple(members), attributes={"dim": axis})

@@ -40,7 +40,11 @@ def matmul(wiring: Wiring, place: int, node: RawNode) -> Draft:
     """MatMul, FusedMatMul, Gemm: with a stored weight on either side, or a product of activations."""
     left, right = node.inputs[0], node.inputs[1]
     gemm = node.op in ("Gemm", "FusedGemm")
-    flip_left, flip_right = number(node, "transA", 0), number(node, "transB", 0)
+    flip_left = flip_right = 0
+    alpha = 1.0
+    if node.attributes:
+        flip_left, flip_right = number(node, "transA", 0), number(node, "transB", 0)
+        alpha = real(node, "alpha", 1.0)
     weight = wiring.stored(right)
     bias_axis = -1
     start = wiring.stored(left) if weight is not None and is_weight(weight) else None
@@ -59,8 +63,8 @@ def matmul(wiring: Wiring, place: int, node: RawNode) -> Draft:
         unit, contracted = (rank - 1, rank - 2) if flip_left else (rank - 2, rank - 1)
         draft = _linear(place, node, right, weight, unit, contracted)
         bias_axis = -2
-    if real(node, "alpha", 1.0) != 1.0:
-        draft.attributes["alpha"] = real(node, "alpha", 1.0)
+    if alpha != 1.0:
+        draft.attributes["alpha"] = alpha
     if gemm and len(node.inputs) > 2 and node.inputs[2]:
         offset = wiring.stored(node.inputs[2])
         if offset is None:
@@ -107,12 +111,12 @@ def absorb_bias(wiring: Wiring, draft: Draft, units: int, axis: int) -> None:
     """Take an Add of one stored number per unit into the layer before it, also from behind a Reshape or Transpose that keeps the
     unit axis (tf2onnx), which then stays as a layer of its own. `axis` is where the units are in the layer's output."""
     output = draft.outputs[0]
-    adder = wiring.reader(output, "Add")
-    between = None
+    adder = wiring.reader(output, "Add", "Reshape", "Transpose", "Squeeze")
     if adder is None:
-        between = wiring.reader(output, "Reshape", "Transpose", "Squeeze")
-        if between is None:
-            return
+        return
+    between = None
+    if wiring.nodes[adder].op != "Add":
+        between = adder
         moved = wiring.nodes[between].outputs[0]
         adder = wiring.reader(moved, "Add")
         if adder is None:

@@ -50,7 +50,7 @@ class Draft:
 
     def __post_init__(self) -> None:
         if self.last < 0:
-            self.last = max(self.nodes)
+            self.last = self.nodes[0] if len(self.nodes) == 1 else max(self.nodes)
 
 
 @dataclass(slots=True)
