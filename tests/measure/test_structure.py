@@ -48,7 +48,9 @@ def varied() -> Graph:
     origin = Origin(
         "/models/net.onnx", "onnx", 1, 17, "pytorch", ("/home/alice/net/model.py", "/home/alice/net/main.py")
     )
-    return dataclasses.replace(graph, layers=tuple(layers), origin=origin, folded_normalizations=("stem",), folded_evidence="metadata")
+    return dataclasses.replace(
+        graph, layers=tuple(layers), origin=origin, folded_normalizations=("stem",), folded_evidence="metadata"
+    )
 
 
 def test_every_fact_is_in_the_catalog_with_its_type_and_words() -> None:
