@@ -156,7 +156,9 @@ class BodyReader:
             if doc_string := node.doc_string:
                 metadata.setdefault("doc_string", self._shared(doc_string))
             try:
-                "".join((op, domain, name, *inputs, *outputs, *attributes, *metadata, *metadata.values()))
+                "".join((op, domain, name, *inputs, *outputs))
+                if attributes or metadata:
+                    "".join((*attributes, *metadata, *metadata.values()))
             except TypeError:  # protobuf hands bytes out where a text is not UTF-8
                 raise not_text() from None
             append(RawNode(op, domain, name, inputs, outputs, attributes, metadata))

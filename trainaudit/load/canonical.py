@@ -244,7 +244,7 @@ def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
 def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft:
     op, translate, operands = row or (Op.OTHER, None, ALL)
     inputs: list[str] = []
-    draft = Draft(op, place, inputs, node.outputs[:], (place,))
+    uses: list[Use] = []
     tensors, known = wiring.raw.tensors, wiring.known
     for position, name in enumerate(node.inputs):
         if not name:
@@ -254,10 +254,9 @@ def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft
         elif position < operands and op is not Op.COMPARE:
             tensor = wiring.stored(name)
             if tensor is not None and not is_argument(tensor):
-                draft.uses.append(operand_use(wiring, node.op, tensor))
-    if translate is not None:
-        draft.attributes = translate(wiring, node)
-    return draft
+                uses.append(operand_use(wiring, node.op, tensor))
+    attributes = {} if translate is None else translate(wiring, node)
+    return Draft(op, place, inputs, node.outputs[:], (place,), uses, attributes, place)
 
 
 def _living(wiring: Wiring, drafts: list[Draft], folded: bytearray) -> list[Draft]:

@@ -35,10 +35,9 @@ def folded_normalizations(wiring: Wiring, drafts: list[Draft]) -> tuple[list[int
             noted.append(index)
             continue
         weight = draft.uses[0]
-        bias = _bias(draft)
         if weight.tensor.name.startswith(("ConvBnFusion_", "MatMulBnFusion_")):
             noted.append(index)
-        elif bias is not None and draft.op is not Op.LINEAR:
+        elif draft.op is not Op.LINEAR and (bias := _bias(draft)) is not None:
             candidates.append(index)
             if _TORCHSCRIPT.fullmatch(weight.tensor.name) and _TORCHSCRIPT.fullmatch(bias.tensor.name):
                 nameless.append(index)
@@ -93,9 +92,7 @@ def _looks_folded(drafts: list[Draft]) -> bool:
 def form(wiring: Wiring, drafts: list[Draft], has_folded: bool) -> str:
     """ "training" where dropout is there or batch statistics are computed, "inference" where the exporter froze them, else "unknown"."""
     frozen = has_folded
-    for draft in drafts:
-        if draft.op not in _TELLING:
-            continue
+    for draft in [draft for draft in drafts if draft.op in _TELLING]:
         if draft.op in DROPOUTS:
             if draft.attributes.get("training") or draft.attributes.get("p") != 0:
                 return "training"

@@ -37,7 +37,13 @@ Spelling = tuple[Any, ...] | float | str
 """A stretch of nodes as nested tuples (op, attributes, *operands), numbers and "x"."""
 
 
-def _spell(wiring: Wiring, name: str, spelled: dict[str, Spelling], visited: set[int]) -> Spelling | None:
+Stretches = dict[str, tuple[dict[str, Spelling], set[int]]]
+"""By x: how the values made from it are spelled, and the nodes that make them."""
+
+
+def _spell(
+    wiring: Wiring, name: str, spelled: dict[str, Spelling], visited: set[int], *, is_exit: bool = False
+) -> Spelling | None:
     """How `name` is made from x, or None where anything else than x and stored numbers is read, or more than `_REACH` nodes.
 
     `spelled` holds x and what is made from it so far; `visited` every node entered so far: it bounds depth and work in graphs that are
@@ -54,7 +60,7 @@ def _spell(wiring: Wiring, name: str, spelled: dict[str, Spelling], visited: set
     op = node.op
     if op not in ELEMENTWISE or node.domain not in ("", "ai.onnx"):
         return None
-    if visited and _leaves(wiring, name):
+    if not is_exit and _leaves(wiring, name):
         return None
     visited.add(place)
     spelling: list[Any] = [op, tuple(sorted(node.attributes.items())) if op in PARAMETRIC else ()]
@@ -137,14 +143,17 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
         return None
     nodes = wiring.nodes
     candidates = _sources(wiring, place, 8 if nodes[place].op == "Tanh" else 4)
+    stretches: Stretches = {}
     best: Draft | None = None
     current = place
     for _ in range(_STEPS):
         node = nodes[current]
         if node.op in _LAST and not _is_complete(wiring, current):
-            draft = _match(wiring, place, node.outputs[0], candidates)
+            draft = _match(wiring, place, node.outputs[0], candidates, stretches)
             if draft is not None:
                 best = draft
+            if not candidates:
+                break
         if following is None or _reads_more(wiring, nodes[following].inputs, node.outputs[0], candidates):
             break
         current = following
@@ -228,14 +237,19 @@ def _is_plain_chain(wiring: Wiring, place: int, exit_name: str, candidates: list
         name = node.inputs[0]
 
 
-def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> Draft | None:
+def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str], stretches: Stretches) -> Draft | None:
+    """The function between one of the candidates and the exit. What lies before an earlier exit was spelled for that one, and where that
+    failed the candidate is dropped: this exit reads the earlier one."""
     best: Draft | None = None
     if _is_plain_chain(wiring, place, exit_name, candidates):
         return None
-    for x in candidates:
-        members: set[int] = set()
-        spelling = _spell(wiring, exit_name, {x: "x"}, members)
-        if spelling is None or len(members) < 2 or place not in members:
+    for x in candidates[:]:
+        spelled, members = stretches.setdefault(x, ({x: "x"}, set()))
+        spelling = _spell(wiring, exit_name, spelled, members, is_exit=True)
+        if spelling is None:
+            candidates.remove(x)
+            continue
+        if len(members) < 2 or place not in members:
             continue
         named = _named(wiring, spelling)
         if named is None or not wiring.is_closed(members, (exit_name,)):
