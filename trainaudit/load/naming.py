@@ -123,8 +123,10 @@ def path_of_node(name: str) -> str | None:
 
 def _path(head: str) -> str | None:
     """A node's name without its last part as a module path."""
-    parts: list[str] = []
     is_called = "PartitionedCall" in head
+    if not is_called and head.rfind("/") <= 0:
+        return head.removeprefix("/") or None
+    parts: list[str] = []
     for part in head.split("/"):
         if not part or (is_called and part.startswith(("StatefulPartitionedCall", "PartitionedCall"))):
             continue

@@ -25,10 +25,7 @@ def in_order(nodes: list[RawNode], given: Iterable[str], outputs: Iterable[str])
     sorted_already = True
     for node in nodes:
         if sorted_already:
-            for name in node.inputs:
-                if name not in defined:
-                    sorted_already = False
-                    break
+            sorted_already = defined.issuperset(node.inputs)
         for name in node.outputs:
             if name in defined and name:
                 raise _defined_twice(name)

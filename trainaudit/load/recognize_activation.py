@@ -206,17 +206,27 @@ _FREE = frozenset({Op.HARD_SIGMOID, Op.LEAKY_RELU, Op.ELU, Op.THRESHOLDED_RELU})
 """Functions with a number of their own: a factor before them may belong to them, so the farthest x counts."""
 
 
-def _is_plain_chain(wiring: Wiring, place: int, exit_name: str, candidates: list[str]) -> bool:
-    """Only operators of one operand and without attributes lie behind the exit, and they are no known function of any candidate.
+def _is_plain_chain(wiring: Wiring, exit_name: str) -> bool:
+    """Only operators of one operand and without attributes lie behind the exit, and no stretch of them up to it is a known function.
 
-    That is what most layers in a row look like, and it is seen on one way back, whatever the number of candidates.
+    That is what most layers in a row look like, and it is seen on one way back, whatever the roots and candidates on it.
     """
+    if exit_name in wiring.plain:
+        return True
     nodes, functions = wiring.nodes, wiring.functions
     chain: tuple[str, ...] = ()
-    has_root = False
     name = exit_name
-    while True:
-        if has_root and len(chain) > 1 and name in candidates:
+    while len(chain) < _REACH:
+        maker = wiring.producer.get(name)
+        if maker is None:
+            break
+        node = nodes[maker]
+        if wiring.taken[maker] or node.op not in ELEMENTWISE or (chain and _leaves(wiring, name)):
+            break
+        if len(node.inputs) != 1 or node.attributes or node.domain:
+            return False
+        chain += (node.op,)
+        if len(chain) > 1:
             if chain not in functions:
                 spelling: Spelling = "x"
                 for op in reversed(chain):
@@ -224,24 +234,18 @@ def _is_plain_chain(wiring: Wiring, place: int, exit_name: str, candidates: list
                 functions[chain] = _named(wiring, spelling)
             if functions[chain] is not None:
                 return False
-        maker = wiring.producer.get(name)
-        if maker is None or len(chain) == _REACH:
-            return not wiring.is_stored(name)
-        node = nodes[maker]
-        if wiring.taken[maker] or node.op not in ELEMENTWISE or (chain and _leaves(wiring, name)):
-            return not wiring.is_stored(name)
-        if len(node.inputs) != 1 or node.attributes or node.domain:
-            return False
-        chain += (node.op,)
-        has_root = has_root or maker == place
         name = node.inputs[0]
+    if wiring.is_stored(name):
+        return False
+    wiring.plain.add(exit_name)
+    return True
 
 
 def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str], stretches: Stretches) -> Draft | None:
     """The function between one of the candidates and the exit. What lies before an earlier exit was spelled for that one, and where that
     failed the candidate is dropped: this exit reads the earlier one."""
     best: Draft | None = None
-    if _is_plain_chain(wiring, place, exit_name, candidates):
+    if _is_plain_chain(wiring, exit_name):
         return None
     for x in candidates[:]:
         spelled, members = stretches.setdefault(x, ({x: "x"}, set()))

@@ -55,7 +55,8 @@ class Draft:
 
 @dataclass(slots=True)
 class Wiring:
-    """The index. `taken` marks nodes that a recognised pattern has absorbed; `known` caches what `stored` found."""
+    """The index. `taken` marks nodes that a recognised pattern has absorbed; `known` caches what `stored` found; `functions`
+    which activation functions stretches of nodes are, and `plain` the values that end none of them."""
 
     raw: RawGraph
     nodes: list[RawNode]
@@ -68,6 +69,7 @@ class Wiring:
     known: dict[str, Stored] = field(default_factory=dict)
     scalars: dict[str, float | None] = field(default_factory=dict)
     functions: dict[Any, tuple[Op, dict[str, Attribute]] | None] = field(default_factory=dict)
+    plain: set[str] = field(default_factory=set)
     masks: dict[str, tuple[float, bool]] = field(default_factory=dict)
     taken: bytearray = field(default_factory=bytearray)
 
