@@ -101,7 +101,7 @@ def _register(draft: Draft, index: int, owned: dict[str, _Owned], values: set[st
             name = f"{name}:data"  # something reads the same values as an activation
         found = owned.get(name)
         # Exporters merge equal tensors, a γ of ones with a running variance of ones: what has two natures is two parameters.
-        if found is not None and _nature(found.use.role) != _nature(use.role):
+        if found is not None and found.use.role is not use.role and _nature(found.use.role) != _nature(use.role):
             name = f"{name} ({use.role.value})"
             found = owned.get(name)
         if found is None:

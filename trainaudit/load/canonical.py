@@ -188,7 +188,8 @@ def _checked(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
         drafts = convert(wiring, place, node)
     except MALFORMED:
         drafts = [_by_row(wiring, place, node, None)]
-    if len(node.outputs) != 1 or not node.outputs[0]:
+    outputs = node.outputs
+    if len(outputs) != 1 or not outputs[0]:
         made = {name for draft in drafts for name in draft.outputs}
         drafts[-1].outputs += [name for name in wiring.results(node) if name not in made]
     return drafts
@@ -207,7 +208,7 @@ def _sort_inputs(wiring: Wiring, draft: Draft) -> None:
 def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
     """The layers that one node stands for: one, or several for a fused operator."""
     domain = node.domain
-    if domain in ("", "ai.onnx"):
+    if not domain or domain == "ai.onnx":
         row = TABLE.get(node.op)
         if row is None:
             converter = CONVERTERS.get(node.op)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,11 +46,10 @@ class Namer:
         metadata = node.metadata
         head = node.name.rpartition("/")[0]
         if not metadata:
-            try:
-                return self._places[head]
-            except KeyError:
+            place = self._places.get(head)
+            if place is None:
                 place = self._places[head] = (_path(head), None, None, None)
-                return place
+            return place
         module: str | None = None
         kind: str | None = None
         file: str | None = None
@@ -148,13 +148,8 @@ def path_of_parameter(name: str) -> str | None:
 def layer_names(modules: list[str | None], ops: Sequence[str], nodes: list[str], weighted: list[bool]) -> list[str]:
     """One unique name per layer: the module path where the layer is the module's only one, or its only one with parameters; else
     path and op; without a module the node's name, else the op. Numbered where that is taken."""
-    counts: dict[str, int] = {}
-    owners: dict[str, int] = {}
-    for module, has_weight in zip(modules, weighted, strict=True):
-        if module:
-            counts[module] = counts.get(module, 0) + 1
-            if has_weight:
-                owners[module] = owners.get(module, 0) + 1
+    counts = Counter(modules)
+    owners = Counter([module for module, has_weight in zip(modules, weighted, strict=True) if has_weight])
     names: list[str] = []
     taken: set[str] = set()
     numbers: dict[str, int] = {}
