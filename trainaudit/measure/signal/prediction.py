@@ -1,0 +1,73 @@
+"""What signal propagation predicts: how large every value is, and how large the gradient that reaches it, without running the model. numpy only.
+
+Sources: Poole et al. 2016 (arXiv:1606.05340), Schoenholz et al. 2017 (arXiv:1611.01232), He et al. 2015 (arXiv:1502.01852),
+Yang & Schoenholz 2017 (arXiv:1712.08969), Yang et al. 2019 (arXiv:1902.08129), Xiong et al. 2020 (arXiv:2002.04745).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """The distribution of a value x[sample, position, unit] over samples and positions, unit by unit.
+
+    `mean` is the mean of each unit; its variance has two parts: `shared` is common to all positions of a sample, `own` differs from position
+    to position. A value without positions (batch, units) has `shared` = 0 and all variance in `own`. Arrays have one entry per unit (length
+    C), or one entry (length 1) where all units are alike. Keeping the mean over the batch apart from the variance is what lets the second
+    moment and the correlation between samples follow from one description.
+    """
+
+    mean: Floats
+    own: Floats
+    shared: Floats
+    positions: int = 1
+    """Positions of one sample (pixels, tokens); 1 where there are none."""
+
+    @property
+    def variance(self) -> Floats:
+        """Variance of each unit over samples and positions."""
+        return self.own + self.shared
+
+    @property
+    def second(self) -> Floats:
+        """Second moment of each unit."""
+        return self.mean * self.mean + self.own + self.shared
+
+    @property
+    def rms(self) -> float:
+        """√E[x²] over everything."""
+        return float(np.sqrt(np.mean(self.second)))
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over samples, positions and units together."""
+        return float(np.sqrt(np.mean(self.variance) + np.var(self.mean)))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The predicted signal of a graph for standardised inputs: float inputs are independent standard normal numbers, integer inputs are
+    uniform over the vocabulary that they index. Gradients are those of a loss whose derivative by every element of the model's primary
+    output is an independent standard normal number per sample: only their ratios mean something.
+
+    A value, layer or parameter that the prediction does not reach is absent, and `uncovered` names the layers where it stopped, with
+    the reason ("no rule for scatter", "its shape is not known"). It never guesses beyond them.
+    """
+
+    signals: Mapping[str, Signal]
+    """Value name → its distribution."""
+    gradients: Mapping[str, float]
+    """Value name → rms of the loss's gradient by one element of it."""
+    parameter_gradients: Mapping[str, float]
+    """Parameter name → rms of the loss's gradient by one element of it, for one sample."""
+    uncovered: Mapping[str, str]
+    """Layer name → why its output is not predicted, for the first uncovered layers on each path forward; for the backward direction
+    likewise with the reason beginning with "backward: "."""
