@@ -184,6 +184,8 @@ class ModelInfo:
     unrecognized: tuple[tuple[str, int], ...]
     weights_state: str
     """"fresh", "trained", "mixed", "generated" or "unknown"."""
+    capture: str = ""
+    """How the graph was had from a module or a file of weights, in one clause; "" where the file is the graph."""
 
 
 @dataclass(frozen=True, slots=True)

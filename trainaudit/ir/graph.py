@@ -164,7 +164,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The file a graph was read from. `leaked_paths` are absolute paths of the exporting machine found in the metadata."""
+    """What a graph was read from. `leaked_paths` are absolute paths of the exporting machine found in the metadata.
+
+    `capture` says in one clause how the graph was had from a module or from a file of weights ("torch.export in training mode"), ""
+    where the file is the graph. `notes` are sentences that a report prints about it: an input shape that was inferred, a fallback.
+    """
 
     path: str
     format: str
@@ -172,6 +176,8 @@ class Origin:
     opset: int | None = None
     producer: str = ""
     leaked_paths: tuple[str, ...] = ()
+    capture: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,8 @@ class Graph:
 
     `folded_normalizations` names the layers whose weights absorbed a BatchNorm; `folded_evidence` says how that was seen: "metadata" (a
     note of the exporter), "weights" (the trace that folding leaves in names and values) or "none". `node_count` and `unrecognized` (raw op, how
-    often) count raw nodes, so that recognition coverage is `1 - sum(unrecognized) / node_count`.
+    often) count raw nodes, so that recognition coverage is `1 - sum(unrecognized) / node_count`. `is_connected` is False for a graph
+    made of weights alone: it holds the layers that own parameters, and neither edges nor the layers between them.
     """
 
     layers: tuple[Layer, ...]
@@ -194,6 +201,7 @@ class Graph:
     folded_evidence: str = "none"
     node_count: int = 0
     unrecognized: tuple[tuple[str, int], ...] = ()
+    is_connected: bool = True
 
     def parameter_of(self, layer: Layer, role: Role) -> Parameter | None:
         """The layer's parameter in that role, or None."""
