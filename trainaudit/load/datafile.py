@@ -90,6 +90,41 @@ class DataFile:
         return bytes(buffer)
 
 
+def open_model(path: str) -> DataFile:
+    """The file at `path`, which must be a regular file that holds something. Links are followed: the user named it."""
+
+    def open_again() -> int:
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        return os.open(path, flags)
+
+    try:
+        _check_kind(path, os.stat(path).st_mode)  # noqa: PTH116 -- a pipe or device is not opened at all
+        descriptor = open_again()
+    except FileNotFoundError as error:
+        raise TrainauditError("missing-file", f"{path} does not exist.", "Check the path.") from error
+    except ValueError as error:
+        raise TrainauditError("missing-file", "The path holds a null character.", "Check the path.") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        _check_kind(path, os.fstat(descriptor).st_mode)
+    except TrainauditError:
+        os.close(descriptor)
+        raise
+    file = DataFile(path, descriptor, open_again)
+    if file.size == 0:
+        raise TrainauditError("empty-file", f"{path} is empty.", "Export or download the model again.")
+    return file
+
+
+def _check_kind(path: str, mode: int) -> None:
+    kind = kind_of(mode)
+    if kind == "a directory":
+        raise TrainauditError("is-a-directory", f"{path} is a directory.", "Name the .onnx file in it.")
+    if kind:
+        raise TrainauditError("not-a-file", f"{path} is {kind}, not a file.", "Name an .onnx file.")
+
+
 def identity_of(status: os.stat_result) -> Identity:
     return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 

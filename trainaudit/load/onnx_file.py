@@ -14,7 +14,7 @@ from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Origin
 from trainaudit.load.bodies import Body, BodyReader, not_text, text
 from trainaudit.load.cutting import Marker, pieces
-from trainaudit.load.datafile import DataFile, kind_of, unreadable
+from trainaudit.load.datafile import DataFile, open_model
 from trainaudit.load.external import ExternalFiles
 from trainaudit.load.flatten import flatten
 from trainaudit.load.identify import what_it_is
@@ -34,7 +34,7 @@ def read_raw_graph(path: str) -> RawGraph:
 
     Raises `TrainauditError` with one sentence for everything that is not a readable ONNX model: see the slugs in this package.
     """
-    file = _open(path)
+    file = open_model(path)
     collecting = gc.isenabled()
     gc.disable()  # a million small objects and no cycles: half of the time would go into looking for some
     try:
@@ -92,41 +92,6 @@ def _decode_error() -> type[Exception]:
 
     error: type[Exception] = DecodeError
     return error
-
-
-def _open(path: str) -> DataFile:
-    """The file at `path`, which must be a regular file that holds something. Links are followed: the user named it."""
-
-    def open_again() -> int:
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        return os.open(path, flags)
-
-    try:
-        _check_kind(path, os.stat(path).st_mode)  # noqa: PTH116 -- a pipe or device is not opened at all
-        descriptor = open_again()
-    except FileNotFoundError as error:
-        raise TrainauditError("missing-file", f"{path} does not exist.", "Check the path.") from error
-    except ValueError as error:
-        raise TrainauditError("missing-file", "The path holds a null character.", "Check the path.") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
-    try:
-        _check_kind(path, os.fstat(descriptor).st_mode)
-    except TrainauditError:
-        os.close(descriptor)
-        raise
-    file = DataFile(path, descriptor, open_again)
-    if file.size == 0:
-        raise TrainauditError("empty-file", f"{path} is empty.", "Export or download the model again.")
-    return file
-
-
-def _check_kind(path: str, mode: int) -> None:
-    kind = kind_of(mode)
-    if kind == "a directory":
-        raise TrainauditError("is-a-directory", f"{path} is a directory.", "Name the .onnx file in it.")
-    if kind:
-        raise TrainauditError("not-a-file", f"{path} is {kind}, not a file.", "Name an .onnx file.")
 
 
 def _add_function(functions: dict[FunctionKey, Body], reader: BodyReader, function: Any) -> None:
