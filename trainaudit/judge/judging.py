@@ -179,7 +179,7 @@ def _outcome(rule: Rule, tally: _Tally, target: str, ignored: int) -> RuleOutcom
     reason = command = ""
     if tally.unmeasured and state in (State.NOT_MEASURED, State.VIOLATED):
         reason = Counter(item.reason for item in tally.unmeasured.values()).most_common(1)[0][0]
-        command = _command(rule, target) if state is State.NOT_MEASURED else ""
+        command = _command(rule, target, reason) if state is State.NOT_MEASURED else ""
     elif state is State.NOT_APPLICABLE:
         reason = _why_not_applicable(rule, tally)
     return RuleOutcome(rule.id, state, {key.value: count for key, count in counts.items() if count}, reason, command)
@@ -194,13 +194,13 @@ def _why_not_applicable(rule: Rule, tally: _Tally) -> str:
     return f"does not apply to {what} here"
 
 
-def _command(rule: Rule, target: str) -> str:
-    """What would run the rule: nothing but the loss can be declared so far."""
+def _command(rule: Rule, target: str, reason: str) -> str:
+    """What would run the rule: nothing but the loss can be declared so far, and that helps where it is what is missing."""
     import shlex
 
     return (
         f"trainaudit {shlex.quote(target)} --loss NAME"
-        if any(BY_NAME[name].source == SETTINGS for name in rule.needs)
+        if "--loss" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
         else ""
     )
 

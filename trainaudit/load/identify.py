@@ -1,4 +1,4 @@
-"""One sentence about a file that turned out not to be an ONNX model: what it looks like and what to do. Stdlib only."""
+"""One sentence about a file that turned out not to be the model its name says: what it looks like and what to do. Stdlib only."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from trainaudit.errors import TrainauditError
 _EXPORT = "Export the model to ONNX: torch.onnx.export(model, example_inputs, 'model.onnx')."
 
 
-def what_it_is(head: bytes, name: str) -> TrainauditError | None:
-    """The error for a file that starts with `head` (its first few kilobytes), or None where nothing is recognised."""
+def what_it_is(head: bytes, name: str, wanted: str = "an ONNX model") -> TrainauditError | None:
+    """The error for a file that starts with `head` (its first few kilobytes) and is not `wanted`, or None where nothing is recognised."""
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
         return TrainauditError(
             "git-lfs-pointer",
@@ -17,7 +17,7 @@ def what_it_is(head: bytes, name: str) -> TrainauditError | None:
         )
     for look, slug, what, hint in _LOOKS:
         if look(head):
-            return TrainauditError(slug, f"{name} is not an ONNX model: it looks like {what}.", hint)
+            return TrainauditError(slug, f"{name} is not {wanted}: it looks like {what}.", hint)
     return None
 
 

@@ -20,14 +20,22 @@ def measure(graph: Graph, *, loss: str | None, expects: Mapping[str, str]) -> Fa
 
     A loss that is part of the graph counts where none is declared.
     """
-    subjects, columns = measure_structure(graph)
+    if not graph.is_connected:
+        from trainaudit.measure.static.unconnected import measure_unconnected
+
+        subjects, columns = measure_unconnected(graph)
+    else:
+        subjects, columns = measure_structure(graph)
     loss = loss or loss_in_graph(graph)
-    columns["model.loss"] = {"model": loss or _NO_LOSS}
-    columns["model.loss_expects"] = {"model": expects.get(loss or "", _NO_LOSS)}
-    columns.update(_guarded(lambda: measure_weights(graph, columns), WEIGHTS, subjects))
+    no_loss = _NO_LOSS if graph.is_connected else _NO_GRAPH
+    columns["model.loss"] = {"model": loss or no_loss}
+    columns["model.loss_expects"] = {"model": expects.get(loss or "", no_loss)}
+    if graph.is_connected:
+        columns.update(_guarded(lambda: measure_weights(graph, columns), WEIGHTS, subjects))
     return FactTable(subjects=subjects, columns=columns)
 
 
+_NO_GRAPH = Unmeasured("the file holds weights and no graph")
 _NO_LOSS = Unmeasured("the loss is not known: declare it with --loss NAME or in the settings")
 
 

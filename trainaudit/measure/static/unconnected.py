@@ -1,0 +1,94 @@
+"""Facts of a graph without edges, which a file of weights gives: what its layers and parameters tell by themselves; everything that
+depends on what follows what is unmeasured. May import `ir`, `measure.catalog`, `measure.facts` and siblings.
+
+One more layer, output, input and block stand for those that the file does not tell of, with all facts unmeasured: a rule on softmax layers was
+not run on such a file, though no layer in it is a softmax.
+"""
+
+from __future__ import annotations
+
+from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import RECURRENT, WEIGHTED, Op
+from trainaudit.measure.catalog import CATALOG, SETTINGS, WEIGHTS
+from trainaudit.measure.facts import Columns, FactValue, Subject, Unmeasured
+from trainaudit.measure.static.flow import trace_uses
+from trainaudit.measure.static.index import build_index
+from trainaudit.measure.static.layer_facts import layer_width, main_parameter, measure_layers
+from trainaudit.measure.static.model_facts import measure_model
+from trainaudit.measure.static.parameters import measure_parameters, trainable_sizes
+from trainaudit.measure.static.structure import Subjects, subjects_of
+from trainaudit.measure.static.weights import measure_weights
+
+UNKNOWN = Unmeasured("the file holds weights and no graph")
+UNTOLD = "(what the file does not tell)"
+
+_KNOWN = frozenset(
+    {
+        "model.name", "model.form", "model.layer_count", "model.parameter_count", "model.recognition_coverage", "model.dtype",
+        "model.leaked_path_count", "model.leaked_path_example", "layer.name", "layer.op", "layer.module", "layer.code", "layer.role",
+        "layer.width", "layer.fan_in", "layer.has_bias", "layer.parameter_share", "parameter.name", "parameter.code", "parameter.role",
+        "parameter.is_trainable", "parameter.size", "parameter.dtype", "parameter.unit_count",
+    }
+)  # fmt: skip
+"""Facts of the graph that need no edges."""
+
+_BY_EDGES = frozenset(
+    {
+        "layer.wanted_gain", "layer.rarely_firing_share", "layer.attention_logit_std", "layer.feeding_gain", "parameter.tied_logit_std",
+        "parameter.position_scale_ratio",
+    }
+)  # fmt: skip
+"""Facts whose source is the weights and that need edges as well. The others are measured as in any graph."""
+
+
+def measure_unconnected(graph: Graph) -> tuple[Subjects, Columns]:
+    """All subjects and facts of a graph whose `is_connected` is False, those of the weights among them, the loss left out."""
+    index = build_index(graph)
+    flow = trace_uses(index)
+    trainable = trainable_sizes(graph)
+    codes: dict[str, str] = {}
+    columns: Columns = {"layer.role": _roles(graph)}
+    for measured in (
+        measure_model(index, flow, trainable),
+        measure_layers(index, flow, trainable, codes),
+        measure_parameters(index, flow, trainable, codes),
+    ):
+        columns.update({name: column for name, column in measured.items() if name in _KNOWN})
+    weights = measure_weights(graph, {"layer.role": columns["layer.role"]})
+    columns.update({name: column for name, column in weights.items() if name not in _BY_EDGES})
+    subjects = _with_untold(subjects_of(graph, {}))
+    for spec in CATALOG:
+        if (spec.source not in (SETTINGS, WEIGHTS) and spec.name not in _KNOWN) or spec.name in _BY_EDGES:
+            columns[spec.name] = dict.fromkeys(subjects[spec.kind], UNKNOWN)
+    for name in ("layer.op", "layer.module", "layer.code", "layer.role"):
+        columns[name][UNTOLD] = UNKNOWN
+    columns["layer.name"][UNTOLD] = UNTOLD
+    return subjects, columns
+
+
+def _with_untold(subjects: Subjects) -> Subjects:
+    last = max((subject.position for subject in subjects["layer"].values()), default=0) + 1
+    for kind in ("input", "output", "block", "layer"):
+        subjects[kind] = {**subjects[kind], UNTOLD: Subject(kind, UNTOLD, None, last)}
+    return subjects
+
+
+def _roles(graph: Graph) -> dict[str, FactValue]:
+    """embedding and recurrent layers by their kind; hidden where the next layer takes as many features as this one gives, so that it is no
+    output layer. A convolution's features may be flattened in between."""
+    weighted = [layer for layer in graph.layers if layer.op in WEIGHTED]
+    roles: dict[str, FactValue] = {}
+    for layer, following in zip(weighted, [*weighted[1:], None], strict=True):
+        role: FactValue = UNKNOWN
+        if layer.op is Op.EMBEDDING:
+            role = "embedding"
+        elif layer.op in RECURRENT:
+            role = "hidden"
+        elif following is not None and following.op is not Op.EMBEDDING:
+            width, taken = layer_width(graph, layer), main_parameter(graph, following)
+            incoming = None if taken is None or taken.unit_axis is None else taken.shape[1 - taken.unit_axis]
+            flattens = layer.op is Op.CONV and following.op is Op.LINEAR
+            if width and incoming and (width == incoming or (flattens and incoming % width == 0)):
+                role = "hidden"
+        roles[layer.name] = role
+    return roles
