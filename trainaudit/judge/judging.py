@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
+from trainaudit.frozen import frozen
 from trainaudit.judge.evaluation import ABSENT, Evaluator, NoValueError, evaluator, stream
 from trainaudit.judge.grouping import Violation, findings_of
 from trainaudit.judge.rule import Rule
@@ -45,7 +46,7 @@ class _Tally:
     """A fact that the rule needs and no subject has."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judgment:
     """Findings (live ones before ignored ones, most severe first), and one outcome per rule in the order of the rules. `matched` are the
     ignores that set something aside here, `covered` those that name a rule which was judged here."""
@@ -200,7 +201,7 @@ def _command(rule: Rule, target: str, reason: str) -> str:
 
     return (
         f"trainaudit {shlex.quote(target)} --loss NAME"
-        if "--loss" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
+        if "loss" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
         else ""
     )
 

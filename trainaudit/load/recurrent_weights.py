@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Attribute, Role, TensorData
 from trainaudit.ir.ops import Op
 from trainaudit.load.known import ComputedData
@@ -21,7 +21,7 @@ _TORCH_TO_ONNX = {Op.LSTM: (0, 3, 1, 2), Op.GRU: (1, 0, 2), Op.RNN: (0,)}
 _ORDER = {Op.LSTM: "iofc", Op.GRU: "zrh", Op.RNN: "i"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Level:
     """One level and direction of a recurrent layer. `uses` are its tensors with role and the word that names them; `words` all words it takes."""
 

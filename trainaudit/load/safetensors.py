@@ -11,11 +11,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import TensorData
 from trainaudit.load.datafile import DataFile, open_model
 from trainaudit.load.datatypes import DATA_TYPES, DataType
@@ -40,7 +40,7 @@ _KINDS = {kind.name: kind for kind in DATA_TYPES.values()}
 _TYPES: dict[str, DataType] = {word: _KINDS[name] for word, name in _ONNX_NAMES.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WeightFile:
     """Named tensors of one file or of all shards of a model, in the order of the file; `size` in bytes; `texts` is what its metadata says."""
 
