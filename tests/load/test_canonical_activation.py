@@ -150,6 +150,13 @@ def test_other_functions_have_no_name(scale: float, offset: float) -> None:
     assert name_function(POINTS * scale + offset) is None
 
 
+@pytest.mark.parametrize("guard", ["Add(s, epsilon)", "Max(s, epsilon)", "Clip(s, epsilon)"])
+@pytest.mark.parametrize("function", ["Sigmoid", "Softplus"])
+def test_an_epsilon_is_no_part_of_a_function(function: str, guard: str, tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, f"s = {function}(x) g = {guard} y = Log(g)", {"epsilon": np.float32(1e-8)})
+    assert ops(graph) == [function.lower(), guard[:3].lower() if guard[0] != "C" else "clip", "log"]
+
+
 def test_softmax_in_pieces(tmp_path: Path) -> None:
     body = "m = ReduceMax<axes = [-1]>(x) d = Sub(x, m) e = Exp(d) s = ReduceSum(e, last) y = Div(e, s)"
     graph = graph_of(tmp_path, body, {"last": np.array([-1])}, opset=17)

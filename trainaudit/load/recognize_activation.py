@@ -15,6 +15,7 @@ from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
 from trainaudit.load.elementwise import clip_bounds
 from trainaudit.load.functions import ELEMENTWISE, PARAMETRIC, POINTS, name_function
+from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Draft, Wiring
 
 ROOTS = frozenset(
@@ -28,6 +29,9 @@ _REACH = 12
 
 _STEPS = 5
 """Most steps forward from its root."""
+
+_LARGEST_GUARD = 1e-3
+"""An ε beyond that is no guard but part of the function."""
 
 _LAST = frozenset({"Mul", "Div", "Add", "Sub", "Neg", "Log", "Min", "Max", "Clip", "Where", "Reciprocal", "Sum"})
 """Operators that a written-out function can end in."""
@@ -148,6 +152,8 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
     current = place
     for _ in range(_STEPS):
         node = nodes[current]
+        if current != place and _is_guard(wiring, node):
+            break
         if node.op in _LAST and not _is_complete(wiring, current):
             draft = _match(wiring, place, node.outputs[0], candidates, stretches)
             if draft is not None:
@@ -159,6 +165,17 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
         current = following
         following = _next(wiring, current)
     return best
+
+
+def _is_guard(wiring: Wiring, node: RawNode) -> bool:
+    """An ε behind a function (σ(x) + 1e-8 before a logarithm): too small to change what is computed, and not part of it."""
+    if node.op == "Clip":
+        low = clip_bounds(wiring, node)[0]
+    elif node.op in ("Add", "Max"):
+        low = next((wiring.scalar(name) for name in node.inputs if wiring.is_stored(name)), None)
+    else:
+        return False
+    return low is not None and 0.0 < low <= _LARGEST_GUARD
 
 
 def _is_complete(wiring: Wiring, place: int) -> bool:
