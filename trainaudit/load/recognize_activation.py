@@ -152,7 +152,7 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
     current = place
     for _ in range(_STEPS):
         node = nodes[current]
-        if current != place and _is_guard(wiring, node):
+        if _is_guard(wiring, node):
             break
         if node.op in _LAST and not _is_complete(wiring, current):
             draft = _match(wiring, place, node.outputs[0], candidates, stretches)
