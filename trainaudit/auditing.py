@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph, Source
 from trainaudit.judge.judging import Judgment, judge
 from trainaudit.judge.rule import Rule
@@ -29,7 +30,7 @@ OLDEST_OPSET, NEWEST_OPSET = 7, 28
 """Opsets of ai.onnx whose operators are known; 28 is the newest of onnx 1.23."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Audited:
     """One model's record, and what its run says about the settings' ignores (see `selection.ignore_warnings`)."""
 
@@ -37,7 +38,7 @@ class Audited:
     judgment: Judgment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Measured:
     """Everything that is known of a model before it is judged. Facts can be shared in this form, without weights."""
 

@@ -6,12 +6,12 @@ one step of it, and the ladder in the reports is built from this table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from trainaudit.frozen import frozen
 
 SOURCE_URL = "https://karpathy.github.io/2019/04/25/recipe/"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One tip. `id` is "stage.slug", which rules refer to; `auto` is full, partial or by-hand: how much of the tip a tool can check."""
 
@@ -21,7 +21,7 @@ class Step:
     auto: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stage:
     """One rung of the ladder."""
 

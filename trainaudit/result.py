@@ -6,8 +6,10 @@ Stdlib only. Field names are the JSON's field names (see `report.to_json` and `s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from trainaudit.frozen import frozen
 
 FORMAT = 1
 """Format number of the JSON record. It changes when a reader of the old one would misread the new one."""
@@ -38,7 +40,7 @@ class State(StrEnum):
 Scalar = float | int | bool | str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """One number behind a finding: the fact, its value, and the threshold that it was held against (None where the condition
     is not a comparison with a number). `because` is the threshold's source."""
@@ -51,7 +53,7 @@ class Evidence:
     because: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Location:
     """Where a finding stands. `layer` is the human name, `node` the raw node, `module` the module path, `file` and `line` the
     user's own Python (relative where it can be), `parameter` the tensor where there is one."""
@@ -65,7 +67,7 @@ class Location:
     parameter: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fix:
     """`code` is PyTorch code that names the layer; `safety` is advice-only, changes-training or changes-architecture."""
 
@@ -74,7 +76,7 @@ class Fix:
     code: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Occurrence:
     """One subject on which a rule is violated."""
 
@@ -85,7 +87,7 @@ class Occurrence:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One cause. `occurrences[0]` is the root, first in topological order; the others suffer from the same cause.
 
@@ -112,7 +114,7 @@ class Finding:
         return self.occurrences[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleOutcome:
     """What became of one rule on one model: its overall state and how many subjects stood in which state.
 
@@ -127,7 +129,7 @@ class RuleOutcome:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ThresholdInfo:
     name: str
     value: Scalar
@@ -136,13 +138,13 @@ class ThresholdInfo:
     overridden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     title: str
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleInfo:
     """What reports say about a rule that took part. `needs` are its facts, `evidence_level` the weakest evidence that can judge it:
     static, forward, training, data or loss."""
@@ -163,7 +165,7 @@ class RuleInfo:
     references: tuple[Reference, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelInfo:
     """What was audited. `sha256` is "" where no report asked for it; `coverage` is the share of nodes with a known op, 0 to 1."""
 
@@ -188,7 +190,7 @@ class ModelInfo:
     """How the graph was had from a module or a file of weights, in one clause; "" where the file is the graph."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerRow:
     """One row of the layer table: what stands where, and its few numbers (None where there is none)."""
 
@@ -207,7 +209,7 @@ class LayerRow:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Audit:
     """Everything about one target."""
 
@@ -228,7 +230,7 @@ class Audit:
     """Seconds per stage."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """One call of the tool: its audits, and the targets that could not be audited (target, sentence)."""
 

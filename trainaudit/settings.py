@@ -34,12 +34,13 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.judge.selection import Ignore
 from trainaudit.suggestion import did_you_mean
 
@@ -63,7 +64,7 @@ FILE_NAMES = ("trainaudit.toml", ".trainaudit.toml", "pyproject.toml")
 MAX_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """`root` is the folder of the settings file, `source` the file's path; both None without one."""
 

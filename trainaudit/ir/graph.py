@@ -7,13 +7,14 @@ unique; every value that a layer reads is a graph input, a parameter or the outp
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.ops import Op
 
 Dimension = int | str | None
@@ -83,7 +84,7 @@ TRAINABLE_ROLES = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """Where a layer comes from. `module` is the dotted module path ("encoder.layers.0.fc1"), `file` and `line` the user's own
     Python, as far as the file tells."""
@@ -95,7 +96,7 @@ class Source:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Value:
     """A tensor on an edge. `producer` is an index into `Graph.layers` (None for graph inputs), `consumers` likewise."""
 
@@ -106,7 +107,7 @@ class Value:
     consumers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameter:
     """A stored tensor that a layer owns.
 
@@ -140,7 +141,7 @@ class Parameter:
         return count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layer:
     """One computation. `inputs` and `outputs` name values (activations), `parameters` maps a role's word to parameter names.
 
@@ -162,7 +163,7 @@ class Layer:
     """Path of the If / Loop / Scan bodies that the layer was inlined from, "" at the top."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """What a graph was read from. `leaked_paths` are absolute paths of the exporting machine found in the metadata.
 
@@ -180,7 +181,7 @@ class Origin:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Graph:
     """A model. `form` is "training" (dropout or unfused batch statistics are there), "inference" or "unknown".
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class ArrayData:
     """A `TensorData` over a numpy array. `stored` names the stored type where numpy has none (bfloat16 as uint16 bits)."""
 

@@ -11,10 +11,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.judge.grouping import model_name
 from trainaudit.result import Audit
 
@@ -22,7 +23,7 @@ FORMAT = 1
 MAX_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Baseline:
     """Fingerprint → (rule, target, subject) of what was accepted."""
 

@@ -12,9 +12,9 @@ import ast
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.judge.tree import (
     BOOLEAN,
     NUMBER,
@@ -80,7 +80,7 @@ def parse(text: str, subject: str, thresholds: Mapping[str, float]) -> Node:
     return node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Parser:
     text: str
     subject: str

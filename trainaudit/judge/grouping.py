@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from trainaudit.frozen import frozen
 from trainaudit.judge.evaluation import Columns, evidence
 from trainaudit.judge.rule import FixAdvice, Rule
 from trainaudit.judge.selection import Ignore
@@ -17,7 +17,7 @@ from trainaudit.measure.facts import FactScalar, Subject, Unmeasured
 from trainaudit.result import Finding, Fix, Location, Occurrence
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Violation:
     """A subject on which the rule is violated, and the facts as that kind of subject sees them."""
 

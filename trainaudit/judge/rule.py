@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from trainaudit.frozen import frozen
 from trainaudit.judge.template import Template
 from trainaudit.judge.tree import Node, facts_in
 from trainaudit.measure.catalog import BY_NAME, FORWARD, SETTINGS, TRAINING
@@ -16,7 +17,7 @@ _LEVELS = {SETTINGS: LOSS, FORWARD: "forward", TRAINING: "training"}
 _ORDER = (STATIC, LOSS, "forward", "training")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Condition:
     """A condition as its author wrote it, and the checked tree."""
 
@@ -24,7 +25,7 @@ class Condition:
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FixAdvice:
     """How to repair. `torch` names the layer through placeholders; `recipe` is the list of changes that a machine can make."""
 
@@ -34,7 +35,7 @@ class FixAdvice:
     recipe: tuple[Mapping[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One rule. `category` is its folder; `thresholds` keep the units and sources of their values."""
 

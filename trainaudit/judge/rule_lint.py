@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.judge.rule import Rule, template_text
 from trainaudit.judge.rulefile import load_rule, read_examples, rule_files
 from trainaudit.judge.tree import thresholds_in
@@ -53,7 +53,7 @@ _SCOLDING = re.compile(r"\bshould(n't)?\b|!(?![=\[])|\bplease\b", re.IGNORECASE)
 _TODO = re.compile(r"\bTODO\b")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """`where` is a path, or "catalog"."""
 

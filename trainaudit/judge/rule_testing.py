@@ -13,11 +13,11 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.judge.expression import visible_fact
 from trainaudit.judge.judging import judge
 from trainaudit.judge.rule import Rule
@@ -39,7 +39,7 @@ Audit = Callable[[Path, str | None], Mapping[str, Collection[str]]]
 """(model file, loss or None) → rules that fire on it, each with the subjects on which it does."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """One thing tried: `what` names it ("bad example 2", "good.py"); `detail` says what went wrong, "" where it passed."""
 

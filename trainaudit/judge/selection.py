@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Protocol
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.judge.rule import Rule
 from trainaudit.result import Location
 from trainaudit.suggestion import did_you_mean
@@ -35,7 +35,7 @@ class Choice(Protocol):
     def ignores(self) -> Sequence[Ignore]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ignore:
     """Findings that the user has set aside, why, and until when. `rule` is an id, a category, a glob or ALL; `layer` is a glob on the
     layer's name, its module path or the parameter; `target` is a glob on the model's path. "" matches everything."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.judge.expression import visible_fact
 from trainaudit.measure.catalog import FactSpec
 from trainaudit.measure.facts import FactScalar
@@ -23,7 +23,7 @@ UNKNOWN = "unknown"
 """What stands for a fact that has no value on the subject."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Template:
     """A text in pieces: plain text, facts, and names of thresholds with their units."""
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from trainaudit.frozen import frozen
 from trainaudit.measure.catalog import FactSpec
 
 NUMBER, BOOLEAN, WORD = "number", "boolean", "word"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Literal:
     value: float | int | bool | str
     type: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fact:
     spec: FactSpec
 
@@ -25,19 +25,19 @@ class Fact:
         return NUMBER if self.spec.type == "count" else self.spec.type
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Threshold:
     name: str
     type: str = NUMBER
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Negative:
     operand: Node
     type: str = NUMBER
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arithmetic:
     """`operator` is one of + - * /."""
 
@@ -47,7 +47,7 @@ class Arithmetic:
     type: str = NUMBER
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comparison:
     """`operator` is one of < <= > >= == !=."""
 
@@ -57,7 +57,7 @@ class Comparison:
     type: str = BOOLEAN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Membership:
     operand: Node
     values: tuple[float | int | bool | str, ...]
@@ -65,19 +65,19 @@ class Membership:
     type: str = BOOLEAN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Not:
     operand: Node
     type: str = BOOLEAN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class And:
     operands: tuple[Node, ...]
     type: str = BOOLEAN
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Or:
     operands: tuple[Node, ...]
     type: str = BOOLEAN

@@ -7,14 +7,14 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 
 _HAS_PREADV = hasattr(os, "preadv")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """What tells that a file, opened again, is the one that was checked."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
+
 Array = npt.NDArray[np.generic]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataType:
     """`bits` per element; `stored` is numpy's type of what lies in the file (the packed byte where `bits` < 8); `field` is the
     number of the TensorProto field that holds the values when they are not raw bytes; `small_float` gives the layout

@@ -6,13 +6,13 @@ Stdlib, numpy, ir and the rest of load.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.ir.tensor import widen_bfloat16
 from trainaudit.load.datafile import DataFile
 from trainaudit.load.datatypes import Array, DataType, decoder
@@ -21,7 +21,7 @@ from trainaudit.load.stored import Positions, StoredTensor, values_of
 _PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VarintTensor:
     """Values in a packed varint field (int32_data, int64_data, uint64_data) that was too big to keep: decoded as a stream.
 
@@ -146,7 +146,7 @@ def narrow(numbers: Array, kind: DataType) -> Array:
     return np.ascontiguousarray(low).view(kind.stored).reshape(-1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SparseTensor:
     """A sparse initializer, read as if it were dense: zeros, with `values` at the flat, increasing `positions`."""
 

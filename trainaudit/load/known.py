@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import TensorData
 from trainaudit.load.datatypes import DATA_TYPES, Array
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """A tensor as one value of the graph shows it.
 
@@ -83,7 +83,7 @@ class Stored:
 Positions = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FillData:
     """One number everywhere; nothing is allocated."""
 
@@ -111,7 +111,7 @@ class FillData:
         return np.broadcast_to(np.asarray(self.value, numpy_type(self.dtype)), self.shape)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ComputedData:
     """Values that the graph itself computes (a slice, a concatenation, a reordering, a random draw), computed when read."""
 

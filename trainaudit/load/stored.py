@@ -12,11 +12,11 @@ float4 as float32; int4 and int2 as int8, uint4 and uint2 as uint8; strings as a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.tensor import widen_bfloat16
 from trainaudit.load.datafile import DataFile
 from trainaudit.load.datatypes import Array, DataType, decoder
@@ -29,7 +29,7 @@ _READ_AHEAD = 16 << 10
 _PIECE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryBytes:
     """Bytes that were small enough to be kept."""
 
@@ -39,7 +39,7 @@ class MemoryBytes:
         buffer[:] = self.content[offset : offset + buffer.nbytes]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileBytes:
     """A stretch of a file."""
 
@@ -50,7 +50,7 @@ class FileBytes:
         self.file.read_into(self.start + offset, buffer)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredTensor:
     """Fixed-width values, little-endian and packed as in raw_data. Whoever makes one has checked that the bytes are there."""
 
@@ -131,7 +131,7 @@ def _runs(positions: Positions, reach: int, longest: int) -> Iterator[Positions]
         yield run
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StringTensor:
     """Strings of a TensorProto, decoded from UTF-8 with errors replaced."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from trainaudit.frozen import frozen
 from trainaudit.ir.ops import Op
 
 SUBJECT_KINDS = ("model", "input", "output", "block", "layer", "parameter")
@@ -15,7 +14,7 @@ FORWARD = "forward"
 TRAINING = "training"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FactSpec:
     """`type` is number, count, boolean or word; `unit` is "" for words and booleans. `words` closes the set of words, where it is
     closed. `source` is the evidence that the fact needs."""

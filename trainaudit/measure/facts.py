@@ -7,13 +7,14 @@ applicable there. A fact that applies and could not be had is `Unmeasured`: a ru
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from trainaudit.frozen import frozen
 
 Word = str
 FactScalar = float | int | bool | Word
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unmeasured:
     """Why a fact that applies has no value: one clause without a full stop ("the shape of its input is not known")."""
 
@@ -26,7 +27,7 @@ Columns = dict[str, dict[str, FactValue]]
 """fact name → subject id → value. What a measurement returns."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """What facts are about. `kind` is the facts' prefix: model, input, output, block, layer or parameter; `id` is unique within it.
 
@@ -41,7 +42,7 @@ class Subject:
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FactTable:
     """All facts of one model, column by column. Facts of the model stand under the subject id "model"."""
 

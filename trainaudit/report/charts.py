@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
+from trainaudit.frozen import frozen
 from trainaudit.report import numbers
 from trainaudit.report.escaping import shortened
 from trainaudit.result import Audit, Evidence, LayerRow
@@ -17,13 +17,13 @@ MAX_MARKS = 400
 MAX_BARS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tick:
     position: float
     label: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EvidenceBar:
     """A value against its limit on a line of length `WIDTH`: the stretch where it would be well, the limit, the value."""
 
@@ -36,7 +36,7 @@ class EvidenceBar:
     is_log: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Series:
     """Marks of one kind: the dots' path, the same as a line, and the name in the legend."""
 
@@ -45,7 +45,7 @@ class Series:
     line: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DepthChart:
     """One or two quantities over the weighted layers, input to output. `table` holds the same numbers as text, thinned for long models."""
 
@@ -60,7 +60,7 @@ class DepthChart:
     left_out: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShareBar:
     name: str
     share: str

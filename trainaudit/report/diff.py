@@ -8,8 +8,9 @@ finding aside.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from trainaudit.frozen import frozen
 from trainaudit.report import numbers, view
 from trainaudit.report.escaping import visible
 from trainaudit.report.prose import code, markdown
@@ -19,7 +20,7 @@ _JUDGED = (State.CLEAN, State.VIOLATED, State.NOT_APPLICABLE)
 _Keys = frozenset[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """A finding, reduced to the occurrences that changed in the same way."""
 
@@ -27,7 +28,7 @@ class Change:
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """`unseen` holds old findings that the new record neither judged again nor shows: not fixed, not still there."""
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, Step
 from trainaudit.report.numbers import count
 from trainaudit.result import Audit, RuleInfo, Run, State
@@ -32,7 +31,7 @@ WORDS = {
 _ORDER = (VIOLATED, IGNORED, PARTLY, CLEAN, NOT_RUN, NOT_APPLICABLE, BY_HAND)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tip:
     """One tip of the recipe on one model. `rules` are ids with the state of each; `remark` says in a few words why it stands so."""
 
@@ -42,7 +41,7 @@ class Tip:
     rules: tuple[tuple[str, State], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rung:
     """One stage: its state is that of its worst tip; `summary` counts the tips by state."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
+from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, STEPS, Step
 from trainaudit.report import charts, numbers, view
 from trainaudit.report.ladder import Rung, ladder
@@ -13,7 +13,7 @@ from trainaudit.result import Audit, Evidence, Finding, LayerRow, Occurrence, Re
 MAX_OTHERS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Measured:
     """A piece of evidence as it is shown."""
 
@@ -24,7 +24,7 @@ class Measured:
     bar: charts.EvidenceBar | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Card:
     """A finding as it is shown."""
 
@@ -39,7 +39,7 @@ class Card:
     references: tuple[Reference, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """An audit as it is shown. `prefix` keeps the anchors of several models apart, `of` and `named` the names of their landmarks;
     `level` is the level of its headings."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from trainaudit.frozen import frozen
 from trainaudit.report import numbers
 from trainaudit.report.escaping import visible
 from trainaudit.result import Audit, Finding, Location, ModelInfo, Run, Severity, State
@@ -46,7 +46,7 @@ def baseline_findings(audit: Audit) -> list[Finding]:
     return [finding for finding in audit.findings if finding.is_new is False and not finding.ignored]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counts:
     """Findings by severity, and outcomes of rules by state."""
 

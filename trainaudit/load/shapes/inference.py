@@ -7,8 +7,7 @@ statements counts, and inference wins a contradiction, since declarations outliv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Dimension, Shape
 from trainaudit.load.raw import RawGraph
 from trainaudit.load.shapes import (
@@ -55,7 +54,7 @@ _MEANINGLESS = frozenset({"", "?", "None", "none", "unknown", "-1", "*"})
 """Declared symbols that exporters write for any unknown size, equal or not."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inferred:
     """What shape inference found out. A value that is missing is unknown.
 

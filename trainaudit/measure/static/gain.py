@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
 
@@ -29,7 +29,7 @@ _SELU_ALPHA = 1.6732632423543772
 """Klambauer et al. 2017, arXiv:1706.02515."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GaussianMoments:
     """Of φ(x) with x ~ N(mean, std²): E[φ], E[φ²] and E[φ'²]."""
 

@@ -6,9 +6,9 @@ Everything that the graph measurements share is computed here once, in plain lis
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph, Layer, Shape
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECURRENT, SHAPING, WEIGHTED, Op
 
@@ -32,7 +32,7 @@ _SHARES = {op: (int(op in WEIGHTED), int(op in _BENDING), op in _SKIPPED, op is 
 """What a layer adds to the weighted and to the bending layers above it, whether it is looked through, and whether it hands values on."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Join:
     """A residual sum: `skip` and `branch` are the producers of its operands (INPUT for a graph input), `fork` is where both come from.
 
@@ -44,7 +44,7 @@ class Join:
     projected: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """`sources[i]` holds the producer of each input of layer i (a layer index, INPUT or STORED); `uses[i]` the layers that read its
     values (Shape layers left out); `places` the layers of each kind; `depends` whether it depends on the values of a graph input; `depth` the weighted layers on the

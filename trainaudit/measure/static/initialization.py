@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Parameter
 from trainaudit.measure.static.distribution import (
     ROUNDING,
@@ -46,7 +47,7 @@ _BOUNDED_VALUES = 512
 _DISTINCT_VALUES = 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """`names` are the schemes that fit, without repetition; `standing` is one of the six words above."""
 

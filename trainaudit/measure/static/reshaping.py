@@ -6,10 +6,10 @@ A symbolic size stands for a large prime of its own, so that products and quotie
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from math import isqrt, prod
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Dimension, Layer, Shape
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, Op
 
@@ -47,7 +47,7 @@ MOVING = REDUCTIONS | {Op.TRANSPOSE, Op.SQUEEZE, Op.UNSQUEEZE, Op.GATHER}
 """Layers that `moved_axis` follows."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """Part of an axis (counted from the end): the axis has size left · size · right and the part's index is the middle digit."""
 

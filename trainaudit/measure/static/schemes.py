@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Parameter, Role
 
 UNIFORM = "uniform"
@@ -29,7 +29,7 @@ TRUNCATED_STD = 0.8796256610342398
 """Standard deviation of a standard normal cut at ±2: √(1 − 4φ(2)/(2Φ(2) − 1))."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scheme:
     """A named distribution around zero. `scale` is the bound of a uniform, the standard deviation of a normal, and the standard deviation before
     the cut of a truncated normal."""
