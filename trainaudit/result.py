@@ -91,7 +91,7 @@ class Occurrence:
 class Finding:
     """One cause. `occurrences[0]` is the root, first in topological order; the others suffer from the same cause.
 
-    `kind` is the subject's kind (model, layer, parameter, block, input, output). `ignored` is the reason given in the settings, or
+    `kind` is the subject's kind (model, layer, parameter, block, segment, input, output). `ignored` is the reason given in the settings, or
     "" for a live finding; `is_new` is False where the baseline already held it (None without a baseline).
     """
 

@@ -79,6 +79,7 @@ def make_table(layers: int = 3, **columns: Mapping[str, FactValue]) -> FactTable
         "output": {"y": Subject("output", "y", names[-1] if names else None, layers)},
         "input": {"x": Subject("input", "x", None, 0)},
         "block": {},
+        "segment": {},
     }
     filled: dict[str, Mapping[str, FactValue]] = {
         "layer.name": {name: name for name in names},

@@ -84,7 +84,7 @@ def test_subjects_stand_at_their_layers() -> None:
     graph = varied()
     subjects, _ = measure_structure(graph)
     assert {kind: len(found) for kind, found in subjects.items() if kind != "parameter"} == {
-        "model": 1, "input": 2, "output": 1, "block": 3, "layer": len(graph.layers),
+        "model": 1, "input": 2, "output": 1, "block": 3, "segment": 0, "layer": len(graph.layers),
     }  # fmt: skip
     weight = subjects["parameter"]["stem.weight"]
     assert (weight.kind, weight.layer, weight.position) == ("parameter", "stem", 0)

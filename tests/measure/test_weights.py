@@ -187,16 +187,6 @@ def test_a_model_without_weights_is_unknown() -> None:
     assert facts_of([activation(Op.RELU)])["model.weights_state"]["model"] == "unknown"
 
 
-@pytest.mark.parametrize("units", [64, 3000])
-def test_rarely_firing_units(units: int) -> None:
-    weight = normal(units, 100, std=0.1)  # norms of 1
-    bias = np.zeros(units, np.float32)
-    bias[: units // 4] = -4.0
-    bias[units // 4 : units // 2] = -2.5
-    facts = facts_of([linear(weight, bias), activation(Op.RELU), linear(weight[:64], bias[:64]), activation(Op.TANH)])
-    assert facts["layer.rarely_firing_share"] == {"0": pytest.approx(0.25, abs=0.01)}
-
-
 def test_forget_gate_bias_adds_both_biases_of_onnx_order() -> None:
     bias = np.zeros((1, 2, 4, 16), np.float32)
     bias[0, 0, 2], bias[0, 1, 2] = 0.75, 0.5  # input, output, forget, cell

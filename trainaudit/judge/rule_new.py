@@ -14,7 +14,7 @@ confidence = "medium"                     # high | medium | low: how often it is
 status = "preview"                        # preview | stable | deprecated
 since = "{since}"
 recipe = "2.init-well"                    # the step of the recipe that it belongs to
-subject = "layer"                         # model | input | output | block | layer | parameter
+subject = "layer"                         # model | input | output | block | segment | layer | parameter
 applies_to = "layer.op == 'linear'"       # TODO: where the question makes sense
 when = "layer.gain > limit"               # TODO: what is wrong; `trainaudit fact list` shows the vocabulary
 message = "{{layer.name}} has a gain of {{layer.gain}}: TODO so what."

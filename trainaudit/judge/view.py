@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from trainaudit.judge.rule import Rule
-from trainaudit.measure.catalog import BY_NAME, GRAPH, SETTINGS, WEIGHTS
+from trainaudit.measure.catalog import BY_NAME, GRAPH, SETTINGS, SIGNAL, WEIGHTS
 from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
 
 _PLAIN = frozenset({float, int, bool, str})
@@ -87,7 +87,7 @@ class View:
         column = self._table.columns.get(fact, {})
         if spec.kind == "model":
             value = column.get("model")
-            if value is None and spec.source not in (GRAPH, WEIGHTS):
+            if value is None and spec.source not in (GRAPH, SIGNAL, WEIGHTS):
                 # Evidence that was not gathered is not run, not inapplicable.
                 value = Unmeasured(_NOT_RUN[spec.source])
             return {} if value is None else dict.fromkeys(self.subjects, value)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from trainaudit.frozen import frozen
 from trainaudit.ir.ops import Op
 
-SUBJECT_KINDS = ("model", "input", "output", "block", "layer", "parameter")
+SUBJECT_KINDS = ("model", "input", "output", "block", "segment", "layer", "parameter")
 
 GRAPH = "graph"
 WEIGHTS = "weights"
+SIGNAL = "signal"
+"""Predicted from graph and weights by signal propagation."""
 SETTINGS = "settings"
 FORWARD = "forward"
 TRAINING = "training"
@@ -160,8 +162,8 @@ _LAYER_WEIGHTS = (
     _number("layer.wanted_gain", "ratio", WEIGHTS,
             "gain that keeps the second moment through the activation that follows: 1/√E[φ(z)²], z ~ N(0, 1)"),
     _word("layer.weight_scheme", WEIGHTS, "named initializers that fit the weight, joined by |, or trained, or unknown"),
-    _number("layer.rarely_firing_share", "share", WEIGHTS,
-            "share of a rectified layer's units whose bias lies so far below zero that they fire with probability < 1e-3 on standardised input"),
+    _word("layer.initializer", WEIGHTS,
+          "what the weights were drawn from, in words: uniform, bound 1/√fan_in (PyTorch's default); the standard deviation where no name fits"),
     _number("layer.forget_gate_bias", "", WEIGHTS, "mean bias of an LSTM's forget gate (input and recurrent bias added)"),
     _number("layer.recurrent_spectral_radius", "ratio", WEIGHTS, "largest absolute eigenvalue of a vanilla recurrent weight, worst direction"),
     _number("layer.running_mean_absmax", "", WEIGHTS, "largest absolute running mean of a BatchNorm"),
@@ -173,6 +175,51 @@ _LAYER_WEIGHTS = (
     _boolean("layer.is_normalization_folded", GRAPH, "the layer's weights absorbed a BatchNorm at export"),
     _number("layer.feeding_gain", "ratio", WEIGHTS,
             "gain of the fresh weighted layer whose output this activation function takes directly (reshapes and casts aside)"),
+)  # fmt: skip
+
+_SIGNAL = (
+    _number("model.signal_coverage", "share", SIGNAL, "share of the layers whose output is predicted, of those that depend on an input"),
+    _number("model.predicted_gradient_ratio", "ratio", SIGNAL,
+            "predicted rms of the weight gradient of the first trainable layer over that of the last"),
+    _count("model.plain_depth", "layers", SIGNAL, "weighted layers on the longest path without a skip connection, concatenation or recurrence"),
+    _count("model.longest_segment", "layers", SIGNAL, "weighted layers of the longest segment"),
+    _count("model.post_norm_count", "layers", SIGNAL, "residual sums that nothing but a layer normalization reads"),
+    _number("model.post_norm_gradient_ratio", "ratio", SIGNAL,
+            "predicted norm of the gradient behind the first of these normalizations over that behind the last"),
+    _number("layer.predicted_std", "", SIGNAL,
+            "predicted standard deviation of a weighted layer's output over samples and positions, for standardised inputs"),
+    _number("layer.predicted_input_rms", "", SIGNAL, "predicted √E[x²] of a weighted layer's input"),
+    _number("layer.input_variation", "ratio", SIGNAL,
+            "predicted standard deviation of a weighted layer's input over samples and positions, over its √E[x²]: near 0 all samples look alike"),
+    _number("layer.predicted_logit_std", "", SIGNAL, "predicted standard deviation of the model's primary output before its last activation function"),
+    _number("layer.predicted_input_std", "", SIGNAL, "predicted standard deviation of what a hidden sigmoid or tanh layer reads"),
+    _number("layer.predicted_saturated_share", "share", SIGNAL,
+            "predicted share of a hidden layer's values with |tanh| > 0.97 or a sigmoid outside [0.03, 0.97]"),
+    _number("layer.predicted_dead_share", "share", SIGNAL,
+            "share of a rectified layer's units that fire with probability < 1e-3 under their predicted pre-activation"),
+    _number("layer.rarely_firing_share", "share", SIGNAL, "the part of them that would fire more often without their bias"),
+    _number("layer.residual_growth", "ratio", SIGNAL,
+            "predicted variance behind a stack of residual sums without normalization, over that before it; at the layers that end its branches"),
+    _count("layer.residual_count", "layers", SIGNAL, "residual sums of that stack"),
+    _number("layer.predicted_gradient_ratio", "ratio", SIGNAL, "predicted rms of the layer's weight gradient over that of the last trainable layer"),
+    _number("layer.model_gradient_ratio", "ratio", SIGNAL,
+            "model.predicted_gradient_ratio; at the layer where the change starts: the earliest whose own factor is at least half of the largest, in logarithms"),
+    _word("segment.name", SIGNAL,
+          "first and last of the weighted layers on the deepest path between two places that set the scale anew (normalization, residual sum)"),
+    _count("segment.weighted_count", "layers", SIGNAL, "its weighted layers, an output head left out"),
+    _word("segment.first_layer", SIGNAL, "name of the first of them"),
+    _word("segment.last_layer", SIGNAL, "name of the last of them"),
+    _word("segment.worst_layer", SIGNAL, "name of the layer where the damage starts: the earliest whose own factor is at least half of the largest, in logarithms"),
+    _word("segment.closing", SIGNAL, "what stands behind the last of them", "normalization", "residual", "recurrence", "output"),
+    _count("segment.sigmoid_count", "layers", SIGNAL, "most sigmoid layers in a row, that of the output head included"),
+    _count("segment.tanh_count", "layers", SIGNAL, "most tanh or softsign layers in a row, that of the output head included"),
+    _number("segment.start_std", "", SIGNAL, "predicted standard deviation, over samples and positions, of what its first layer reads"),
+    _number("segment.end_std", "", SIGNAL,
+            "predicted standard deviation, over samples and positions, at its far end: behind a closing normalization, before an output head"),
+    _number("segment.forward_change", "ratio", SIGNAL, "segment.end_std over segment.start_std"),
+    _number("segment.backward_change", "ratio", SIGNAL, "predicted norm of the gradient at its start over that at its far end"),
+    _number("segment.smallest_change", "ratio", SIGNAL, "the smaller of the forward and the backward change"),
+    _number("segment.largest_change", "ratio", SIGNAL, "the larger of the forward and the backward change"),
 )  # fmt: skip
 
 _PARAMETER = (
@@ -219,7 +266,7 @@ _PARAMETER = (
             "standard deviation of a token embedding over that of the positional embedding it is added to"),
 )  # fmt: skip
 
-CATALOG: tuple[FactSpec, ...] = _MODEL + _INPUT + _OUTPUT + _BLOCK + _LAYER_GRAPH + _LAYER_WEIGHTS + _PARAMETER
+CATALOG: tuple[FactSpec, ...] = _MODEL + _INPUT + _OUTPUT + _BLOCK + _LAYER_GRAPH + _LAYER_WEIGHTS + _SIGNAL + _PARAMETER
 """Every fact. Explicit: a measurement that is not listed here does not exist."""
 
 BY_NAME: dict[str, FactSpec] = {spec.name: spec for spec in CATALOG}

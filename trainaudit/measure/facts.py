@@ -29,7 +29,7 @@ Columns = dict[str, dict[str, FactValue]]
 
 @frozen
 class Subject:
-    """What facts are about. `kind` is the facts' prefix: model, input, output, block, layer or parameter; `id` is unique within it.
+    """What facts are about. `kind` is the facts' prefix: model, input, output, block, segment, layer or parameter; `id` is unique within it.
 
     `layer` is the layer that the subject belongs to (a parameter's first owner, an output's producer, a block's first layer,
     the layer itself): facts of that layer can be read by rules on the subject. `position` is that layer's index, so that

@@ -1,6 +1,6 @@
 """Graph → facts: calls every static measurement once and joins their columns into one table.
 
-May import `ir`, `measure.catalog`, `measure.facts` and `measure.static`. A measurement that breaks down does not end the audit: its facts
+May import `ir`, `measure.catalog`, `measure.facts`, `measure.static` and `measure.signal`. A measurement that breaks down does not end the audit: its facts
 become `Unmeasured` with the error's name, and the rules that need them are reported as not run.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from trainaudit.ir.graph import Graph
 from trainaudit.measure.catalog import CATALOG, WEIGHTS
 from trainaudit.measure.facts import Columns, FactTable, Subject, Unmeasured
+from trainaudit.measure.signal.signal_facts import measure_signal, not_predicted
+from trainaudit.measure.static.index import Index, build_index
 from trainaudit.measure.static.structure import loss_in_graph, measure_structure
 from trainaudit.measure.static.weights import measure_weights
 
@@ -25,13 +27,17 @@ def measure(graph: Graph, *, loss: str | None, expects: Mapping[str, str]) -> Fa
 
         subjects, columns = measure_unconnected(graph)
     else:
-        subjects, columns = measure_structure(graph)
+        index = build_index(graph)
+        subjects, columns = measure_structure(graph, index)
     loss = loss or loss_in_graph(graph)
     no_loss = _NO_LOSS if graph.is_connected else _NO_GRAPH
     columns["model.loss"] = {"model": loss or no_loss}
     columns["model.loss_expects"] = {"model": expects.get(loss or "", no_loss)}
     if graph.is_connected:
         columns.update(_guarded(lambda: measure_weights(graph, columns), WEIGHTS, subjects))
+        segments, predicted = _signal(graph, index, columns)
+        subjects |= segments
+        columns.update(predicted)
     return FactTable(subjects=subjects, columns=columns)
 
 
@@ -39,11 +45,22 @@ _NO_GRAPH = Unmeasured("the file holds weights and no graph")
 _NO_LOSS = Unmeasured("the loss is not known: declare it with --loss NAME or in the settings")
 
 
+def _signal(graph: Graph, index: Index, columns: Columns) -> tuple[Mapping[str, Mapping[str, Subject]], Columns]:
+    try:
+        return measure_signal(graph, index, columns)
+    except Exception as error:
+        return not_predicted(columns, _broken(error))
+
+
+def _broken(error: Exception) -> Unmeasured:
+    return Unmeasured(f"the measurement broke down ({type(error).__name__}: {error})")
+
+
 def _guarded(measurement: Callable[[], Columns], source: str, subjects: Mapping[str, Mapping[str, Subject]]) -> Columns:
     try:
         return measurement()
     except Exception as error:
-        broken = Unmeasured(f"the measurement broke down ({type(error).__name__}: {error})")
+        broken = _broken(error)
         return {
             spec.name: dict.fromkeys(subjects.get(spec.kind, {}), broken) for spec in CATALOG if spec.source == source
         }

@@ -176,7 +176,7 @@ def place_of(location: Location, subject: str, kind: str) -> str:
         return ""
     if kind == "parameter":
         return visible(location.parameter or subject)
-    name = visible(location.layer or subject) if kind in ("layer", "block") else visible(subject)
+    name = visible(location.layer or subject) if kind in ("layer", "block", "segment") else visible(subject)
     return f"{name} ({visible(location.op)})" if location.op else name
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trainaudit.ir.graph import Graph, Layer, Parameter, Role
-from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECTIFIERS, SHAPING, WEIGHTED, Op
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.gain import plain_gain, wanted_gain
 from trainaudit.measure.static.initialization import MeasuredParameter
+from trainaudit.measure.static.initializer_words import initializer_words
 from trainaudit.measure.static.recurrent import spectral_radius
 from trainaudit.measure.static.written_recurrence import has_four_gates, is_plain, written_cells
 
@@ -21,11 +22,6 @@ Measured = Mapping[str, MeasuredParameter]
 
 _OPS = {op.value: op for op in Op}
 _MAIN_ROLES = (Role.WEIGHT.value, Role.INPUT_WEIGHT.value, Role.EMBEDDING.value, Role.POSITION.value)
-_BIAS = Role.BIAS.value
-_RARE = 3.0902
-"""Standard deviations: a standard normal lies above it with probability 1e-3."""
-_SUSPICIOUS_SHARE = 0.05
-"""Share of the sampled units from which on all units are looked at."""
 _COLLAPSED_SCALE = 1e-3
 _COLLAPSED_VARIANCE = 1e-8
 _UNTOLD_GATES = Unmeasured("the recurrence is written out step by step, where the gates are not told apart")
@@ -71,19 +67,18 @@ def _weighted(
     if one is None:
         reason = Unmeasured(unread_reason(weight))
         put("layer.weight_scheme", layer.name, reason)
+        put("layer.initializer", layer.name, reason)
         put("layer.gain", layer.name, reason)
         return
     state = states.get(weight.name)
-    put("layer.weight_scheme", layer.name, "trained" if state == "trained" else one.identity.scheme)
+    scheme = "trained" if state == "trained" else one.identity.scheme
+    put("layer.weight_scheme", layer.name, scheme)
+    put("layer.initializer", layer.name, initializer_words(scheme, one.statistics.std))
     if layer.op is not Op.EMBEDDING and weight.fan_in:
         gain = one.statistics.std * math.sqrt(weight.fan_in)
         put("layer.gain", layer.name, gain)
         if following is not None and state == "fresh":
             put("layer.feeding_gain", following.name, gain)
-    if following is not None and _BIAS in layer.parameters and following.op in RECTIFIERS:
-        share = rarely_firing_share(graph, layer, one, measured)
-        if share is not None:
-            put("layer.rarely_firing_share", layer.name, share)
     if layer.op is Op.LSTM:
         _forget_gate(graph, layer, measured, put)
     if layer.op is Op.RNN:
@@ -142,49 +137,6 @@ def following_activation(graph: Graph, layer: Layer) -> Layer | None:
             return current
         if current.op not in SHAPING and current.op not in DROPOUTS:
             return None
-    return None
-
-
-def rarely_firing_share(graph: Graph, layer: Layer, weight: MeasuredParameter, measured: Measured) -> float | None:
-    """Share of units with bias < −3.09·‖w‖: on inputs of mean 0 and variance 1 they fire with probability < 1e-3.
-
-    Behind a rectifier inputs have a positive mean, which adds mean·Σw to every unit's bias; that sum is near zero for fresh weights and is left
-    out. Units are sampled first; all are looked at only where many of the sampled ones are silent. None without a bias.
-    """
-    bias = graph.parameter_of(layer, Role.BIAS)
-    axis = weight.parameter.unit_axis
-    if bias is None or axis is None or bias.name not in measured:
-        return None
-    statistics = weight.statistics
-    offsets = measured[bias.name].statistics
-    if offsets.minimum >= 0.0 or offsets.size == 0:
-        return 0.0
-    if statistics.non_finite_count or offsets.non_finite_count or offsets.size != weight.parameter.shape[axis]:
-        return None
-    biases = np.asarray(bias.data.read(), np.float64).reshape(-1)
-    if not statistics.is_whole:
-        sampled = _sampled_norms(weight, axis)
-        if sampled is not None:
-            units, norms = sampled
-            share = float(np.mean(biases[units] < -_RARE * norms))
-            if share <= _SUSPICIOUS_SHARE:
-                return share
-    values = np.moveaxis(np.asarray(weight.parameter.data.read(), np.float64), axis, 0).reshape(biases.size, -1)
-    return float(np.mean(biases < -_RARE * np.sqrt(np.einsum("ij,ij->i", values, values))))
-
-
-def _sampled_norms(
-    weight: MeasuredParameter, axis: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
-    """Unit indices and their estimated weight norms, from the sample."""
-    statistics, shape = weight.statistics, weight.parameter.shape
-    sample = statistics.sample.astype(np.float64)
-    if axis == 0 and statistics.rows == shape[0]:
-        units = np.arange(len(sample), dtype=np.int64) * statistics.sample_step
-        return units, np.sqrt(np.mean(sample * sample, axis=1) * statistics.columns)
-    if len(shape) == 2 and axis == 1 and statistics.columns == shape[1]:
-        units = np.arange(sample.shape[1], dtype=np.int64) + statistics.sample_offset
-        return units, np.sqrt(np.mean(sample * sample, axis=0) * statistics.rows)
     return None
 
 

@@ -14,7 +14,7 @@ from trainaudit.measure.static.attention import measure_attention
 from trainaudit.measure.static.batch_axis import follow_batch
 from trainaudit.measure.static.blocks import Block, find_blocks, measure_blocks
 from trainaudit.measure.static.flow import trace_uses
-from trainaudit.measure.static.index import build_index
+from trainaudit.measure.static.index import Index, build_index
 from trainaudit.measure.static.layer_facts import measure_layers
 from trainaudit.measure.static.linear_chains import measure_linear_chains
 from trainaudit.measure.static.model_facts import measure_model
@@ -53,9 +53,10 @@ class SubjectsByPosition(Mapping[str, Subject]):
         return len(self._positions)
 
 
-def measure_structure(graph: Graph) -> tuple[Subjects, Columns]:
-    """Every fact of the catalog whose source is the graph, and all subjects. Linear in layers and edges."""
-    index = build_index(graph)
+def measure_structure(graph: Graph, index: Index | None = None) -> tuple[Subjects, Columns]:
+    """Every fact of the catalog whose source is the graph, and all subjects. Linear in layers and edges. `index` is the graph's, where it is at
+    hand."""
+    index = index or build_index(graph)
     flow = trace_uses(index)
     roles = layer_roles(index, flow)
     trainable = trainable_sizes(graph)
@@ -87,7 +88,7 @@ def measure_structure(graph: Graph) -> tuple[Subjects, Columns]:
 
 
 def subjects_of(graph: Graph, blocks: Mapping[str, Block]) -> Subjects:
-    """Everything that facts can be about: the model, its inputs, outputs, blocks, layers and parameters."""
+    """Everything that facts can be about: the model, its inputs, outputs, blocks, layers and parameters; segments only once the signal is predicted."""
     layers = graph.layers
     last = len(layers)
     outputs: dict[str, Subject] = {}
@@ -102,6 +103,7 @@ def subjects_of(graph: Graph, blocks: Mapping[str, Block]) -> Subjects:
         "input": {name: Subject("input", name, None, 0) for name in graph.inputs},
         "output": outputs,
         "block": SubjectsByPosition("block", {name: block.first for name, block in blocks.items()}, layers),
+        "segment": {},
         "layer": SubjectsByPosition("layer", {layer.name: layer.index for layer in layers}, layers),
         "parameter": SubjectsByPosition("parameter", owners, layers),
     }

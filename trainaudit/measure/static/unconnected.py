@@ -34,7 +34,7 @@ _KNOWN = frozenset(
 
 _BY_EDGES = frozenset(
     {
-        "layer.wanted_gain", "layer.rarely_firing_share", "layer.attention_logit_std", "layer.feeding_gain", "parameter.tied_logit_std",
+        "layer.wanted_gain", "layer.attention_logit_std", "layer.feeding_gain", "parameter.tied_logit_std",
         "parameter.position_scale_ratio",
     }
 )  # fmt: skip
@@ -68,7 +68,7 @@ def measure_unconnected(graph: Graph) -> tuple[Subjects, Columns]:
 
 def _with_untold(subjects: Subjects) -> Subjects:
     last = max((subject.position for subject in subjects["layer"].values()), default=0) + 1
-    for kind in ("input", "output", "block", "layer"):
+    for kind in ("input", "output", "block", "segment", "layer"):
         subjects[kind] = {**subjects[kind], UNTOLD: Subject(kind, UNTOLD, None, last)}
     return subjects
 

@@ -1,0 +1,196 @@
+"""Segments: the weighted layers between two places that set the scale of the signal anew (a normalization, a residual sum), and how long
+stretches of the network are plain. May import `ir` and `measure.static.index`.
+
+Along a segment every layer multiplies what the one before it made, so that a factor per layer becomes a power of the segment's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trainaudit.ir.ops import NORMALIZATIONS, RECURRENT, Op
+from trainaudit.measure.static.index import INPUT, Index
+
+_NONE = -3
+"""No weighted layer yet."""
+
+_CHAINED = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
+_SETTING = NORMALIZATIONS | RECURRENT | {Op.EMBEDDING}
+"""Layers whose result has a scale of its own, whatever comes in."""
+_SHARP = frozenset({Op.SIGMOID, Op.HARD_SIGMOID, Op.SOFTMAX, Op.HARDMAX})
+_BESIDE = frozenset({"gate", "modulation", "auxiliary", "recurrent-cell", "attention-query", "attention-key"})
+"""Roles of layers beside the stream: what they give scales, shifts or selects it."""
+
+_Ends = dict[int, tuple[str, str, int | None]]
+
+NORMALIZATION, RESIDUAL, RECURRENCE, OUTPUT = "normalization", "residual", "recurrence", "output"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`chain` holds the positions of its weighted layers along the deepest path, an output head left out; `end` names the value behind the last
+    of them: the normalized one, the operand of the sum, what the head or the recurrence reads, or the output. `closing` says which; `head` is
+    the output head behind it, where there is one."""
+
+    chain: tuple[int, ...]
+    end: str
+    closing: str
+    head: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Residual sums in a row with no normalization on either path: their positions, the value that enters the first of them, and the weighted
+    layers that end their branches."""
+
+    joins: tuple[int, ...]
+    start: str
+    ends: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`plain_depth` counts the weighted layers of the longest path without a skip connection or recurrence, `plain_first` is the first of them;
+    `post_normalized` are the normalizations that alone read a residual sum."""
+
+    segments: tuple[Segment, ...]
+    stacks: tuple[Stack, ...]
+    plain_depth: int
+    plain_first: int | None
+    post_normalized: tuple[int, ...]
+
+
+def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
+    """The layout of a graph. `roles` is the column layer.role. Linear in the edges."""
+    layers, ops, joins = index.layers, index.ops, index.joins
+    count = len(ops)
+    last = [_NONE] * (count + 2)  # two more: INPUT and STORED
+    length = [0] * (count + 2)
+    plain = [0] * (count + 2)
+    opening = [_NONE] * (count + 2)
+    before: dict[int, int] = {}
+    ends: _Ends = {}
+    deepest = INPUT
+    for i, op in enumerate(ops):
+        row = index.sources[i]
+        source = row[0] if len(row) == 1 else _main(index, i, row, length)
+        is_join = i in joins
+        if op in _CHAINED and roles.get(layers[i].name) not in _BESIDE:
+            before[i] = last[source]
+            last[i], length[i] = i, length[source] + 1
+            plain[i] = plain[source] + 1
+            opening[i] = opening[source] if plain[source] else i
+            if plain[i] > plain[deepest]:
+                deepest = i
+        elif is_join or op in _SETTING or op in _CHAINED:
+            if is_join:
+                branch = joins[i].branch
+                _close(ends, last[branch], _operand(index, i, branch), RESIDUAL)
+            elif op in NORMALIZATIONS and layers[i].outputs:
+                _close(ends, last[source], layers[i].outputs[0], NORMALIZATION)
+                plain[i], opening[i] = plain[source], opening[source]
+            elif op in RECURRENT and layers[i].inputs:
+                _close(ends, last[source], layers[i].inputs[0], RECURRENCE)
+        else:
+            last[i], length[i] = last[source], length[source]
+            if op is not Op.CONCAT or len(row) < 2:
+                plain[i], opening[i] = plain[source], opening[source]
+    for name in index.graph.outputs:
+        _close_output(index, roles, name, last, before, ends)
+    inner = {above for w, above in before.items() if w in before}
+    segments = tuple(
+        Segment(_chain(w, before), end, closing, head)
+        for w, (end, closing, head) in sorted(ends.items())
+        if w not in inner or closing != OUTPUT
+    )
+    first = None if deepest < 0 else opening[deepest]
+    return Layout(segments, _stacks(index, last), max(0, plain[deepest]), first, _post_normalized(index))
+
+
+def _main(index: Index, i: int, row: Sequence[int], length: Sequence[int]) -> int:
+    """The source that carries the stream: an attention's values, of others the one with most weighted layers behind it, gates left out."""
+    ops, origin = index.ops, index.origin
+    if ops[i] is Op.ATTENTION and len(row) > 2:
+        return row[2]
+    active = index.activations(i)
+    if not active:
+        return row[0] if row else INPUT
+    if ops[i] in (Op.MUL, Op.MATMUL, Op.EINSUM):
+        kept = [s for s in active if s < 0 or origin[s] < 0 or ops[origin[s]] not in _SHARP]
+        active = kept or active
+    return max(active, key=lambda source: length[source])
+
+
+def _close(ends: _Ends, last: int, value: str, closing: str, head: int | None = None) -> None:
+    if last >= 0 and last not in ends:
+        ends[last] = (value, closing, head)
+
+
+def _close_output(
+    index: Index,
+    roles: Mapping[str, object],
+    name: str,
+    last: Sequence[int],
+    before: Mapping[int, int],
+    ends: _Ends,
+) -> None:
+    value = index.graph.values.get(name)
+    if value is None or value.producer is None:
+        return
+    w = last[value.producer]
+    if w >= 0 and roles.get(index.layers[w].name) == "output-head":
+        _close(ends, before[w], index.layers[w].inputs[0], OUTPUT, w)
+    else:
+        _close(ends, w, name, OUTPUT)
+
+
+def _operand(index: Index, join: int, branch: int) -> str:
+    layer = index.layers[join]
+    return layer.inputs[index.sources[join].index(branch)]
+
+
+def _chain(last: int, before: Mapping[int, int]) -> tuple[int, ...]:
+    chain = [last]
+    while before[chain[-1]] >= 0:
+        chain.append(before[chain[-1]])
+    return tuple(reversed(chain))
+
+
+def _stacks(index: Index, last: Sequence[int]) -> tuple[Stack, ...]:
+    """A sum belongs to the stack of the sum before it, if nothing but activation functions and reshapes stands between."""
+    ops, sources, joins = index.ops, index.sources, index.joins
+    if not joins:
+        return ()
+    normalized = [0] * (len(ops) + 2)
+    for i, op in enumerate(ops):
+        row = sources[i]
+        above = normalized[row[0]] if len(row) == 1 else max((normalized[s] for s in row), default=0)
+        normalized[i] = above + (op in NORMALIZATIONS)
+    stack_of: dict[int, int] = {}
+    stacks: dict[int, list[int]] = {}
+    for i, join in joins.items():
+        if max(normalized[join.branch], normalized[join.skip]) > normalized[join.fork]:
+            continue
+        current = join.fork
+        while current >= 0 and current not in joins and ops[current] not in _SETTING and ops[current] not in _CHAINED:
+            current = sources[current][0] if sources[current] else INPUT
+        root = stack_of.get(current, i)
+        stack_of[i] = root
+        stacks.setdefault(root, []).append(i)
+    found = []
+    for members in stacks.values():
+        first = joins[members[0]]
+        ends = tuple(w for w in (last[joins[i].branch] for i in members) if w >= 0)
+        found.append(Stack(tuple(members), _operand(index, members[0], first.skip), ends))
+    return tuple(found)
+
+
+def _post_normalized(index: Index) -> tuple[int, ...]:
+    """Normalizations over features that alone read a residual sum: where both paths are normalized, the stream itself is."""
+    found = []
+    for i in index.joins:
+        users = index.uses[i]
+        if len(users) == 1 and index.ops[users[0]] in (Op.LAYER_NORM, Op.RMS_NORM):
+            found.append(users[0])
+    return tuple(found)

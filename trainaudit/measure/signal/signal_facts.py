@@ -1,0 +1,273 @@
+"""Facts of layers and of the whole model that are read off the predicted signal. May import `ir`, `measure.facts` and siblings.
+
+Everything here is about the model as it is initialized: of weights that the graph makes itself nothing can be predicted, and where a
+normalization was folded into the weights at export, the signal in training is not the one in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainaudit.ir.graph import Graph, Layer, Role
+from trainaudit.ir.ops import NORMALIZATIONS, RECTIFIERS, SHAPING, WEIGHTED, Op
+from trainaudit.measure.catalog import CATALOG, SIGNAL
+from trainaudit.measure.facts import Columns, FactValue, Subject, Unmeasured
+from trainaudit.measure.signal.readings import Readings, first_largest, readings
+from trainaudit.measure.signal.segment_facts import measure_segments
+from trainaudit.measure.signal.segments import Layout, find_segments
+from trainaudit.measure.static.flow import is_float
+from trainaudit.measure.static.index import Index
+
+if TYPE_CHECKING:
+    from trainaudit.measure.signal.prediction import Prediction, Signal
+
+_BESIDE = frozenset({"gate", "modulation", "auxiliary", "embedding"})
+"""Roles of weighted layers whose gradients do not tell how far the gradient reaches."""
+_SATURATED = {Op.TANH: math.atanh(0.97), Op.SIGMOID: math.log(0.97 / 0.03), Op.HARD_TANH: 1.0, Op.HARD_SIGMOID: 3.0}
+"""Input beyond which the function counts as saturated: |tanh| > 0.97 (makemore), sigmoid outside [0.03, 0.97]; the hard ones where they are flat."""
+_RARE = 3.0902
+"""Standard deviations: a standard normal lies above it with probability 1e-3."""
+_UNITS = 256
+"""Units of one layer whose tail probabilities are averaged."""
+
+Measured = tuple[Mapping[str, Mapping[str, Subject]], Columns]
+
+
+def measure_signal(graph: Graph, index: Index, structure: Columns) -> Measured:
+    """The segments as subjects, and every fact of the catalog whose source is the signal. `structure` holds the facts measured so far."""
+    reason = _unpredictable(graph, structure)
+    if reason is not None:
+        return not_predicted(structure, reason)
+    from trainaudit.measure.signal.propagation import predict
+
+    prediction = predict(graph)
+    read = readings(graph, prediction)
+    layout = find_segments(index, structure.get("layer.role", {}))
+    subjects, columns = measure_segments(index, layout.segments, structure, read)
+    columns |= _layer_facts(index, structure, prediction, read)
+    columns |= _stack_facts(index, layout, read)
+    columns |= _model_facts(index, layout, structure, read)
+    return {"segment": subjects}, columns
+
+
+def not_predicted(structure: Columns, reason: Unmeasured) -> Measured:
+    """One segment stands for those that are not known, so that rules on segments are not run instead of not applicable."""
+    untold = Subject("segment", "(not predicted)", None, 0)
+    weighted = structure.get("layer.width", {})
+    ids = {"segment": [untold.id], "model": ["model"], "layer": list(weighted)}
+    columns: Columns = {spec.name: dict.fromkeys(ids[spec.kind], reason) for spec in CATALOG if spec.source == SIGNAL}
+    return {"segment": {untold.id: untold}}, columns
+
+
+def _unpredictable(graph: Graph, structure: Columns) -> Unmeasured | None:
+    if structure.get("model.weights_state", {}).get("model") == "generated":
+        return Unmeasured("the graph makes the weights itself, so that there is no initialization to predict from")
+    folded = len(graph.folded_normalizations)
+    if folded:
+        return Unmeasured(
+            f"the exporter folded {folded} normalization{'s' if folded > 1 else ''} into the weights, so that the file does not tell how the "
+            "signal flows in training: export the training form"
+        )
+    return None
+
+
+def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read: Readings) -> Columns:
+    """Spread, saturation and silence, layer by layer."""
+    std: dict[str, FactValue] = {}
+    input_rms: dict[str, FactValue] = {}
+    variation: dict[str, FactValue] = {}
+    columns: Columns = {
+        "layer.predicted_std": std, "layer.predicted_input_rms": input_rms, "layer.input_variation": variation,
+    }  # fmt: skip
+    roles, activations = structure.get("layer.role", {}), structure.get("layer.activation", {})
+    uses = structure.get("layer.softmax_use", {})
+    for i in index.of(WEIGHTED):
+        layer = index.layers[i]
+        std[layer.name] = _or(read.std(layer.outputs[0]), read.missing)
+        if layer.op is Op.EMBEDDING:
+            continue
+        rms, spread = read.rms(layer.inputs[0]), read.std(layer.inputs[0])
+        input_rms[layer.name] = _or(rms, read.missing)
+        if rms is None or spread is None:
+            variation[layer.name] = read.missing
+        elif rms > 0.0:
+            variation[layer.name] = spread / rms
+        word = activations.get(layer.name)
+        if word in _RECTIFIERS:
+            _silence(index, layer, prediction, read, columns)
+        if roles.get(layer.name) == "output-head" and _gives_primary_output(index, structure, i):
+            columns.setdefault("layer.predicted_logit_std", {})[layer.name] = std[layer.name]
+    for i in index.of(_SATURATED.keys()):
+        layer = index.layers[i]
+        if uses.get(layer.name, "hidden") == "hidden" and not layer.scope:
+            signal = prediction.signals.get(layer.inputs[0])
+            share = read.missing if signal is None else _beyond(signal, _SATURATED[layer.op])
+            columns.setdefault("layer.predicted_saturated_share", {})[layer.name] = share
+            columns.setdefault("layer.predicted_input_std", {})[layer.name] = _or(
+                read.std(layer.inputs[0]), read.missing
+            )
+    return columns
+
+
+_RECTIFIERS = frozenset(op.value for op in RECTIFIERS)
+
+
+def _silence(index: Index, layer: Layer, prediction: Prediction, read: Readings, columns: Columns) -> None:
+    """The share of units that fire with probability < 1e-3, and the part of it that would fire without their bias."""
+    dead = columns.setdefault("layer.predicted_dead_share", {})
+    by_bias = columns.setdefault("layer.rarely_firing_share", {})
+    signal = prediction.signals.get(layer.outputs[0])
+    if signal is None:
+        dead[layer.name] = by_bias[layer.name] = read.missing
+        return
+    reach = _RARE * np.sqrt(signal.variance)
+    is_dead = signal.mean < -reach
+    share = float(np.mean(is_dead))
+    dead[layer.name] = share
+    bias = index.graph.parameter_of(layer, Role.BIAS)
+    if bias is None or bias.generated or bias.quantized:
+        return
+    by_bias[layer.name] = 0.0
+    if share > 0.0:
+        values = np.asarray(bias.data.read(), np.float64).reshape(-1)
+        if values.size == signal.mean.size or 1 in (values.size, signal.mean.size):
+            without = signal.mean - values < -reach
+            by_bias[layer.name] = float(np.mean(is_dead & ~without))
+
+
+def _beyond(signal: Signal, limit: float) -> float:
+    """P(|x| > limit) over units, each Gaussian with its own mean and variance; of many units evenly spaced ones are looked at."""
+    mean, std = np.broadcast_arrays(signal.mean, np.sqrt(signal.variance))
+    step = max(1, mean.size // _UNITS)
+    total = 0.0
+    means, stds = mean[::step].tolist(), std[::step].tolist()
+    for m, s in zip(means, stds, strict=True):
+        if s > 0.0:
+            root = s * math.sqrt(2.0)
+            total += 1.0 - 0.5 * (math.erf((limit - m) / root) + math.erf((limit + m) / root))
+        else:
+            total += abs(m) > limit
+    return total / len(means)
+
+
+def _gives_primary_output(index: Index, structure: Columns, position: int) -> bool:
+    """Whether the model's primary output comes from this layer, through nothing but reshapes and activation functions of the output."""
+    primary = structure.get("output.is_primary", {})
+    for name in index.graph.outputs:
+        if primary.get(name) is True:
+            value = index.graph.values.get(name)
+            current = -1 if value is None or value.producer is None else value.producer
+            while current >= 0 and index.ops[current] not in WEIGHTED:
+                if index.ops[current] not in SHAPING and index.ops[current] not in _OUTPUT_FUNCTIONS:
+                    return False
+                current = index.sources[current][0] if index.sources[current] else -1
+            return current == position
+    return False
+
+
+_OUTPUT_FUNCTIONS = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.SIGMOID, Op.LOG_SIGMOID, Op.DROPOUT})
+
+
+def _stack_facts(index: Index, layout: Layout, read: Readings) -> Columns:
+    """How much the variance grows over a stack of residual sums without normalization; it stands at the layers that end the branches."""
+    growth: dict[str, FactValue] = {}
+    count: dict[str, FactValue] = {}
+    for stack in layout.stacks:
+        last = stack.joins[-1]
+        users = index.uses[last]
+        if len(users) == 1 and index.ops[users[0]] in NORMALIZATIONS:
+            continue
+        before, after = read.std(stack.start), read.std(index.layers[last].outputs[0])
+        for i in stack.ends:
+            name = index.layers[i].name
+            count[name] = len(stack.joins)
+            if before is None or after is None:
+                growth[name] = read.missing
+            elif before > 0.0:
+                growth[name] = (after / before) ** 2
+    return {"layer.residual_growth": growth, "layer.residual_count": count}
+
+
+def _model_facts(index: Index, layout: Layout, structure: Columns, read: Readings) -> Columns:
+    prediction, graph = read.prediction, index.graph
+    depends = [i for i, layer in enumerate(index.layers) if index.depends[i] and _gives_floats(graph, layer)]
+    covered = sum(index.layers[i].outputs[0] in prediction.signals for i in depends)
+    columns: Columns = {
+        "model.signal_coverage": {"model": covered / len(depends) if depends else 1.0},
+        "model.plain_depth": {"model": layout.plain_depth},
+        "model.longest_segment": {"model": max((len(segment.chain) for segment in layout.segments), default=0)},
+        "model.post_norm_count": {"model": len(layout.post_normalized)},
+    }
+    if len(layout.post_normalized) > 1:
+        first, last = (index.layers[layout.post_normalized[k]].outputs[0] for k in (0, -1))
+        near, far = read.gradient(first), read.gradient(last)
+        if near is None or far is None:
+            columns["model.post_norm_gradient_ratio"] = {"model": read.missing}
+        elif far > 0.0:
+            columns["model.post_norm_gradient_ratio"] = {"model": near / far}
+    columns |= _reach(index, structure, read)
+    return columns
+
+
+def _gives_floats(graph: Graph, layer: Layer) -> bool:
+    value = graph.values.get(layer.outputs[0]) if layer.outputs else None
+    return value is not None and is_float(value.dtype)
+
+
+def _reach(index: Index, structure: Columns, read: Readings) -> Columns:
+    """How far the gradient reaches: of each weighted layer against the last trainable one, and end to end at the layer where the change starts."""
+    roles = structure.get("layer.role", {})
+    found: list[tuple[int, int, float]] = []
+    relative: dict[str, FactValue] = {}
+    columns: Columns = {"layer.predicted_gradient_ratio": relative}
+    for i in index.of(WEIGHTED):
+        layer = index.layers[i]
+        if roles.get(layer.name) in _BESIDE or layer.op is Op.EMBEDDING:
+            continue
+        name = layer.parameters.get(Role.WEIGHT.value) or layer.parameters.get(Role.INPUT_WEIGHT.value)
+        parameter = None if name is None else index.graph.parameters[name]
+        if parameter is None or not parameter.trainable or len(parameter.owners) > 1:
+            continue
+        gradient = read.prediction.parameter_gradients.get(parameter.name)
+        if gradient is None or not math.isfinite(gradient):
+            relative[layer.name] = read.missing
+            continue
+        found.append((index.depth[i], i, gradient))
+    if len(found) < 2 or read.missing in relative.values():
+        if relative:
+            columns["model.predicted_gradient_ratio"] = {"model": read.missing}
+            relative |= {index.layers[i].name: read.missing for _, i, _ in found}
+        return columns
+    first, last = min(found), max(found, key=lambda one: (one[0], -one[1]))
+    if last[2] <= 0.0:
+        return columns
+    relative |= {index.layers[i].name: gradient / last[2] for _, i, gradient in found}
+    ratio = first[2] / last[2]
+    columns["model.predicted_gradient_ratio"] = {"model": ratio}
+    start = _start(index, read, [(depth, i) for depth, i, _ in found], ratio)
+    columns["layer.model_gradient_ratio"] = {index.layers[start].name: ratio}
+    return columns
+
+
+def _start(index: Index, read: Readings, layers: list[tuple[int, int]], ratio: float) -> int:
+    """Of the layers, each with its depth, the one where the gradient changes first: at each depth the one that the most gradient passes counts."""
+    widest: dict[int, tuple[float, int]] = {}
+    for depth, i in layers:
+        gradient = read.gradient(index.layers[i].outputs[0])
+        if gradient and gradient > widest.get(depth, (0.0, i))[0]:
+            widest[depth] = (gradient, i)
+    path = [widest[depth] for depth in sorted(widest)]
+    if len(path) < 2:
+        return min(layers)[1]
+    steps = [math.log(above[0] / below[0]) for above, below in pairwise(path)]
+    steps = steps if ratio > 1.0 else [-step for step in steps]
+    return path[first_largest(steps)][1] if max(steps) > 0.0 else path[0][1]
+
+
+def _or(value: float | None, missing: Unmeasured) -> FactValue:
+    return missing if value is None else value
