@@ -8,7 +8,7 @@ are relative to the settings file.
     extend-select = ["a-preview-rule"]         rules to run besides
     ignore-rules = ["leaked-paths"]            rules not to run (`--ignore`)
     fail-on = "warning"                        error, warning, note or never
-    targets = ["models/*.onnx"]                what a bare `trainaudit` audits
+    targets = ["models/*.onnx"]                what a bare `trainaudit` audits (or tables, see below)
     exclude = ["models/third-party/*"]         never audited when found by a glob
     loss = "cross-entropy"                     what the models' outputs feed
     rules = ["lint/rules"]                     folders with rule files of your own
@@ -25,23 +25,29 @@ are relative to the settings file.
     target = "models/teacher.onnx"             optional: glob on the model's path
     reason = "meant: a fixed averaging layer"  required
     until = 2027-03-01                         optional: last day
+
+    [tool.trainaudit.targets.small]            `trainaudit small`; a bare `trainaudit` audits all of them
+    model = "my_pkg.model:build"               path, glob, pkg.mod:attr, path/file.py:attr or hf:FOLDER
+    input = "float32[8,3,32,32]"               optional: example input, or { name = "int64[2,128]" }
+    loss = "cross-entropy"                     optional: instead of the general one
+    arguments = { width = 64 }                 optional: what a factory is called with
 """
 
 from __future__ import annotations
 
-import math
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.judge.selection import Ignore
+from trainaudit.load.target import InputSpec, Target, parse_arguments, parse_inputs, split_python
+from trainaudit.settings_values import choice_in, ignores_in, targets_in, text_in, texts_in, thresholds_in
 from trainaudit.suggestion import did_you_mean
 
 LOSSES: dict[str, str] = {
@@ -66,7 +72,8 @@ MAX_BYTES = 1024 * 1024
 
 @frozen
 class Settings:
-    """`root` is the folder of the settings file, `source` the file's path; both None without one."""
+    """`root` is the folder of the settings file, `source` the file's path; both None without one. `named` are the targets that have a table
+    of their own; `inputs` and `arguments` come from the command line and hold for every target."""
 
     select: tuple[str, ...] = ()
     extend_select: tuple[str, ...] = ()
@@ -74,6 +81,9 @@ class Settings:
     ignores: tuple[Ignore, ...] = ()
     fail_on: str = "warning"
     targets: tuple[str, ...] = ()
+    named: Mapping[str, Target] = field(default_factory=dict)
+    inputs: tuple[InputSpec, ...] = ()
+    arguments: Mapping[str, object] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     loss: str | None = None
     rules: tuple[Path, ...] = ()
@@ -120,6 +130,8 @@ def with_flags(
     ignore: Sequence[str] = (),
     targets: Sequence[str] = (),
     rule_folders: Sequence[Path] = (),
+    inputs: Sequence[str] = (),
+    arguments: Sequence[str] = (),
     loss: str | None = None,
     fail_on: str | None = None,
     output_format: str | None = None,
@@ -127,16 +139,20 @@ def with_flags(
     baseline: Path | None = None,
 ) -> Settings:
     """The settings with the command line on top: `--select`, targets and single values replace, the rest adds. What is not given
-    (empty or None) changes nothing."""
+    (empty or None) changes nothing. A loss on the command line counts for named targets too."""
+    named = settings.named if loss is None else {name: replace(one, loss=None) for name, one in settings.named.items()}
     return replace(
         settings,
         select=tuple(select) or settings.select,
         extend_select=(*settings.extend_select, *extend_select),
         ignore_rules=(*settings.ignore_rules, *ignore),
         targets=tuple(targets) or settings.targets,
+        named=named,
+        inputs=parse_inputs(inputs) or settings.inputs,
+        arguments={**settings.arguments, **parse_arguments(arguments)},
         rules=(*settings.rules, *rule_folders),
-        loss=settings.loss if loss is None else _choice(loss, LOSSES, "--loss"),
-        fail_on=settings.fail_on if fail_on is None else _choice(fail_on, FAIL_ON, "--fail-on"),
+        loss=settings.loss if loss is None else choice_in(loss, LOSSES, "--loss"),
+        fail_on=settings.fail_on if fail_on is None else choice_in(fail_on, FAIL_ON, "--fail-on"),
         output_format=settings.output_format if output_format is None else output_format,
         reports=tuple(reports) or settings.reports,
         baseline=settings.baseline if baseline is None else baseline,
@@ -155,7 +171,7 @@ def settings_record(settings: Settings) -> dict[str, object]:
             for item in settings.ignores
         ],
         "fail-on": settings.fail_on,
-        "targets": list(settings.targets),
+        "targets": list(settings.targets) or list(settings.named),
         "exclude": list(settings.exclude),
         "loss": settings.loss,
         "rules": [folder.name for folder in settings.rules],
@@ -204,24 +220,27 @@ def _table(path: Path) -> dict[str, Any] | None:
 def _settings(table: dict[str, Any], path: Path, folder: Path) -> Settings:
     root = path.absolute().parent
 
+    def near(text: str) -> str:
+        return _near(text, root, folder)
+
     def path_of(key: str, value: object) -> Path:
-        return Path(_near(_text(key, value), root, folder))
+        return Path(near(text_in(key, value)))
 
     def paths(key: str, value: object) -> tuple[Path, ...]:
-        return tuple(Path(_near(text, root, folder)) for text in _texts(key, value))
+        return tuple(Path(near(text)) for text in texts_in(key, value))
 
     readers: dict[str, tuple[str, Callable[[str, Any], object]]] = {
-        "select": ("select", _texts),
-        "extend-select": ("extend_select", _texts),
-        "ignore-rules": ("ignore_rules", _texts),
-        "ignore": ("ignores", _ignores),
-        "fail-on": ("fail_on", lambda key, value: _choice(value, FAIL_ON, key)),
-        "targets": ("targets", lambda key, value: tuple(_near(text, root, folder) for text in _texts(key, value))),
-        "exclude": ("exclude", _texts),
-        "loss": ("loss", lambda key, value: _choice(value, LOSSES, key)),
+        "select": ("select", texts_in),
+        "extend-select": ("extend_select", texts_in),
+        "ignore-rules": ("ignore_rules", texts_in),
+        "ignore": ("ignores", ignores_in),
+        "fail-on": ("fail_on", lambda key, value: choice_in(value, FAIL_ON, key)),
+        "targets": ("targets", lambda key, value: tuple(near(text) for text in texts_in(key, value))),
+        "exclude": ("exclude", texts_in),
+        "loss": ("loss", lambda key, value: choice_in(value, LOSSES, key)),
         "rules": ("rules", paths),
-        "thresholds": ("thresholds", _thresholds),
-        "output-format": ("output_format", lambda key, value: _choice(value, OUTPUT_FORMATS, key)),
+        "thresholds": ("thresholds", thresholds_in),
+        "output-format": ("output_format", lambda key, value: choice_in(value, OUTPUT_FORMATS, key)),
         "report": ("reports", paths),
         "baseline": ("baseline", path_of),
     }
@@ -230,6 +249,9 @@ def _settings(table: dict[str, Any], path: Path, folder: Path) -> Settings:
         for key, value in table.items():
             if key not in readers:
                 raise _unknown(key, readers, path)
+            if key == "targets" and isinstance(value, dict):
+                fields["named"] = targets_in(value, LOSSES, near, str(root))
+                continue
             name, read = readers[key]
             fields[name] = read(key, value)
     except TrainauditError as error:
@@ -257,90 +279,17 @@ def _unknown(key: str, known: Iterable[str], path: Path) -> TrainauditError:
     return TrainauditError("bad-settings", f'"{key}" is not a key of the settings.', hint)
 
 
-def _ignores(_key: str, value: object) -> tuple[Ignore, ...]:
-    if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-        hint = (
-            "Write [[tool.trainaudit.ignore]] tables with rule and reason; a list of rules not to run is ignore-rules."
-        )
-        raise TrainauditError("bad-settings", "ignore is not a list of tables.", hint)
-    return tuple(_ignore(table, number) for number, table in enumerate(value, 1))
-
-
-def _ignore(table: dict[str, object], number: int) -> Ignore:
-    where = f"ignore no. {number}"
-    for key in table:
-        known = ("rule", "layer", "target", "reason", "until")
-        if key not in known:
-            raise TrainauditError(
-                "bad-settings",
-                f'"{key}" is not a key of {where}.',
-                did_you_mean(key, known) or f"Known keys: {', '.join(known)}.",
-            )
-    for key, what in (("rule", "Say which rule it is for."), ("reason", "Say why: the report prints it.")):
-        if not str(table.get(key, "")).strip():
-            raise TrainauditError("ignore-without-" + key, f"{where} has no {key}.", what)
-    texts = {key: _text(f"{where}: {key}", table[key]) for key in ("rule", "layer", "target", "reason") if key in table}
-    return Ignore(**texts, until=_date(where, table["until"]) if "until" in table else None)
-
-
-def _date(where: str, value: object) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    try:
-        return date.fromisoformat(value if isinstance(value, str) else "")
-    except ValueError:
-        raise TrainauditError(
-            "bad-settings", f"{where}: until is not a date.", "Write a day, such as 2027-03-01."
-        ) from None
-
-
-def _thresholds(_key: str, value: object) -> dict[str, float]:
-    """ "rule-id.name" = number, or the same as nested tables, which is what TOML makes of it without the quotes."""
-    found: dict[str, float] = {}
-    if not isinstance(value, dict):
-        raise TrainauditError(
-            "bad-settings",
-            "thresholds is not a table.",
-            'Write "rule-id.name" = number under [tool.trainaudit.thresholds].',
-        )
-    for key, number in value.items():
-        inner = {f"{key}.{name}": item for name, item in number.items()} if isinstance(number, dict) else {key: number}
-        for name, item in inner.items():
-            if isinstance(item, bool) or not isinstance(item, int | float) or not math.isfinite(item):
-                raise TrainauditError(
-                    "bad-settings", f'The threshold "{name}" is not a finite number.', "Write a number."
-                )
-            found[name] = item
-    return found
-
-
 def _near(text: str, root: Path, folder: Path) -> str:
-    """A path of the settings file as seen from the working folder. A Python target ("package.module:name") is no path."""
+    """A path of the settings file as seen from the working folder. The module of `pkg.mod:attr` is no path; `file.py:attr` and `hf:FOLDER` hold one."""
+    python = split_python(text)
+    if python is not None:
+        module, attribute = python
+        return f"{_near(module, root, folder)}:{attribute}" if module.lower().endswith(".py") else text
+    if text.startswith("hf:"):
+        return f"hf:{_near(text.removeprefix('hf:'), root, folder)}"
     if Path(text).is_absolute() or ":" in text:
         return text
     try:
         return os.path.relpath(root / text, folder)
     except ValueError:
         return str(root / text)
-
-
-def _text(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise TrainauditError("bad-settings", f"{key} is not a text.", "Put it in quotes.")
-    return value
-
-
-def _texts(key: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (_text(key, value),)
-    if not isinstance(value, list):
-        raise TrainauditError("bad-settings", f"{key} is not a list of texts.", f'Write {key} = ["…"].')
-    return tuple(_text(key, item) for item in value)
-
-
-def _choice(value: object, known: Iterable[str], where: str) -> str:
-    known = list(known)
-    if isinstance(value, str) and value in known:
-        return value
-    hint = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
-    raise TrainauditError("unknown-word", f'{where} is "{value}", which is not known.', hint)
