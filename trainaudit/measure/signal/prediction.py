@@ -7,15 +7,25 @@ Yang & Schoenholz 2017 (arXiv:1712.08969), Yang et al. 2019 (arXiv:1902.08129), 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.measure.signal.curves import Curve
+
 Floats = npt.NDArray[np.float64]
 
+NONE: Floats = np.zeros(1)
+"""No variance. Rules test `signal.shared is NONE` to leave out work; an array of zeros means the same."""
+NONE.setflags(write=False)
 
-@dataclass(frozen=True, slots=True)
+
+class NotCovered(Exception):
+    """The prediction stops at this layer; the message is the reason, a short clause without a full stop."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Signal:
     """The distribution of a value x[sample, position, unit] over samples and positions, unit by unit.
 
@@ -23,13 +33,23 @@ class Signal:
     to position. A value without positions (batch, units) has `shared` = 0 and all variance in `own`. Arrays have one entry per unit (length
     C), or one entry (length 1) where all units are alike. Keeping the mean over the batch apart from the variance is what lets the second
     moment and the correlation between samples follow from one description.
+
+    `axes` are the axes that count units, `batch` the one that counts samples, all counted from the end (−1 is the last); the other axes are
+    positions. Units of several axes (heads and their width) are numbered row by row.
     """
 
     mean: Floats
     own: Floats
-    shared: Floats
+    shared: Floats = field(default_factory=lambda: NONE)
     positions: int = 1
     """Positions of one sample (pixels, tokens); 1 where there are none."""
+    axes: tuple[int, ...] = (-1,)
+    batch: int | None = None
+    """None where it is not known, or where the value does not depend on the sample."""
+    before: Signal | None = None
+    """Where the value is a function of a Gaussian one, that one; else the value counts as Gaussian itself."""
+    curve: Curve | None = None
+    """That function."""
 
     @property
     def variance(self) -> Floats:
@@ -50,6 +70,27 @@ class Signal:
     def std(self) -> float:
         """Standard deviation over samples, positions and units together."""
         return float(np.sqrt(np.mean(self.variance) + np.var(self.mean)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gradient:
+    """Second moment of the loss's gradient by each unit of a value, laid out as the value's `Signal`: `shared` is the part that is the same at
+    all positions of a sample, `own` the rest. Its mean over samples is zero, because the loss's derivative by the output is."""
+
+    own: Floats
+    shared: Floats = field(default_factory=lambda: NONE)
+    chosen_of: int = 1
+    """Where it reaches only the largest of so many neighbors (max-pooling), their number."""
+
+    @property
+    def total(self) -> Floats:
+        """Second moment of each unit."""
+        return self.own + self.shared
+
+    @property
+    def rms(self) -> float:
+        """√E[g²] over everything."""
+        return float(np.sqrt(np.mean(self.own) + np.mean(self.shared)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,180 @@
+"""Rules for sums, and for products with stored numbers; and what every op with several operands needs. Imports ir and sibling modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from trainaudit.ir.graph import Layer, Parameter, Role
+from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.layout import Sizes, count_of, lay_out, lay_out_gradient, spread_over_positions
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.rule import Backflow, Rule
+from trainaudit.measure.signal.weights import Model
+
+_STORED = (Role.SHIFT, Role.POSITION, Role.CONSTANT, Role.SCALE, Role.BIAS)
+
+
+# --- operands ------------------------------------------------------------------------------------------------------------
+
+
+def aligned(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal]:
+    """The operands of an elementwise op on the same unit axes, broadcast over positions."""
+    axes = max(inputs, key=lambda signal: (signal.mean.size, signal.own.size, len(signal.axes))).axes
+    positions = max(signal.positions for signal in inputs)
+    return [
+        spread_over_positions(lay_out(signal, model.sizes(name), _within(axes, model.sizes(name))), positions)
+        if signal.axes != axes or signal.positions != positions
+        else signal
+        for signal, name in zip(inputs, layer.inputs, strict=False)
+    ]
+
+
+def handed_back(model: Model, layer: Layer, slot: int, signal: Signal, output: Signal, gradient: Gradient) -> Gradient:
+    """The gradient by an operand, where that by its broadcast form is `gradient`, laid out as `output`: summed over what it was repeated over."""
+    if signal.axes == output.axes and signal.positions == output.positions and signal.own.size == gradient.own.size > 1:
+        return gradient
+    own, shared = gradient.own, gradient.shared
+    if signal.positions == 1 < output.positions:
+        own, shared = own * output.positions + shared * output.positions**2, NONE
+    before, after = model.sizes(layer.inputs[slot]), model.sizes(layer.outputs[0])
+    if before is not None and after is not None:
+        axes = _within(output.axes, before)
+        times = 1
+        for axis in output.axes:
+            if after[axis] > 1 and (axis not in axes or before[axis] == 1):
+                times *= after[axis]
+        if times > 1:
+            own, shared = (
+                _summed(own, after, output.axes, before) * 1.0,
+                NONE if shared is NONE else _summed(shared, after, output.axes, before),
+            )
+        if signal.axes != axes:
+            return lay_out_gradient(Gradient(own, shared), replace(signal, axes=axes), before, signal.axes)
+    return Gradient(own, shared, gradient.chosen_of)
+
+
+def _within(axes: tuple[int, ...], sizes: Sizes | None) -> tuple[int, ...]:
+    """Those axes that a value has."""
+    return axes if sizes is None else tuple(axis for axis in axes if -axis <= len(sizes))
+
+
+def _summed(array: Floats, after: Sizes, axes: tuple[int, ...], before: Sizes) -> Floats:
+    """Second moments added over the unit axes along which an operand was repeated."""
+    wide = np.broadcast_to(
+        array.reshape(tuple(after[a] for a in axes) if array.size > 1 else (1,) * len(axes)),
+        tuple(after[a] for a in axes),
+    )
+    lost = tuple(k for k, a in enumerate(axes) if -a > len(before) or before[a] == 1)
+    return np.asarray(wide.sum(axis=lost)).reshape(-1)
+
+
+def stored(model: Model, layer: Layer, axes: tuple[int, ...]) -> list[tuple[Parameter, Floats, Floats]]:
+    """The stored operands of a layer: the parameter, its mean per unit and its variance over positions, for a value with these unit axes."""
+    found = []
+    for role in _STORED:
+        parameter = model.parameter(layer, role)
+        if parameter is not None:
+            found.append((parameter, *stored_units(model.values(parameter), model.sizes(layer.outputs[0]), axes)))
+    return found
+
+
+def stored_units(array: Floats, sizes: Sizes | None, axes: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Mean over positions and variance over positions of a stored tensor, per unit."""
+    rank = max([array.ndim, *(-axis for axis in axes)])
+    array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+    over = tuple(axis for axis in range(-rank, 0) if axis not in axes)
+    mean, variance = array.mean(axis=over), array.var(axis=over)
+    if mean.size > 1 and sizes is not None:
+        wide = tuple(sizes[axis] for axis in axes)
+        if mean.shape != wide:
+            mean, variance = np.broadcast_to(mean, wide), np.broadcast_to(variance, wide)
+    mean, variance = mean.reshape(-1), variance.reshape(-1)
+    return mean, variance if variance.any() else NONE
+
+
+# --- sums ----------------------------------------------------------------------------------------------------------------
+
+
+def add(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
+    """Means add; variances add, as branches that end in independent random weights are not correlated. A value added to itself is doubled."""
+    if not inputs:
+        raise NotCovered("it has no operand")
+    sign = -1.0 if layer.op is Op.SUB else 1.0
+    scalar = layer.attributes.get("scalar")
+    if len(inputs) == 1:
+        x = inputs[0]
+        side = 1.0 if layer.op is Op.ADD or layer.attributes.get("scalar_side") != "left" else -1.0
+        mean, own = x.mean * side if side != 1.0 else x.mean, x.own
+        if isinstance(scalar, int | float):
+            mean = mean + (scalar if side < 0 else sign * scalar)
+        else:
+            for _, center, variance in stored(model, layer, x.axes):
+                mean = mean + sign * center
+                own = own if variance is NONE else own + variance
+        return [Signal(mean, own, x.shared, x.positions, x.axes, x.batch)]
+    if len(inputs) == 2 and layer.inputs[0] == layer.inputs[1]:
+        x, factor = inputs[0], 1.0 + sign
+        return [Signal(factor * x.mean, factor**2 * x.own, factor**2 * x.shared, x.positions, x.axes, x.batch)]
+    operands = aligned(model, layer, inputs)
+    first = operands[0]
+    mean, own, shared = first.mean, first.own, first.shared
+    for other in operands[1:]:
+        mean = mean + sign * other.mean
+        own = own + other.own
+        if other.shared is not NONE:
+            shared = other.shared if shared is NONE else shared + other.shared
+    axes = max(operands, key=lambda signal: len(signal.axes)).axes
+    batch = next((signal.batch for signal in operands if signal.batch is not None), None)
+    return [Signal(mean, own, shared, max(signal.positions for signal in operands), axes, batch)]
+
+
+def add_back(
+    model: Model,
+    layer: Layer,
+    inputs: Sequence[Signal],
+    outputs: Sequence[Signal],
+    gradients: Sequence[Gradient | None],
+) -> Backflow:
+    gradient = gradients[0]
+    assert gradient is not None
+    if len(inputs) == 1:
+        return Backflow([gradient], shift_gradients(model, layer, outputs[0], gradient))
+    if len(inputs) == 2 and layer.inputs[0] == layer.inputs[1]:
+        factor = (
+            0.0 if layer.op is Op.SUB else 2.0
+        )  # two equal gradients, added below by whoever sums them as independent
+        return Backflow([scaled(gradient, factor), scaled(gradient, factor)])
+    return Backflow([
+        handed_back(model, layer, slot, signal, outputs[0], gradient) for slot, signal in enumerate(inputs)
+    ])  # fmt: skip
+
+
+def shift_gradients(model: Model, layer: Layer, output: Signal, gradient: Gradient) -> dict[str, float]:
+    """Mean square of the gradient by an element of each stored operand that is added: summed over the positions that an element serves."""
+    found = {}
+    for role in _STORED:
+        parameter = model.parameter(layer, role)
+        if parameter is None or not parameter.trainable:
+            continue
+        sizes = model.sizes(layer.outputs[0])
+        wide = {a for a in output.axes if -a <= len(parameter.shape) and parameter.shape[a] != 1}
+        places = max(1, parameter.size // max(1, count_of(parameter.shape, tuple(wide))))
+        times = max(1, output.positions // places)
+        units = 1
+        if sizes is not None:
+            units = max(1, count_of(sizes, output.axes) // max(1, count_of(sizes, tuple(wide))))
+        per_unit = times * float(gradient.own.mean()) + times * times * float(gradient.shared.mean())
+        found[parameter.name] = per_unit * units
+    return found
+
+
+def scaled(gradient: Gradient, factor: float) -> Gradient:
+    """Second moments times a factor."""
+    shared = gradient.shared if gradient.shared is NONE else gradient.shared * factor
+    return Gradient(gradient.own * factor, shared, gradient.chosen_of)
+
+
+RULES = {Op.ADD: Rule(add, add_back), Op.SUB: Rule(add, add_back)}

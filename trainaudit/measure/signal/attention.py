@@ -1,0 +1,153 @@
+"""Attention: softmax(scale · q·kᵀ) · v, forward and backward. Imports ir and numpy only.
+
+Scores count as Gaussian over the keys of one query, which they are at random weights: their variance over the keys is τ² = scale² Σ_u E[q_u²] Var(k_u),
+where only the part of a key that differs from position to position counts, because the softmax removes the rest. What softmax weights of such
+scores do is in `softmax_moments.py`; for small τ it is the uniform mean over the keys (Noci et al. 2022, arXiv:2206.03126; Dong et al. 2021,
+arXiv:2103.03404).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainaudit.ir.graph import Layer, Role
+from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.layout import full, lay_out, lay_out_gradient
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.rule import Backflow, Rule
+from trainaudit.measure.signal.softmax_moments import SoftmaxMoments, causal_moments, softmax_moments
+from trainaudit.measure.signal.weights import Model
+
+
+@dataclass(frozen=True, slots=True)
+class _Attention:
+    """One attention at its operands. `units` are those of all heads, `heads` their number; `own` are the moments of the weights of one query,
+    `common` those of two queries, whose scores agree in what their vectors share."""
+
+    query: Signal
+    key: Signal
+    value: Signal
+    units: int
+    heads: int
+    scale: float
+    own: SoftmaxMoments
+    common: SoftmaxMoments
+    dropped: float
+
+    def per_head(self, products: Floats) -> float:
+        """Mean over the heads of a sum over the units of one head."""
+        return float(full(products, self.units).sum()) / self.heads
+
+
+def _forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal]:
+    attention = _attention(model, layer, inputs)
+    value, query = attention.value, attention.query
+    shared = attention.common.squares * value.own
+    own = np.maximum(attention.own.squares * value.own - shared, 0.0)
+    if attention.dropped:
+        own = own + attention.dropped * attention.own.squares * value.second
+    if value.shared is not NONE:
+        shared = shared + value.shared
+    if query.positions == 1:
+        own, shared = own + shared, NONE
+    return [Signal(value.mean, own, shared, query.positions, query.axes, query.batch)]
+
+
+def _backward(
+    model: Model,
+    layer: Layer,
+    inputs: Sequence[Signal],
+    outputs: Sequence[Signal],  # noqa: ARG001
+    gradients: Sequence[Gradient | None],
+) -> Backflow:
+    attention = _attention(model, layer, inputs)
+    gradient = gradients[0]
+    if gradient is None:
+        return Backflow([None] * len(inputs))
+    query, key, value = attention.query, attention.key, attention.value
+    queries, keys = query.positions, key.positions
+    own, common = attention.own, attention.common
+    # by a weight p_ij: dO_i · v_j, of which the softmax keeps what differs from key to key
+    apart = attention.per_head(gradient.own * value.own)
+    alike = attention.per_head(gradient.shared * value.own)
+    scores = (apart + alike) * own.jacobian * (1.0 + attention.dropped)
+    by_query = attention.scale**2 * key.own * scores
+    same_query = attention.scale**2 * key.own * alike * common.jacobian
+    seen = query.second * scores + (queries - 1.0) * alike * common.jacobian * (query.mean**2 + query.shared)
+    by_key = attention.scale**2 * queries / keys * seen
+    # the gradients by all keys of a query sum to zero
+    against = by_key / (keys - 1.0) if keys > 1 else NONE
+    flows = [
+        _gradient(by_query, same_query, queries),
+        Gradient(by_key + against, -against) if keys > 1 else Gradient(by_key),
+        _by_value(attention, gradient, queries, keys),
+    ]
+    back: list[Gradient | None] = [
+        lay_out_gradient(flow, used, model.sizes(name), signal.axes)
+        for flow, used, name, signal in zip(flows, (query, key, value), layer.inputs, inputs, strict=False)
+    ]
+    position = layer.parameters.get(Role.POSITION.value)
+    found = {} if position is None else {position: scores / keys}
+    return Backflow([*back, *[None] * (len(inputs) - 3)], found)
+
+
+def _by_value(attention: _Attention, gradient: Gradient, queries: int, keys: int) -> Gradient:
+    """dV_j = Σ_i p_ij dO_i: weights of one key over the queries, whose sum over the keys is one for each query."""
+    once = queries / keys * attention.own.squares * (1.0 + attention.dropped)
+    if keys == 1:
+        return Gradient(gradient.own * once + gradient.shared * queries**2)
+    between = queries * max(1.0 - attention.own.squares, 0.0) / (keys * (keys - 1.0))
+    total = once * gradient.own
+    shared = between * gradient.own
+    if gradient.shared is not NONE:
+        sums = once + queries * (queries - 1.0) / keys * attention.common.squares
+        total = total + sums * gradient.shared
+        shared = shared + max(queries**2 - keys * sums, 0.0) / (keys * (keys - 1.0)) * gradient.shared
+    return _gradient(total, shared, keys)
+
+
+def _gradient(total: Floats, shared: Floats, positions: int) -> Gradient:
+    if positions == 1:
+        return Gradient(total)
+    shared = np.minimum(shared, total)
+    return Gradient(total - shared, shared)
+
+
+def _attention(model: Model, layer: Layer, inputs: Sequence[Signal]) -> _Attention:
+    if len(inputs) < 3:
+        raise NotCovered("its queries, keys and values come in one input")
+    width = layer.attributes.get("head_dim")
+    scale = layer.attributes.get("scale")
+    if not isinstance(width, int) or not isinstance(scale, int | float):
+        raise NotCovered("the size of its heads or its scale is not known")
+    query, key, value = (_by_head(model, name, signal) for name, signal in zip(layer.inputs, inputs[:3], strict=False))
+    units = max(signal.mean.size for signal in (query, key, value))
+    units = units if units > 1 else width
+    heads = max(1, units // width)
+    products = scale**2 * full(key.own * query.second, units)
+    variance = float(products.sum()) / heads
+    cap = layer.attributes.get("softcap")
+    if isinstance(cap, int | float) and cap:
+        variance /= 1.0 + variance / cap**2
+    kept = scale**2 * float(full(key.own * (query.mean**2 + query.shared), units).sum()) / heads
+    std, common = math.sqrt(variance), math.sqrt(min(kept, variance))
+    dropout = layer.attributes.get("dropout", 0.0)
+    dropped = dropout / (1.0 - dropout) if isinstance(dropout, float) and 0.0 < dropout < 1.0 else 0.0
+    if layer.attributes.get("is_causal"):
+        own, both = causal_moments(key.positions, std), causal_moments(key.positions, common, pairs=True)
+    else:
+        own, both = softmax_moments(key.positions, std), softmax_moments(key.positions, common)
+    return _Attention(query, key, value, units, heads, float(scale), own, both, dropped)
+
+
+def _by_head(model: Model, name: str, signal: Signal) -> Signal:
+    """Units are heads and their width, positions are tokens."""
+    width = -2 if -2 in signal.axes and -1 not in signal.axes else -1
+    return lay_out(signal, model.sizes(name), (-3, width) if -3 in signal.axes else (width,))
+
+
+RULES: dict[Op, Rule] = {Op.ATTENTION: Rule(_forward, _backward, needs=3)}

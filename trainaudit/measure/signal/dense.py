@@ -1,0 +1,100 @@
+"""Rules for linear layers: the means go through the weights, the variances through their squares. Imports ir and sibling modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainaudit.ir.graph import Layer, Parameter, Role
+from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.layout import Sizes, full, lay_out, lay_out_gradient
+from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.rule import Backflow, Rule
+from trainaudit.measure.signal.weights import AnyMatrix, Model
+
+
+def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
+    weight, matrix, axis, sizes = _read(model, layer)
+    x = lay_out(inputs[0], sizes, (axis,))
+    units = matrix.inputs
+    factor = _factor(layer)
+    columns = [full(x.own, units)]
+    if x.shared is not NONE:
+        columns.append(full(x.shared, units))
+    mean, seconds = matrix.forward(full(x.mean, units), np.stack(columns, axis=1))
+    if factor != 1.0:
+        mean, seconds = mean * factor, seconds * factor**2
+    bias = model.vector(layer, Role.BIAS)
+    if bias is not None:
+        mean = mean + (bias if bias.size in (1, mean.size) else 0.0)
+    shared = seconds[:, 1] if len(columns) > 1 else NONE
+    return [Signal(mean, seconds[:, 0], shared, x.positions, (axis,), x.batch)]
+
+
+def backward(
+    model: Model,
+    layer: Layer,
+    inputs: Sequence[Signal],
+    outputs: Sequence[Signal],
+    gradients: Sequence[Gradient | None],
+) -> Backflow:
+    weight, matrix, axis, sizes = _read(model, layer)
+    x, gradient = lay_out(inputs[0], sizes, (axis,)), gradients[0]
+    assert gradient is not None
+    units = matrix.outputs
+    factor = _factor(layer) ** 2
+    columns = [full(gradient.own, units)]
+    if gradient.shared is not NONE:
+        columns.append(full(gradient.shared, units))
+    seconds = matrix.turned().forward(NONE, np.stack(columns, axis=1))[1] * factor
+    back = Gradient(seconds[:, 0], seconds[:, 1] if len(columns) > 1 else NONE)
+    found = {weight.name: weight_gradient(gradient, x, x.positions) * factor}
+    name = layer.parameters.get(Role.BIAS.value)
+    if name is not None:
+        found[name] = bias_gradient(gradient, x.positions)
+    return Backflow([lay_out_gradient(back, x, sizes, inputs[0].axes)], found)
+
+
+def weight_gradient(gradient: Gradient, x: Signal, positions: float) -> float:
+    """Mean square of Σ_p g_p·x_p over the elements of a weight that joins every unit of x with every unit of the gradient."""
+    total = positions * float(gradient.total.mean()) * float(x.second.mean())
+    if gradient.shared is NONE or positions == 1:
+        return total
+    common = float((x.mean * x.mean + x.shared).mean())
+    return total + positions * (positions - 1) * float(gradient.shared.mean()) * common
+
+
+def bias_gradient(gradient: Gradient, positions: float) -> float:
+    """Mean square of Σ_p g_p."""
+    return positions * float(gradient.own.mean()) + positions * positions * float(gradient.shared.mean())
+
+
+def _read(model: Model, layer: Layer) -> tuple[Parameter, AnyMatrix, int, Sizes | None]:
+    """The weight, the weight as a matrix, the axis that counts the units, and the sizes of the input."""
+    weight = model.parameter(layer, Role.WEIGHT)
+    if weight is None or not layer.inputs:
+        raise NotCovered("its weight is not known")
+    sizes = model.sizes(layer.inputs[0])
+    wide = [k for k, size in enumerate(weight.shape) if size != 1]
+    inside, outside = layer.attributes.get("in_features"), layer.attributes.get("out_features")
+    if "equation" in layer.attributes or len(wide) > 2:
+        raise NotCovered("its weight is no matrix")
+    if not isinstance(inside, int) or not isinstance(outside, int):
+        if len(weight.shape) != 2:
+            raise NotCovered("the shape of its weight is not known")
+        outside, inside = weight.shape
+    is_turned = weight.unit_axis is not None and len(wide) == 2 and weight.unit_axis == wide[1]
+    axis = -1
+    if sizes is not None and len(sizes) > 1 and sizes[-1] != inside and sizes[-2] == inside:
+        axis = -2
+    matrix = model.matrix(weight, outside, inside, is_turned=is_turned)
+    return weight, matrix, axis, sizes
+
+
+def _factor(layer: Layer) -> float:
+    alpha = layer.attributes.get("alpha", 1.0)
+    return float(alpha) if isinstance(alpha, int | float) else 1.0
+
+
+RULES = {Op.LINEAR: Rule(forward, backward, 1)}

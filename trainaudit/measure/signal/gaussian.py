@@ -1,0 +1,158 @@
+"""What an elementwise function does to Gaussian units: mean, variance, the variance that positions share, and the same of its slope. numpy only.
+
+With z = mean + s + o, s common to the positions of a sample and o each position's own, the shared variance of φ(z) is Var_s(E_o φ(z)), which is
+the dual activation at the correlation Var(s)/Var(z) (Daniely et al. 2016, arXiv:1602.05897; Poole et al. 2016, arXiv:1606.05340).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from trainaudit.measure.signal.curves import Curve, normal_cdf, normal_table
+from trainaudit.measure.signal.prediction import NONE, Floats
+
+_NODES = 24
+_PIECE_NODES = 14
+_REACH = 7.5
+"""Standard deviations to integrate over: the density beyond is below 1e-12."""
+_SHARED_NODES = 8
+_DEGREE = 12
+"""Hermite coefficients that the shared variance of a general function is summed over."""
+_TINY = 1e-300
+
+
+def through(curve: Curve, mean: Floats, own: Floats, shared: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, own and shared variance of φ(z), per unit."""
+    variance = own if shared is NONE else own + shared
+    std = np.sqrt(variance)
+    if curve.leak is not None:
+        center, spread = _rectified(curve.leak, mean, std)
+        total = variance * spread
+        if shared is NONE:
+            return center, total, NONE
+        common = _variance_of_means(curve.leak, mean, own, shared)
+    else:
+        points, weights = _points(curve, mean, std)
+        values = curve.function(points)
+        center = (values * weights).sum(axis=-1)
+        deviation = values - center[:, None]
+        total = (deviation * deviation * weights).sum(axis=-1)
+        if shared is NONE:
+            return center, total, NONE
+        common = _dual(curve.function, mean, std, shared / np.maximum(variance, _TINY), first=1)
+    common = np.minimum(common, total)
+    return center, total - common, common
+
+
+def slopes(curve: Curve, mean: Floats, own: Floats, shared: Floats, *, pairs: bool) -> tuple[Floats, Floats]:
+    """E[φ'(z)²], and E[φ'(z₁)φ'(z₂)] for two positions of a sample (where `pairs` asks for it), per unit."""
+    variance = own if shared is NONE else own + shared
+    std = np.sqrt(variance)
+    if curve.leak is not None:
+        leak = curve.leak
+        share = normal_cdf(mean / np.maximum(std, _TINY))
+        second = share + leak * leak * (1.0 - share)
+        if not pairs:
+            return second, NONE
+        if shared is NONE:
+            center = share + leak * (1.0 - share)
+            return second, center * center
+        nodes, weights = _hermite(_SHARED_NODES)
+        near = np.sqrt(np.maximum(own, _TINY))
+        common = np.sqrt(shared)
+        shares = normal_cdf((mean[:, None] + common[:, None] * nodes) / near[:, None])
+        return second, (leak + (1.0 - leak) * shares) ** 2 @ weights
+    points, weights = _points(curve, mean, std)
+    values = curve.slope(points)
+    second = (values * values * weights).sum(axis=-1)
+    if not pairs:
+        return second, NONE
+    ratio = shared / np.maximum(variance, _TINY)
+    return second, np.minimum(_dual(curve.slope, mean, std, ratio, first=0), second)
+
+
+def _rectified(leak: float, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
+    """Mean of max(z, leak·z), and its variance as a share of z's."""
+    ratio = mean / np.maximum(std, _TINY)
+    grid, below, spread = _rectifier_table()
+    center = std * (np.maximum(ratio, 0.0) + np.interp(-np.abs(ratio), grid, below))
+    if leak == 0.0:
+        return center, np.interp(ratio, grid, spread)
+    rest = 1.0 - leak
+    variance = leak * leak + rest * rest * np.interp(ratio, grid, spread) + 2.0 * leak * rest * normal_cdf(ratio)
+    return leak * mean + rest * center, np.maximum(variance, 0.0)
+
+
+@lru_cache(maxsize=1)
+def _rectifier_table() -> tuple[Floats, Floats, Floats]:
+    """Of max(z, 0), z ~ N(r, 1): the grid of r, the mean, and the variance."""
+    grid, cdf = normal_table()
+    density = np.exp(-0.5 * grid * grid) / math.sqrt(2.0 * math.pi)
+    center = np.maximum(grid * cdf + density, 0.0)
+    second = (1.0 + grid * grid) * cdf + grid * density
+    return grid, center, np.clip(second - center * center, 0.0, 1.0)
+
+
+def _variance_of_means(leak: float, mean: Floats, own: Floats, shared: Floats) -> Floats:
+    nodes, weights = _hermite(_SHARED_NODES)
+    near = np.sqrt(own)
+    means = mean[:, None] + np.sqrt(shared)[:, None] * nodes
+    centers, _ = _rectified(leak, means, np.broadcast_to(near[:, None], means.shape))
+    return np.maximum(centers**2 @ weights - (centers @ weights) ** 2, 0.0)
+
+
+def _dual(function: object, mean: Floats, std: Floats, ratio: Floats, *, first: int) -> Floats:
+    """Σ cₙ²ρⁿ over n ≥ first, with the Hermite coefficients cₙ of φ(mean + std·t)."""
+    nodes, weights = _hermite(_NODES)
+    values = function(mean[:, None] + std[:, None] * nodes)  # type: ignore[operator]
+    squares: Floats = (values @ (_polynomials() * weights).T) ** 2
+    powers = ratio[:, None] ** np.arange(first, _DEGREE)
+    return (squares[:, first:] * powers).sum(axis=1)
+
+
+def _points(curve: Curve, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
+    """Points x, (units, n), and weights w, (n,) or (units, n), with Σ w f(x) ≈ E[f(x)] for x ~ N(mean, std²)."""
+    if not curve.knots or float(std.max()) < curve.smooth_below:
+        nodes, weights = _hermite(_NODES)
+        return mean[:, None] + std[:, None] * nodes, weights
+    knots = (np.array(curve.knots) - mean[:, None]) / np.maximum(std[:, None], _TINY)
+    units = len(knots)
+    edges = np.empty((units, knots.shape[1] + 2))
+    edges[:, 0], edges[:, -1] = -_REACH, _REACH
+    edges[:, 1:-1] = np.clip(knots, -_REACH, _REACH)
+    nodes, masses = _legendre()
+    half = 0.5 * np.diff(edges, axis=1)
+    inner = (edges[:, :-1, None] + half[:, :, None] * (nodes + 1.0)).reshape(units, -1)
+    density = np.exp(-0.5 * inner * inner) * (1.0 / math.sqrt(2.0 * math.pi))
+    weights = (half[:, :, None] * masses).reshape(units, -1) * density
+    return mean[:, None] + std[:, None] * inner, weights
+
+
+@lru_cache(maxsize=4)
+def _hermite(count: int) -> tuple[Floats, Floats]:
+    """Gauss–Hermite nodes and weights for the standard normal, from the Jacobi matrix (Golub & Welsch 1969)."""
+    beside = np.sqrt(np.arange(1.0, count))
+    nodes, vectors = np.linalg.eigh(np.diag(beside, 1) + np.diag(beside, -1))
+    return nodes, vectors[0] ** 2
+
+
+@lru_cache(maxsize=1)
+def _legendre() -> tuple[Floats, Floats]:
+    """Gauss–Legendre nodes and weights on [−1, 1]."""
+    k = np.arange(1, _PIECE_NODES)
+    beside = k / np.sqrt(4.0 * k * k - 1.0)
+    nodes, vectors = np.linalg.eigh(np.diag(beside, 1) + np.diag(beside, -1))
+    return nodes, 2.0 * vectors[0] ** 2
+
+
+@lru_cache(maxsize=1)
+def _polynomials() -> Floats:
+    """Normalised Hermite polynomials at the Gauss–Hermite nodes, (degree, nodes)."""
+    nodes, _ = _hermite(_NODES)
+    rows = [np.ones_like(nodes), nodes]
+    for n in range(1, _DEGREE - 1):
+        rows.append((nodes * rows[n] - math.sqrt(n) * rows[n - 1]) / math.sqrt(n + 1.0))
+    return np.array(rows)

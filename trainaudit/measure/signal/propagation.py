@@ -1,0 +1,192 @@
+"""Predicts the signal and the gradient of every layer from the graph and its weights, without running the model. numpy only.
+
+One pass forward in the order of the layers, one pass back; each op's arithmetic is a rule (see `rule.py`), and what no rule covers ends the
+prediction on its path.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainaudit.ir.graph import Graph, Layer, Value
+from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Prediction, Signal
+from trainaudit.measure.signal.rule import Rule
+from trainaudit.measure.signal.table import RULES
+from trainaudit.measure.signal.weights import ASSUMED, BUDGET, Model, model_of
+
+_ONE: Floats = np.ones(1)
+_ONE.setflags(write=False)
+_ZERO: Floats = np.zeros(1)
+_LIMIT = 1e250
+"""A second moment beyond this is no number to reckon with: float32 ends at 1e38."""
+
+
+def predict(graph: Graph, *, budget: int = BUDGET) -> Prediction:
+    """Signals forward and gradients backward, in training form: BatchNorm normalizes by the batch, dropout drops. See `Prediction` for what
+    is assumed of inputs and loss. At most `budget` weights are read one by one. Raises nothing of its own for a graph that keeps the invariants."""
+    model = model_of(graph, budget)
+    with np.errstate(all="ignore"):
+        signals, uncovered = _forward(model)
+        gradients, parameters, unknown = _backward(model, signals)
+    uncovered.update({name: reason for name, reason in unknown.items() if name not in uncovered})
+    return Prediction(signals, {name: gradient.rms for name, gradient in gradients.items()}, parameters, uncovered)
+
+
+# --- forward -------------------------------------------------------------------------------------------------------------
+
+
+def _forward(model: Model) -> tuple[dict[str, Signal], dict[str, str]]:
+    graph = model.graph
+    signals: dict[str, Signal] = {}
+    for name in graph.inputs:
+        signal = _input_signal(model, name)
+        if signal is not None:
+            signals[name] = signal
+    uncovered: dict[str, str] = {}
+    for layer in graph.layers:
+        rule = RULES.get(layer.op)
+        needed = layer.inputs if rule is None or rule.needs is None else layer.inputs[: rule.needs]
+        if rule is not None and needed and any(name not in signals for name in needed):
+            if all(name in signals or _is_bare(graph, name) for name in needed):
+                uncovered.setdefault(layer.name, "it needs a value that is no activation")
+            continue
+        if rule is None:
+            if any(name in signals for name in layer.inputs) and _is_float_result(graph, layer):
+                uncovered.setdefault(layer.name, f"no rule for {layer.raw_op}")
+            continue
+        try:
+            found = rule.forward(model, layer, [signals.get(name) for name in layer.inputs])  # type: ignore[misc]
+        except NotCovered as reason:
+            if _is_float_result(graph, layer):
+                uncovered.setdefault(layer.name, str(reason))
+            continue
+        for name, signal in zip(layer.outputs, found, strict=False):
+            if _is_bounded(signal):
+                signals[name] = signal
+            else:
+                uncovered.setdefault(layer.name, "the predicted signal leaves the range of numbers")
+    return signals, uncovered
+
+
+def _input_signal(model: Model, name: str) -> Signal | None:
+    """Standard normal and white. Which axis counts units is not known yet: all are alike."""
+    value = model.graph.values.get(name)
+    if value is None or value.shape is None or not _is_float(value):
+        return None
+    rank = len(value.shape)
+    sizes = [size if isinstance(size, int) and size > 0 else ASSUMED for size in value.shape]
+    unit = 1 if rank >= 4 else rank - 1
+    positions = math.prod(size for axis, size in enumerate(sizes) if axis not in (0, unit))
+    return Signal(_ZERO, _ONE, NONE, max(1, positions), (unit - rank,) if rank else (), -rank if rank > 1 else None)
+
+
+def _is_float(value: Value) -> bool:
+    return value.dtype is None or "float" in value.dtype
+
+
+def _is_float_result(graph: Graph, layer: Layer) -> bool:
+    return any((value := graph.values.get(name)) is not None and _is_float(value) for name in layer.outputs)
+
+
+def _is_bare(graph: Graph, name: str) -> bool:
+    """A graph input that is no activation, or a stored value."""
+    value = graph.values.get(name)
+    return value is None or value.producer is None
+
+
+def _is_bounded(signal: Signal) -> bool:
+    return float(np.abs(signal.mean).max()) < _LIMIT and 0.0 <= float((signal.own + signal.shared).max()) < _LIMIT
+
+
+# --- backward ------------------------------------------------------------------------------------------------------------
+
+
+def _backward(model: Model, signals: dict[str, Signal]) -> tuple[dict[str, Gradient], dict[str, float], dict[str, str]]:
+    graph = model.graph
+    gradients: dict[str, Gradient] = {}
+    parameters: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    start = _start(graph, signals)
+    if start is None:
+        return gradients, parameters, reasons
+    gradients[start] = Gradient(_ONE)
+    lost: set[str] = set()
+    """Values whose gradient is not known: some of it comes through a layer that is not covered."""
+    lost_parameters: set[str] = set()
+    for layer in reversed(graph.layers):
+        outputs = layer.outputs
+        arriving = [gradients.get(name) for name in outputs]
+        if not any(name in lost for name in outputs):
+            if all(gradient is None for gradient in arriving):
+                continue
+            rule = RULES[layer.op]
+            if rule.backward is None:
+                continue
+            inputs = [signals.get(name) for name in layer.inputs]
+            try:
+                _hand_back(
+                    model, layer, rule, inputs, [signals[name] for name in outputs], arriving, gradients, parameters
+                )
+                lost.update(name for name in layer.inputs if name not in signals and _carries_gradient(graph, name))
+                continue
+            except NotCovered as reason:
+                reasons.setdefault(layer.name, f"backward: {reason}")
+        lost.update(name for name in layer.inputs if _carries_gradient(graph, name))
+        lost_parameters.update(layer.parameters.values())
+    for name in lost:
+        gradients.pop(name, None)
+    for name in lost_parameters:
+        parameters.pop(name, None)
+    return gradients, parameters, reasons
+
+
+def _hand_back(
+    model: Model, layer: Layer, rule: Rule, inputs: Sequence[Signal | None], outputs: Sequence[Signal],
+    arriving: Sequence[Gradient | None], gradients: dict[str, Gradient], parameters: dict[str, float],
+) -> None:  # fmt: skip
+    assert rule.backward is not None
+    flow = rule.backward(model, layer, inputs, outputs, arriving)  # type: ignore[arg-type]
+    for name, gradient in zip(layer.inputs, flow.inputs, strict=False):
+        if gradient is None:
+            continue
+        total = float(gradient.own.max()) + float(gradient.shared.max())
+        if not 0.0 <= total < _LIMIT:
+            raise NotCovered("the predicted gradient leaves the range of numbers")
+        known = gradients.get(name)
+        gradients[name] = gradient if known is None else _sum(known, gradient)
+    for name, square in flow.parameters.items():
+        parameters[name] = math.sqrt(parameters.get(name, 0.0) ** 2 + square)
+
+
+def _sum(first: Gradient, second: Gradient) -> Gradient:
+    """Gradients from several consumers are independent."""
+    shared = (
+        first.shared
+        if second.shared is NONE
+        else second.shared
+        if first.shared is NONE
+        else first.shared + second.shared
+    )
+    return Gradient(first.own + second.own, shared)
+
+
+def _start(graph: Graph, signals: dict[str, Signal]) -> str | None:
+    """The primary output: the first that is predicted; where it is a loss, what the loss is taken of."""
+    for name in graph.outputs:
+        value = graph.values.get(name)
+        if value is None or not _is_float(value):
+            continue
+        maker = None if value.producer is None else graph.layers[value.producer]
+        if maker is not None and maker.op is Op.LOSS and maker.inputs:
+            name = maker.inputs[0]
+        return name if name in signals else None
+    return None
+
+
+def _carries_gradient(graph: Graph, name: str) -> bool:
+    value = graph.values.get(name)
+    return value is not None and _is_float(value)

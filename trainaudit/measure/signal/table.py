@@ -1,0 +1,9 @@
+"""Which rule covers which op. Every file of rules has a table of its own; they are joined here."""
+
+from __future__ import annotations
+
+from trainaudit.ir.ops import Op
+from trainaudit.measure.signal import arithmetic, conv, dense, elementwise, movement
+from trainaudit.measure.signal.rule import Rule
+
+RULES: dict[Op, Rule] = {**dense.RULES, **conv.RULES, **elementwise.RULES, **arithmetic.RULES, **movement.RULES}
