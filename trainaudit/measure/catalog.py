@@ -161,6 +161,7 @@ _LAYER_WEIGHTS = (
     _number("layer.gain", "ratio", WEIGHTS, "standard deviation of the weight times √fan_in"),
     _number("layer.wanted_gain", "ratio", WEIGHTS,
             "gain that keeps the second moment through the activation that follows: 1/√E[φ(z)²], z ~ N(0, 1)"),
+    _number("layer.gain_ratio", "ratio", WEIGHTS, "gain over wanted gain"),
     _word("layer.weight_scheme", WEIGHTS, "named initializers that fit the weight, joined by |, or trained, or unknown"),
     _word("layer.initializer", WEIGHTS,
           "what the weights were drawn from, in words: uniform, bound 1/√fan_in (PyTorch's default); the standard deviation where no name fits"),
@@ -184,25 +185,26 @@ _SIGNAL = (
     _count("model.plain_depth", "layers", SIGNAL, "weighted layers on the longest path without a skip connection, concatenation or recurrence"),
     _count("model.longest_segment", "layers", SIGNAL, "weighted layers of the longest segment"),
     _count("model.post_norm_count", "layers", SIGNAL, "residual sums that nothing but a layer normalization reads"),
-    _number("model.post_norm_gradient_ratio", "ratio", SIGNAL,
+    _number("model.predicted_post_norm_ratio", "ratio", SIGNAL,
             "predicted norm of the gradient behind the first of these normalizations over that behind the last"),
     _number("layer.predicted_std", "", SIGNAL,
             "predicted standard deviation of a weighted layer's output over samples and positions, for standardised inputs"),
+    _number("layer.predicted_segment_end_std", "", SIGNAL, "segment.predicted_end_std of the segment that the layer stands in"),
     _number("layer.predicted_input_rms", "", SIGNAL, "predicted √E[x²] of a weighted layer's input"),
-    _number("layer.input_variation", "ratio", SIGNAL,
+    _number("layer.predicted_input_variation", "ratio", SIGNAL,
             "predicted standard deviation of a weighted layer's input over samples and positions, over its √E[x²]: near 0 all samples look alike"),
-    _number("layer.predicted_logit_std", "", SIGNAL, "predicted standard deviation of the model's primary output before its last activation function"),
+    _number("layer.predicted_logit_std", "", SIGNAL, "predicted standard deviation of the model's primary output before its last activation function, where its layer shares no weight"),
     _number("layer.predicted_input_std", "", SIGNAL, "predicted standard deviation of what a hidden sigmoid or tanh layer reads"),
     _number("layer.predicted_saturated_share", "share", SIGNAL,
             "predicted share of a hidden layer's values with |tanh| > 0.97 or a sigmoid outside [0.03, 0.97]"),
     _number("layer.predicted_dead_share", "share", SIGNAL,
             "share of a rectified layer's units that fire with probability < 1e-3 under their predicted pre-activation"),
     _number("layer.rarely_firing_share", "share", SIGNAL, "the part of them that would fire more often without their bias"),
-    _number("layer.residual_growth", "ratio", SIGNAL,
+    _number("layer.predicted_residual_growth", "ratio", SIGNAL,
             "predicted variance behind a stack of residual sums without normalization, over that before it; at the layers that end its branches"),
     _count("layer.residual_count", "layers", SIGNAL, "residual sums of that stack"),
     _number("layer.predicted_gradient_ratio", "ratio", SIGNAL, "predicted rms of the layer's weight gradient over that of the last trainable layer"),
-    _number("layer.model_gradient_ratio", "ratio", SIGNAL,
+    _number("layer.predicted_end_to_end_ratio", "ratio", SIGNAL,
             "model.predicted_gradient_ratio; at the layer where the change starts: the earliest whose own factor is at least half of the largest, in logarithms"),
     _word("segment.name", SIGNAL,
           "first and last of the weighted layers on the deepest path between two places that set the scale anew (normalization, residual sum)"),
@@ -213,13 +215,25 @@ _SIGNAL = (
     _word("segment.closing", SIGNAL, "what stands behind the last of them", "normalization", "residual", "recurrence", "output"),
     _count("segment.sigmoid_count", "layers", SIGNAL, "most sigmoid layers in a row, that of the output head included"),
     _count("segment.tanh_count", "layers", SIGNAL, "most tanh or softsign layers in a row, that of the output head included"),
-    _number("segment.start_std", "", SIGNAL, "predicted standard deviation, over samples and positions, of what its first layer reads"),
-    _number("segment.end_std", "", SIGNAL,
+    _number("segment.predicted_start_std", "", SIGNAL, "predicted standard deviation, over samples and positions, of what its first layer reads"),
+    _number("segment.predicted_end_std", "", SIGNAL,
             "predicted standard deviation, over samples and positions, at its far end: behind a closing normalization, before an output head"),
-    _number("segment.forward_change", "ratio", SIGNAL, "segment.end_std over segment.start_std"),
-    _number("segment.backward_change", "ratio", SIGNAL, "predicted norm of the gradient at its start over that at its far end"),
-    _number("segment.smallest_change", "ratio", SIGNAL, "the smaller of the forward and the backward change"),
-    _number("segment.largest_change", "ratio", SIGNAL, "the larger of the forward and the backward change"),
+    _number("segment.predicted_forward_change", "ratio", SIGNAL, "segment.predicted_end_std over segment.predicted_start_std"),
+    _number("segment.predicted_backward_change", "ratio", SIGNAL, "predicted norm of the gradient at its start over that at its far end"),
+    _number("segment.predicted_shrinkage", "ratio", SIGNAL, "the smaller of the forward and the backward change"),
+    _number("segment.predicted_growth", "ratio", SIGNAL, "the larger of the forward and the backward change"),
+)  # fmt: skip
+
+_LAYER_RANGES = (
+    _number("layer.smallest_operand", "", WEIGHTS,
+            "smallest number under a logarithm or root: a bound where a guard holds one above zero, else where standardised inputs bring it"),
+    _boolean("layer.operand_has_zeros", WEIGHTS,
+             "the number under a root is exactly zero on some inputs: a rectified value, or the distance of a point to itself"),
+    _number("layer.smallest_divisor", "", WEIGHTS,
+            "smallest absolute value of a divisor: a bound where a guard holds one above zero, else where standardised inputs bring it"),
+    _number("layer.largest_exponent", "", WEIGHTS,
+            "largest operand of an exponential (or of a softmax written with one) on standardised inputs: mean + 3 standard deviations"),
+    _number("layer.exponent_limit", "", WEIGHTS, "natural logarithm of the largest number of the type that the exponential computes in"),
 )  # fmt: skip
 
 _PARAMETER = (
@@ -266,7 +280,9 @@ _PARAMETER = (
             "standard deviation of a token embedding over that of the positional embedding it is added to"),
 )  # fmt: skip
 
-CATALOG: tuple[FactSpec, ...] = _MODEL + _INPUT + _OUTPUT + _BLOCK + _LAYER_GRAPH + _LAYER_WEIGHTS + _SIGNAL + _PARAMETER
+CATALOG: tuple[FactSpec, ...] = (
+    _MODEL + _INPUT + _OUTPUT + _BLOCK + _LAYER_GRAPH + _LAYER_WEIGHTS + _LAYER_RANGES + _SIGNAL + _PARAMETER
+)
 """Every fact. Explicit: a measurement that is not listed here does not exist."""
 
 BY_NAME: dict[str, FactSpec] = {spec.name: spec for spec in CATALOG}

@@ -11,14 +11,22 @@ from collections.abc import Callable, Mapping
 from trainaudit.ir.graph import Graph
 from trainaudit.measure.catalog import CATALOG, WEIGHTS
 from trainaudit.measure.facts import Columns, FactTable, Subject, Unmeasured
+from trainaudit.measure.intervals.singularities import FACTS, measure_singularities
 from trainaudit.measure.signal.signal_facts import measure_signal, not_predicted
 from trainaudit.measure.static.index import Index, build_index
 from trainaudit.measure.static.structure import loss_in_graph, measure_structure
 from trainaudit.measure.static.weights import measure_weights
 
 
-def measure(graph: Graph, *, loss: str | None, expects: Mapping[str, str]) -> FactTable:
-    """All static facts of a graph. `loss` is the declared one, `expects` says what each known loss wants of the model's output.
+def measure(
+    graph: Graph,
+    *,
+    loss: str | None,
+    expects: Mapping[str, str],
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+) -> FactTable:
+    """All static facts of a graph. `loss` is the declared one, `expects` says what each known loss wants of the model's output, `ranges`
+    between which numbers inputs lie, where that is declared.
 
     A loss that is part of the graph counts where none is declared.
     """
@@ -35,6 +43,7 @@ def measure(graph: Graph, *, loss: str | None, expects: Mapping[str, str]) -> Fa
     columns["model.loss_expects"] = {"model": expects.get(loss or "", no_loss)}
     if graph.is_connected:
         columns.update(_guarded(lambda: measure_weights(graph, columns), WEIGHTS, subjects))
+        columns.update(_ranges(graph, columns, ranges or {}))
         segments, predicted = _signal(graph, index, columns)
         subjects |= segments
         columns.update(predicted)
@@ -50,6 +59,13 @@ def _signal(graph: Graph, index: Index, columns: Columns) -> tuple[Mapping[str, 
         return measure_signal(graph, index, columns)
     except Exception as error:
         return not_predicted(columns, _broken(error))
+
+
+def _ranges(graph: Graph, columns: Columns, declared: Mapping[str, tuple[float, float]]) -> Columns:
+    try:
+        return measure_singularities(graph, columns, declared)
+    except Exception as error:
+        return {fact: dict.fromkeys(columns["layer.op"], _broken(error)) for fact in FACTS}
 
 
 def _broken(error: Exception) -> Unmeasured:
