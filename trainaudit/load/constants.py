@@ -62,12 +62,10 @@ def fold_constants(wiring: Wiring) -> bytearray:
         except MALFORMED:
             # A malformed constant expression: its nodes stay layers, where shape inference or a rule may speak of them.
             continue
-    for place, node in enumerate(wiring.nodes):
-        if marks[place]:
-            for name in node.inputs:
-                readers = wiring.consumers.get(name)
-                if readers:
-                    wiring.consumers[name] = [reader for reader in readers if reader != place]
+    if any(marks):
+        consumers = wiring.consumers
+        for name in {name for place, node in enumerate(wiring.nodes) if marks[place] for name in node.inputs if name}:
+            consumers[name] = [reader for reader in consumers.get(name, ()) if not marks[reader]]
     return marks
 
 
