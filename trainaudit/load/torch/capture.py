@@ -1,0 +1,240 @@
+"""Recording what a module computes: torch.export first, make_fx with the example's own values as the fallback.
+
+torch is imported inside functions only.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainaudit.load.torch.calls import writes_through_views
+from trainaudit.load.torch.restore import left_as_found
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A traced graph. `stored` gives for placeholders and attributes that hold tensors the name in the module's state and the tensor,
+    `inputs` the placeholders of the user's tensors. `notes` are sentences for the report."""
+
+    graph: Any
+    stored: dict[Any, tuple[str, Any]]
+    inputs: list[Any]
+    how: str
+    notes: tuple[str, ...] = ()
+    outputs: int | None = None
+    """How many of the graph's outputs, counted from the end, are the user's; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a module is called with."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def capture(module: Any, example: Example, *, training: bool) -> Captured | Exception:
+    """The module's calls, in training mode or not; where neither way works, what stopped the first. The module is left as found."""
+    failure: Exception
+    with left_as_found(module, computes=False), _quiet():
+        _set_mode(module, training)
+        exported = _exported(module, example)
+    if not isinstance(exported, Exception):
+        return exported
+    failure = exported
+    with left_as_found(module, computes=True), _quiet():
+        _set_mode(module, training)
+        try:
+            return _recorded(module, example, failure)
+        except Exception:  # whatever a user's module raises while it runs
+            return failure
+
+
+def from_exported(program: Any, how: str = "torch.export") -> Captured:
+    """The graph of an ExportedProgram, its changes in place made explicit where views make them hard to follow."""
+    if writes_through_views(program.graph):
+        with _quiet():
+            program = program.run_decompositions({})
+    signature = program.graph_signature
+    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    constants = signature.inputs_to_lifted_tensor_constants
+    stored: dict[Any, tuple[str, Any]] = {}
+    inputs: list[Any] = []
+    users = set(signature.user_inputs)
+    for node in program.graph.nodes:
+        if node.op != "placeholder":
+            continue
+        name = named.get(node.name)
+        if name is not None:
+            tensor = program.state_dict.get(name)
+            stored[node] = (name, program.constants.get(name) if tensor is None else tensor)
+        elif node.name in constants:
+            stored[node] = ("", program.constants[constants[node.name]])
+        elif node.name in users and hasattr(node.meta.get("val"), "shape"):
+            inputs.append(node)
+    return Captured(program.graph, stored, inputs, how, outputs=len(signature.user_outputs))
+
+
+def _exported(module: Any, example: Example) -> Captured | Exception:
+    """With an open batch axis, else with the example's sizes."""
+    import torch
+
+    failure: Exception | None = None
+    for args, kwargs, shapes in _attempts(module, example):
+        try:
+            program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+            return from_exported(program)
+        except Exception as error:  # torch.export raises whatever the module raises, and much of its own
+            failure = failure or error
+            if "DataDependent" in type(error).__name__:
+                break
+    assert failure is not None
+    return failure
+
+
+def _attempts(module: Any, example: Example) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], Any]]:
+    """What to call torch.export with: the batch axis open, a batch of one doubled (torch treats a size of 1 as fixed), then as given."""
+    import torch
+    from torch.utils._pytree import tree_leaves, tree_map
+
+    args, kwargs = example.args, dict(example.kwargs)
+    leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.ndim]
+    batch = leaves[0].shape[0] if leaves else 0
+
+    def is_batched(leaf: Any) -> bool:
+        return isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] == batch
+
+    def open_axis(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return None
+        return {0: torch.export.Dim.AUTO} if is_batched(leaf) else {}
+
+    if batch:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        shapes = {key: tree_map(open_axis, value) for key, value in bound.items()}
+        if batch == 1:
+            doubled = tree_map(lambda leaf: torch.cat([leaf, leaf]) if is_batched(leaf) else leaf, (args, kwargs))
+            yield *doubled, shapes
+        else:
+            yield args, kwargs, shapes
+    yield args, kwargs, None
+
+
+# --- the fallback --------------------------------------------------------------------------------------------------------
+
+
+def _recorded(module: Any, example: Example, failure: Exception) -> Captured:
+    """The calls that the module makes with the example's own values."""
+    import torch
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.utils._pytree import tree_flatten, tree_unflatten
+
+    leaves, structure = tree_flatten((example.args, dict(example.kwargs)))
+    places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+
+    def call(*tensors: Any) -> Any:
+        given = list(leaves)
+        for place, tensor in zip(places, tensors, strict=True):
+            given[place] = tensor
+        args, kwargs = tree_unflatten(given, structure)
+        return tree_flatten(module(*args, **kwargs))[0]
+
+    trace = make_fx(
+        call, tracing_mode="real", pre_dispatch=True, record_stack_traces=True, _error_on_data_dependent_ops=False
+    )
+    with _module_paths(module):
+        recorded = trace(*(leaves[place].detach().clone() for place in places))
+    if writes_through_views(recorded.graph):
+        functional = torch.func.functionalize(recorded)
+        recorded = make_fx(functional, record_stack_traces=True)(*(leaves[place].detach().clone() for place in places))
+    names = {id(tensor): name for name, tensor in (*module.named_buffers(), *module.named_parameters())}
+    stored: dict[Any, tuple[str, Any]] = {}
+    inputs: list[Any] = []
+    for node in recorded.graph.nodes:
+        if node.op == "placeholder":
+            inputs.append(node)
+        elif node.op == "get_attr":
+            tensor = getattr(recorded, str(node.target), None)
+            if isinstance(tensor, torch.Tensor):
+                stored[node] = (names.get(id(tensor), ""), tensor)
+    return Captured(recorded.graph, stored, inputs, "make_fx", (_why_recorded(failure),))
+
+
+def _why_recorded(failure: Exception) -> str:
+    return (
+        f"torch.export could not capture the module ({first_line(failure)}), so its calls were recorded with the example's own values "
+        "(make_fx): where the path depends on data, only the one that the example takes was checked."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The kind of an error and the first line of what it says, without the full stop."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {line}".rstrip(".: ")[:200]
+
+
+@contextmanager
+def _module_paths(module: Any) -> Iterator[None]:
+    """While a module runs, the tracer notes for each call which submodule makes it."""
+    import torch.fx.traceback as annotations
+
+    stack: list[tuple[str, str]] = []
+
+    def enter(path: str, kind: str) -> Any:
+        def hook(_module: Any, _args: Any) -> None:
+            stack.append((path, kind))
+            note()
+
+        return hook
+
+    def leave(_module: Any, _args: Any, _result: Any) -> None:
+        stack.pop()
+        note()
+
+    def note() -> None:
+        annotations.current_meta["nn_module_stack"] = {f"{place}": entry for place, entry in enumerate(stack)}
+
+    handles = []
+    for path, part in module.named_modules(remove_duplicate=True):
+        kind = f"{type(part).__module__}.{type(part).__qualname__}"
+        handles.append(part.register_forward_pre_hook(enter(path, kind)))
+        handles.append(part.register_forward_hook(leave, always_call=True))
+    try:
+        with annotations.preserve_node_meta():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# --- around both ---------------------------------------------------------------------------------------------------------
+
+
+def _set_mode(module: Any, training: bool) -> None:
+    """Training mode as `module.train()` sets it; the fused kernels of nn.MultiheadAttention, which no training uses, are off."""
+    import torch
+
+    module.train(training)
+    torch.backends.mha.set_fastpath_enabled(False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings and log lines of the tracers."""
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export", "torch._dynamo")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

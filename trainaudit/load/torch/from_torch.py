@@ -1,0 +1,126 @@
+"""`load_module` and `load_program`: a torch module or an exported program as a canonical graph. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from trainaudit.ir.graph import Graph, Origin, Parameter
+from trainaudit.load.canonical import canonicalize
+from trainaudit.load.raw import RawGraph
+from trainaudit.load.shapes.inference import infer_shapes
+from trainaudit.load.torch.calls import translate
+from trainaudit.load.torch.capture import Captured, Example, capture, from_exported
+from trainaudit.load.torch.emit import Emitter
+from trainaudit.load.torch.sizes import name_symbols, shape_of
+from trainaudit.load.torch.tensors import UNREAD, data_of, is_unread, type_word
+
+OPSET = 24
+"""The opset in whose operators traced calls are written."""
+
+
+def load_module(module: Any, example: Any, *, name: str, training: bool = True) -> Graph:
+    """An nn.Module as a canonical graph; weights stay in the module's tensors until they are read, and the module is left as found.
+
+    `example` is what it is called with: a tensor, a tuple of positional arguments, a dict of keyword arguments, or None where nothing is
+    known. `origin.format` says how it was captured: "torch.export", "make_fx" or "module tree", and `origin.notes` what that means where
+    it is a fallback. Raises `TrainauditError` where nothing of it can be read.
+    """
+    captured = capture(module, _example(example), training=training)
+    if isinstance(captured, Exception):
+        raise captured
+    state = _State.of(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    return _graph(captured, state, name, "training" if training else "inference")
+
+
+def load_program(program: Any, *, name: str) -> Graph:
+    """A torch.export.ExportedProgram as a canonical graph. Whether it was exported for training shows in its calls alone."""
+    return _graph(from_exported(program), _State.of(program.named_parameters(), program.named_buffers()), name, "")
+
+
+def _example(given: Any) -> Example:
+    if isinstance(given, Mapping):
+        return Example(kwargs=given)
+    return Example(args=tuple(given) if isinstance(given, (tuple, list)) else (given,))
+
+
+class _State:
+    """A module's tensors by name, each under the first name that it has. `trainable` says which of them an optimizer may change."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Any] = {}
+        self.names: dict[int, str] = {}
+        self.trainable: dict[str, bool] = {}
+
+    @classmethod
+    def of(cls, parameters: Any, buffers: Any) -> _State:
+        state = cls()
+        for items, are_parameters in ((parameters, True), (buffers, False)):
+            for name, tensor in items:
+                if id(tensor) not in state.names:
+                    state.names[id(tensor)] = name
+                    state.tensors[name] = tensor
+                    state.trainable[name] = are_parameters and bool(tensor.requires_grad)
+        return state
+
+
+def _graph(captured: Captured, state: _State, name: str, form: str) -> Graph:
+    import torch
+
+    emit = Emitter(name_symbols([node.meta["val"] for node in captured.inputs]))
+    for node, (word, tensor) in captured.stored.items():
+        emit.values[node] = _store(emit, state.names.get(id(tensor), word), tensor)
+    for word, tensor in state.tensors.items():
+        if isinstance(tensor, torch.nn.Parameter):  # buffers that nothing reads are of no interest, parameters are
+            _store(emit, word, tensor)
+    inputs: list[str] = []
+    for node in captured.inputs:
+        word, value = emit.fresh(node.name), node.meta["val"]
+        emit.values[node] = word
+        emit.shapes[word], emit.dtypes[word] = shape_of(value, emit.symbols), type_word(value.dtype)
+        inputs.append(word)
+    outputs = translate(emit, captured.graph)
+    outputs = outputs[-captured.outputs :] if captured.outputs else outputs
+    origin = Origin(
+        path=name, format=captured.how, size=sum(data.nbytes for data in emit.tensors.values()), producer=f"torch {torch.__version__}",
+        capture=captured.how, notes=captured.notes,
+    )  # fmt: skip
+    raw = RawGraph(
+        nodes=emit.nodes, tensors=emit.tensors, constants=emit.constants, inputs=inputs, outputs=list(dict.fromkeys(outputs)),
+        shapes=emit.shapes, dtypes=emit.dtypes, origin=origin, opset=OPSET, node_count=len(emit.nodes),
+    )  # fmt: skip
+    graph = canonicalize(raw, infer_shapes(raw))
+    parameters = {key: _as_in_module(parameter, state, emit) for key, parameter in graph.parameters.items()}
+    return replace(graph, parameters=parameters, form=form or graph.form)
+
+
+def _store(emit: Emitter, name: str, tensor: Any) -> str:
+    """Enter a tensor under its name in the module, one without a name as a constant of the code."""
+    if name and name in emit.tensors:
+        return name
+    word = emit.fresh(name or "val_0")
+    emit.tensors[word] = data_of(tensor, word)
+    if not name:
+        emit.constants.add(word)
+    return word
+
+
+def _as_in_module(parameter: Parameter, state: _State, emit: Emitter) -> Parameter:
+    """A parameter with what only the module knows: whether it is trained, and whether it has values at all."""
+    name = next((form for form in _forms(parameter.name) if form in state.tensors or form in emit.joined), "")
+    names = emit.joined.get(name, (name,) if name else ())
+    if not names:
+        return parameter
+    is_trained = any(state.trainable[part] for part in names)
+    unread = any(is_unread(state.tensors[part]) for part in names)
+    return replace(
+        parameter,
+        trainable=parameter.trainable and is_trained,
+        generated=UNREAD if unread else parameter.generated,
+    )
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    """A parameter's name, and the one it has in the module where it is a part of a tensor or one of its two natures (see `assemble`)."""
+    return name, name.partition("[")[0], name.rpartition(" (")[0], name.removesuffix(":data")
