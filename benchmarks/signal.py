@@ -27,8 +27,9 @@ from trainaudit.measure.signal.propagation import predict
 
 DRAWS = 8
 """Batches (and draws of the output's gradient) that a measured figure is the mean of."""
-ROUNDING = 1e-10
-"""A bias's gradient below this share of its layer's weight gradient is zero but for rounding (before a batch normalization, in a key)."""
+ROUNDING = 1e-6
+"""A bias's gradient that is both predicted and measured below this share of its layer's weight gradient is zero but for rounding (before a batch
+normalization, in a key)."""
 REQUIRED, AIM = (0.1, 0.5), (0.05, 0.3)
 """Median and 95th percentile of |log10(predicted / measured)|."""
 
@@ -111,8 +112,11 @@ def measure(network: Network, model: nn.Module, seed: int) -> dict[tuple[str, st
 
 
 def _outputs(graph: Graph) -> dict[str, str]:
-    """Module path → the value that it puts out: that of its last layer."""
-    return {layer.source.module: layer.outputs[0] for layer in graph.layers if layer.source.module}
+    """Module path → the value that it puts out: the first output of its last layer that is read, or is the model's."""
+    used = [
+        layer for layer in graph.layers if graph.values[layer.outputs[0]].consumers or layer.outputs[0] in graph.outputs
+    ]
+    return {layer.source.module: layer.outputs[0] for layer in used if layer.source.module}
 
 
 def _parameters(graph: Graph, names: Sequence[str]) -> dict[str, str]:
@@ -143,23 +147,25 @@ def compare(graph: Graph, prediction: Prediction, measured: dict[tuple[str, str]
         joined.setdefault((kind, label), []).append(squares)
     roots = {key: np.mean(parts, axis=0) for key, parts in joined.items()}
     for (kind, name), squares in roots.items():
-        if kind == "parameter" and _is_rounding(graph, name, squares, roots):
-            continue
         if not squares.mean() > 0.0:
             continue
         figure = float(np.sqrt(squares.mean()))
+        predicted = _predicted(prediction, kind, name, outputs)
+        if kind == "parameter" and _is_rounding(graph, prediction, name, figure, predicted):
+            continue
         half = len(squares) // 2
         spread = abs(math.log10(squares[:half].mean() / squares[half:].mean())) / 2 if squares.min() > 0 else 0.0
-        yield Quantity(kind, name, figure, _predicted(prediction, kind, name, outputs), spread)
+        yield Quantity(kind, name, figure, predicted, spread)
 
 
-def _is_rounding(graph: Graph, name: str, squares: np.ndarray, roots: dict[tuple[str, str], np.ndarray]) -> bool:
+def _is_rounding(graph: Graph, prediction: Prediction, name: str, measured: float, predicted: float | None) -> bool:
+    """Whether a bias's gradient is zero by prediction and by measurement, but for rounding."""
     parameter = graph.parameters.get(name)
-    if parameter is None or parameter.role is not Role.BIAS:
+    if parameter is None or parameter.role is not Role.BIAS or predicted is None:
         return False
     owner: Layer = graph.layers[parameter.owners[0]]
-    weight = roots.get(("parameter", owner.parameters.get("weight", "")))
-    return weight is not None and bool(squares.mean() < ROUNDING**2 * weight.mean())
+    weight = prediction.parameter_gradients.get(owner.parameters.get("weight", ""), 0.0)
+    return measured < ROUNDING * weight and predicted < ROUNDING * weight
 
 
 def _predicted(prediction: Prediction, kind: str, name: str, outputs: dict[str, str]) -> float | None:
@@ -275,7 +281,7 @@ def _within(cell: Cell, bounds: tuple[float, float]) -> bool:
 _PROSE = f"""|log10(predicted / measured)|, in decades, over the layers of each network. Forward: rms and standard deviation of the output of
 each module. Backward: rms of the gradient by one element of each parameter and of each module's output, for one sample, where the gradient by the
 network's output is standard normal. Measured by autograd in float64 over {DRAWS} batches of 16 to 256 random inputs, the networks in training
-form. A bias whose gradient is zero but for rounding (below {ROUNDING:g} of its weight's) is left out. Initializations: torch's default; He, Glorot
+form. A bias whose gradient is zero but for rounding (predicted and measured below {ROUNDING:g} of its weight's) is left out. Initializations: torch's default; He, Glorot
 (normal) and orthogonal; small N(0, 0.01²); large 3 × He; all but the default with zero biases. Networks: `benchmarks/signal_networks.py`."""
 
 

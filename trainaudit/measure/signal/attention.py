@@ -61,7 +61,7 @@ def _backward(
     model: Model,
     layer: Layer,
     inputs: Sequence[Signal],
-    outputs: Sequence[Signal],  # noqa: ARG001
+    outputs: Sequence[Signal],
     gradients: Sequence[Gradient | None],
 ) -> Backflow:
     attention = _attention(model, layer, inputs)
@@ -72,9 +72,8 @@ def _backward(
     queries, keys = query.positions, key.positions
     own, common = attention.own, attention.common
     # by a weight p_ij: dO_i · v_j, of which the softmax keeps what differs from key to key
-    apart = attention.per_head(gradient.own * value.own)
-    alike = attention.per_head(gradient.shared * value.own)
-    scores = (apart + alike) * own.jacobian * (1.0 + attention.dropped)
+    alike = max(attention.per_head(gradient.shared * value.own), 0.0)
+    scores = attention.per_head(gradient.total * value.own) * own.jacobian * (1.0 + attention.dropped)
     by_query = attention.scale**2 * key.own * scores
     same_query = attention.scale**2 * key.own * alike * common.jacobian
     seen = query.second * scores + (queries - 1.0) * alike * common.jacobian * (query.mean**2 + query.shared)
@@ -113,7 +112,7 @@ def _by_value(attention: _Attention, gradient: Gradient, queries: int, keys: int
 def _gradient(total: Floats, shared: Floats, positions: int) -> Gradient:
     if positions == 1:
         return Gradient(total)
-    shared = np.minimum(shared, total)
+    shared = np.clip(shared, -total / (positions - 1.0), total)
     return Gradient(total - shared, shared)
 
 

@@ -19,10 +19,11 @@ from trainaudit.measure.signal.prediction import NONE, Floats
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """Mean and variance of each unit."""
+    """Mean and variance of each unit. `ahead` is the covariance of a state with what the next step adds to it."""
 
     mean: Floats
     variance: Floats
+    ahead: Floats | float = 0.0
 
     @property
     def second(self) -> Floats:
@@ -35,12 +36,12 @@ State = tuple[Moments, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """`gates` is the order of the gates' rows. `forward(pre, hidden, state)` gives the next state, where `pre` are the sums before each gate and
-    `hidden` the recurrent part of them alone. `backward(pre, hidden, before, after, gradients)` gives the gradients' second moments by the gates'
+    """`gates` is the order of the gates' rows. `forward(pre, hidden, state, echo)` gives the next state, where `pre` are the sums before each gate,
+    `hidden` the recurrent part of them alone, and `echo` the correlation of these sums with those one step earlier. `backward(pre, hidden, before, after, gradients)` gives the gradients' second moments by the gates'
     sums, by the recurrent parts of them, and by the state before without what the recurrent weights bring."""
 
     gates: str
-    forward: Callable[[list[Moments], list[Moments], State], State]
+    forward: Callable[[list[Moments], list[Moments], State, Floats], State]
     backward: Callable[
         [list[Moments], list[Moments], State, State, list[Floats]], tuple[list[Floats], list[Floats], list[Floats]]
     ]
@@ -99,11 +100,13 @@ def _lstm(order: str) -> Cell:
     """c' = f·c + i·g, h' = o·tanh(c') (Hochreiter & Schmidhuber 1997; Gers et al. 2000)."""
     at_i, at_o, at_f, at_g = (order.index(gate) for gate in "iofc")
 
-    def forward(pre: list[Moments], _hidden: list[Moments], state: State) -> State:
+    def forward(pre: list[Moments], _hidden: list[Moments], state: State, echo: Floats) -> State:
         i, o, f = (_through(_SIGMOID, pre[at]) for at in (at_i, at_o, at_f))
         g, c = _through(_TANH, pre[at_g]), state[1]
         kept, new = _product(f, c), _product(i, g)
-        inner = Moments(kept.mean + new.mean, kept.variance + new.variance)
+        together = f.mean * c.ahead
+        ahead = echo[at_g] * _constancy(i) * (new.variance + together)
+        inner = Moments(kept.mean + new.mean, kept.variance + new.variance + 2.0 * together, ahead)
         return _product(o, _through(_TANH, inner)), inner
 
     def backward(
@@ -148,13 +151,15 @@ def _gru(order: str) -> Cell:
         before = candidate(pre, hidden, r)
         return z, r, before, _through(_TANH, before)
 
-    def forward(pre: list[Moments], hidden: list[Moments], state: State) -> State:
+    def forward(pre: list[Moments], hidden: list[Moments], state: State, echo: Floats) -> State:
         z, _, _, n = parts(pre, hidden)
         h, rest = state[0], Moments(1.0 - z.mean, z.variance)
         mean = rest.mean * n.mean + z.mean * h.mean
         between = z.mean - z.second  # E[z(1 − z)]
         second = rest.second * n.second + z.second * h.second + 2.0 * between * n.mean * h.mean
-        return (Moments(mean, np.maximum(second - mean * mean, 0.0)),)
+        together = z.mean * h.ahead
+        ahead = echo[at_n] * _constancy(rest) * (rest.second * n.variance + together)
+        return (Moments(mean, np.maximum(second - mean * mean, 0.0) + 2.0 * together, ahead),)
 
     def backward(
         pre: list[Moments], hidden: list[Moments], before: State, _after: State, gradients: list[Floats]
@@ -183,7 +188,7 @@ def _gru(order: str) -> Cell:
 def _plain(curve: Curve) -> Cell:
     """h' = φ(W x + R h) (Elman 1990)."""
 
-    def forward(pre: list[Moments], _hidden: list[Moments], _state: State) -> State:
+    def forward(pre: list[Moments], _hidden: list[Moments], _state: State, _echo: Floats) -> State:
         return (_through(curve, pre[0]),)
 
     def backward(

@@ -159,7 +159,7 @@ def _hand_back(
         known = gradients.get(name)
         gradients[name] = gradient if known is None else _sum(known, gradient)
     for name, square in flow.parameters.items():
-        parameters[name] = math.sqrt(parameters.get(name, 0.0) ** 2 + square)
+        parameters[name] = math.sqrt(parameters.get(name, 0.0) ** 2 + max(square, 0.0))
 
 
 def _sum(first: Gradient, second: Gradient) -> Gradient:

@@ -92,7 +92,7 @@ def backward(
         every, last = _incoming(model, layer, outputs, gradients, at, direction.hidden)
         back = _through_time(direction, steps, x.positions, every, last)
         firsts.append(back.first)
-        by_input = by_input + direction.weight.backward(back.alone[:, None])[:, 0] / x.positions
+        by_input = by_input + _squares_back(direction.weight, back.alone) / x.positions
         by_weight = float(x.second.mean()) * float((back.alone + mean_squares * (back.summed - back.alone)).mean())
         for role, value in (
             (Role.INPUT_WEIGHT, by_weight),
@@ -135,6 +135,7 @@ def _steps(direction: _Direction, x: Signal, state: State) -> list[_Step]:
         full(x.mean, direction.weight.inputs), full(x.variance, direction.weight.inputs)[:, None]
     )
     mean = mean + direction.input_bias
+    correlation = _neighbor_correlation(x)
     steps: list[_Step] = []
     for _ in range(x.positions):
         moved, spread = direction.recurrent.forward(state[0].mean, state[0].variance[:, None])
@@ -142,12 +143,20 @@ def _steps(direction: _Direction, x: Signal, state: State) -> list[_Step]:
         rows = [slice(gate * hidden, (gate + 1) * hidden) for gate in range(gates)]
         recurrent = [Moments(moved[row], spread[row, 0]) for row in rows]
         pre = [Moments(mean[row] + moved[row], seconds[row, 0] + spread[row, 0]) for row in rows]
-        after = direction.cell.forward(pre, recurrent, state)
+        incoming = np.array([seconds[row, 0] for row in rows])
+        share = incoming / np.maximum(np.array([sums.variance for sums in pre]), 1e-300)
+        after = direction.cell.forward(pre, recurrent, state, correlation * share)
         steps.append(_Step(pre, recurrent, state, after))
         if all(_is_still(old.second, new.second) for old, new in zip(state, after, strict=True)):
             break
         state = after
     return steps
+
+
+def _neighbor_correlation(x: Signal) -> float:
+    """Correlation of an input with the next one, where it falls off geometrically and has the mean over all pairs that `shared` tells."""
+    share = x.positions * float(x.shared.mean()) / max(float(x.variance.mean()), 1e-300)
+    return share / (2.0 + share)
 
 
 def _is_still(old: Floats, new: Floats) -> bool:
@@ -189,7 +198,7 @@ def _through_time(direction: _Direction, steps: list[_Step], count: int, every: 
         lag = 2.0 * kept * (1.0 - kept**t) / np.maximum(1.0 - kept, 1e-9)
         extra = np.concatenate([factor * lag for factor in factors])
         flat, back = np.concatenate(found), np.concatenate(carried)
-        through = direction.recurrent.backward(back[:, None])[:, 0]
+        through = _squares_back(direction.recurrent, back)
         following = [passed[0] + through, *passed[1:]]
         repeats = 1
         if t >= len(steps) and all(
@@ -206,6 +215,11 @@ def _through_time(direction: _Direction, steps: list[_Step], count: int, every: 
         done += repeats
         gradients = following
     return _Back(alone, summed, recurrent, recurrent_summed, by_weight, gradients)
+
+
+def _squares_back(matrix: AnyMatrix, squares: Floats) -> Floats:
+    """(W²)ᵀ·squares."""
+    return matrix.turned().forward(NONE, squares[:, None])[1][:, 0]
 
 
 def _incoming(
@@ -311,7 +325,7 @@ def _part(model: Model, parameter: Parameter, at: int, count: int, rows: int) ->
         return matrix
     if isinstance(matrix, Matrix):
         return Matrix(matrix.array[at * rows : (at + 1) * rows])
-    return replace(matrix, outputs=rows)
+    return model.drawn(parameter, rows, matrix.inputs)
 
 
 RULES = {op: Rule(forward, backward, 1) for op in RECURRENT}
