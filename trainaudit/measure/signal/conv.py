@@ -122,7 +122,7 @@ def _read(model: Model, layer: Layer, signal: Signal) -> _Convolution:
     weight = model.parameter(layer, Role.WEIGHT)
     if weight is None:
         raise NotCovered("its weight is not known")
-    kernel = _numbers(layer, "kernel_size") or weight.shape[2:]
+    kernel = numbers(layer, "kernel_size") or weight.shape[2:]
     if len(weight.shape) != len(kernel) + 2 or tuple(weight.shape[2:]) != tuple(kernel) or not weight.size:
         raise NotCovered("the shape of its weight does not fit its kernel")
     groups = layer.attributes.get("groups", 1)
@@ -143,11 +143,11 @@ def _read(model: Model, layer: Layer, signal: Signal) -> _Convolution:
 def taps_of(model: Model, layer: Layer, kernel: Sequence[int], positions: int) -> Taps:
     """The taps of a convolution's or pooling's window. `positions` are the input's, where its shape is not known."""
     count = len(kernel)
-    stride = _numbers(layer, "stride", count) or (1,) * count
-    dilation = _numbers(layer, "dilation", count) or (1,) * count
-    padding = _numbers(layer, "padding", 2 * count)
+    stride = numbers(layer, "stride", count) or (1,) * count
+    dilation = numbers(layer, "dilation", count) or (1,) * count
+    padding = numbers(layer, "padding", 2 * count)
     if not padding:
-        half = _numbers(layer, "padding", count) or (0,) * count
+        half = numbers(layer, "padding", count) or (0,) * count
         padding = half + half
     before, after = model.sizes(layer.inputs[0]), model.sizes(layer.outputs[0])
     shares, reach = np.ones(1), np.ones(1)
@@ -196,7 +196,7 @@ def _along(
     return np.minimum(pairs / outside, 1.0), np.minimum(pairs / inside, 1.0), inside, outside
 
 
-def _numbers(layer: Layer, name: str, count: int | None = None) -> tuple[int, ...]:
+def numbers(layer: Layer, name: str, count: int | None = None) -> tuple[int, ...]:
     """An attribute of whole numbers; empty where it is not there or not of that length."""
     found = layer.attributes.get(name)
     if not isinstance(found, tuple) or (count is not None and len(found) != count):

@@ -145,7 +145,8 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def softplus(x: Floats) -> Floats:
-    return np.logaddexp(0.0, x)
+    result: Floats = np.logaddexp(0.0, x)
+    return result
 
 
 def _mish_slope(x: Floats) -> Floats:

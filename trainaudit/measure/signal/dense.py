@@ -15,7 +15,7 @@ from trainaudit.measure.signal.weights import AnyMatrix, Model
 
 
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    weight, matrix, axis, sizes = _read(model, layer)
+    _, matrix, axis, sizes = _read(model, layer)
     x = lay_out(inputs[0], sizes, (axis,))
     units = matrix.inputs
     factor = _factor(layer)

@@ -9,8 +9,8 @@ import numpy as np
 
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
-from trainaudit.measure.signal.curves import Curve, curve_of, rectifier
-from trainaudit.measure.signal.gaussian import slopes, through
+from trainaudit.measure.signal.curves import Curve, Function, curve_of, rectifier
+from trainaudit.measure.signal.gaussian import slope_of_largest, slopes, through
 from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
@@ -46,17 +46,20 @@ def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
     """The gradient by x of a value φ(x)."""
     z = x if x.before is None else x.before
     if x.curve is not None:
-        inner = x.curve
-        curve = replace(
-            curve, slope=lambda t, outer=curve.slope: outer(inner.function(t)), leak=None, knots=inner.knots
-        )  # type: ignore[misc]
+        curve = replace(curve, slope=_after(x.curve, curve.slope), leak=None, knots=x.curve.knots)
     pairs = gradient.shared is not NONE
     second, pair = slopes(curve, z.mean, z.own, z.shared, pairs=pairs)
+    if gradient.chosen_of > 1:  # where a maximum is taken, a rectifier is more often open
+        second = slope_of_largest(curve, z, gradient.chosen_of)
     total = gradient.total * second
     if not pairs:
         return Gradient(total)
     shared = np.minimum(gradient.shared * pair, total)
     return Gradient(total - shared, shared)
+
+
+def _after(inner: Curve, outer: Function) -> Function:
+    return lambda t: outer(inner.function(t))
 
 
 def composed(outer: Curve, inner: Curve) -> Curve:

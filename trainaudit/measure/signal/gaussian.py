@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from trainaudit.measure.signal.curves import Curve, normal_cdf, normal_table
-from trainaudit.measure.signal.prediction import NONE, Floats
+from trainaudit.measure.signal.curves import Curve, Function, normal_cdf, normal_table
+from trainaudit.measure.signal.prediction import NONE, Floats, Signal
 
 _NODES = 24
 _PIECE_NODES = 14
@@ -104,13 +104,14 @@ def _variance_of_means(leak: float, mean: Floats, own: Floats, shared: Floats) -
     return np.maximum(centers**2 @ weights - (centers @ weights) ** 2, 0.0)
 
 
-def _dual(function: object, mean: Floats, std: Floats, ratio: Floats, *, first: int) -> Floats:
+def _dual(function: Function, mean: Floats, std: Floats, ratio: Floats, *, first: int) -> Floats:
     """Σ cₙ²ρⁿ over n ≥ first, with the Hermite coefficients cₙ of φ(mean + std·t)."""
     nodes, weights = _hermite(_NODES)
-    values = function(mean[:, None] + std[:, None] * nodes)  # type: ignore[operator]
+    values = function(mean[:, None] + std[:, None] * nodes)
     squares: Floats = (values @ (_polynomials() * weights).T) ** 2
     powers = ratio[:, None] ** np.arange(first, _DEGREE)
-    return (squares[:, first:] * powers).sum(axis=1)
+    dual: Floats = (squares[:, first:] * powers).sum(axis=1)
+    return dual
 
 
 def _points(curve: Curve, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
@@ -156,3 +157,41 @@ def _polynomials() -> Floats:
     for n in range(1, _DEGREE - 1):
         rows.append((nodes * rows[n] - math.sqrt(n) * rows[n - 1]) / math.sqrt(n + 1.0))
     return np.array(rows)
+
+
+# --- the largest of several ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _largest(count: float) -> tuple[Floats, Floats]:
+    """Points and weights for the largest of `count` standard normal numbers: its density is n·Φⁿ⁻¹·φ."""
+    grid = np.linspace(-6.0, 8.0, 113)
+    cdf = normal_cdf(grid)
+    weights = np.maximum(count, 1.0) * cdf ** (count - 1.0) * np.exp(-0.5 * grid * grid)
+    return grid, weights / weights.sum()
+
+
+def largest_of(x: Signal, count: float) -> tuple[Floats, Floats, Floats]:
+    """Mean, own and shared variance of the largest of `count` neighboring positions."""
+    z, function = (x, None) if x.before is None or x.curve is None else (x.before, x.curve.function)
+    points, weights = _largest(round(max(count, 1.0), 3))
+    if z.shared is NONE:
+        values = z.mean[:, None] + np.sqrt(z.own)[:, None] * points
+        values = values if function is None else function(values)
+        center = values @ weights
+        return center, np.maximum((values * values) @ weights - center * center, 0.0), NONE
+    nodes, masses = _hermite(_SHARED_NODES)
+    values = (z.mean[:, None] + np.sqrt(z.shared)[:, None] * nodes)[:, :, None] + np.sqrt(z.own)[:, None, None] * points
+    values = values if function is None else function(values)
+    centers = values @ weights
+    center = centers @ masses
+    common = np.maximum((centers * centers) @ masses - center * center, 0.0)
+    total = np.maximum(((values * values) @ weights) @ masses - center * center, common)
+    return center, total - common, common
+
+
+def slope_of_largest(curve: Curve, z: Signal, count: int) -> Floats:
+    """E[φ'(z)²] at the largest of `count` neighboring positions."""
+    points, weights = _largest(float(count))
+    values = curve.slope(z.mean[:, None] + np.sqrt(z.own + z.shared)[:, None] * points)
+    return (values * values) @ weights

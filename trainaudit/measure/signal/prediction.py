@@ -21,7 +21,7 @@ NONE: Floats = np.zeros(1)
 NONE.setflags(write=False)
 
 
-class NotCovered(Exception):
+class NotCovered(Exception):  # noqa: N818 (no error: an answer)
     """The prediction stops at this layer; the message is the reason, a short clause without a full stop."""
 
 

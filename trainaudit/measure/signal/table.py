@@ -3,7 +3,37 @@
 from __future__ import annotations
 
 from trainaudit.ir.ops import Op
-from trainaudit.measure.signal import arithmetic, conv, dense, elementwise, movement
+from trainaudit.measure.signal import (
+    arithmetic,
+    attention,
+    contractions,
+    conv,
+    dense,
+    elementwise,
+    embedding,
+    movement,
+    normalization,
+    pooling,
+    products,
+    recurrence,
+    scaling,
+    selection,
+)
 from trainaudit.measure.signal.rule import Rule
 
-RULES: dict[Op, Rule] = {**dense.RULES, **conv.RULES, **elementwise.RULES, **arithmetic.RULES, **movement.RULES}
+RULES: dict[Op, Rule] = {
+    **dense.RULES,
+    **conv.RULES,
+    **elementwise.RULES,
+    **arithmetic.RULES,
+    **movement.RULES,
+    **normalization.RULES,
+    **pooling.RULES,
+    **selection.RULES,
+    **scaling.RULES,
+    **attention.RULES,
+    **contractions.RULES,
+    **embedding.RULES,
+    **products.RULES,
+    **recurrence.RULES,
+}

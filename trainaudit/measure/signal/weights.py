@@ -40,21 +40,23 @@ class Matrix:
 
     @property
     def outputs(self) -> int:
-        return self.array.shape[self.is_turned]
+        return int(self.array.shape[self.is_turned])
 
     @property
     def inputs(self) -> int:
-        return self.array.shape[not self.is_turned]
+        return int(self.array.shape[not self.is_turned])
 
     def forward(self, mean: Floats, squares: Floats) -> tuple[Floats, Floats]:
         """W·mean, (outputs,), and W²·squares for the columns of `squares`, (inputs, n) → (outputs, n). Where the mean is NONE, so is W·mean."""
         squares32, scale = _scaled(squares)
-        seconds = (_into_columns if self.is_turned else _into_rows)(self.array, squares32) * scale
+        seconds = np.multiply(
+            (_into_columns if self.is_turned else _into_rows)(self.array, squares32), scale, dtype=np.float64
+        )
         if mean is NONE:
             return NONE, seconds
         mean32, scale = _scaled(mean)
         means = mean32 @ self.array if self.is_turned else self.array @ mean32
-        return means * scale, seconds
+        return np.multiply(means, scale, dtype=np.float64), seconds
 
     def turned(self) -> Matrix:
         """The transpose."""
@@ -78,11 +80,11 @@ class GroupedMatrix:
 
     @property
     def outputs(self) -> int:
-        return self.array.shape[0] * self.array.shape[2 if self.is_turned else 1]
+        return int(self.array.shape[0] * self.array.shape[2 if self.is_turned else 1])
 
     @property
     def inputs(self) -> int:
-        return self.array.shape[0] * self.array.shape[1 if self.is_turned else 2]
+        return int(self.array.shape[0] * self.array.shape[1 if self.is_turned else 2])
 
     def forward(self, mean: Floats, squares: Floats) -> tuple[Floats, Floats]:
         groups = len(self.array)
