@@ -165,3 +165,28 @@ def test_many_layers_share_one_mask(tmp_path: Path) -> None:
     layers = [layer for layer in graph.layers if layer.op is Op.ATTENTION]
     assert len(layers) == 30
     assert all(layer.attributes["mask_value"] == -10000 and layer.inputs[3] == "f" for layer in layers)
+
+
+BIAS = {**NUMBERS, "b": np.random.default_rng(1).normal(size=(4, 1, HEAD)).astype(np.float32)}
+SCALED_BEFORE_BIAS = {
+    "bias scaled by the graph": "c = Mul(b, inverse) r = Mul(q, inverse) u = Add(r, c)",
+    "bias scaled when it was stored": "r = Div(q, root) u = Add(b, r)",
+}
+
+
+@pytest.mark.parametrize("spelling", SCALED_BEFORE_BIAS)
+@pytest.mark.parametrize("others", [False, True])
+def test_factor_before_a_learnt_bias_of_the_queries(spelling: str, others: bool, tmp_path: Path) -> None:
+    """Funnel scales queries, and adds a bias to them for the contents and another for the positions."""
+    body = SCALED_BEFORE_BIAS[spelling] + " " + KEY + "s = MatMul(u, kt) " + SOFTMAX + (" z = Relu(r)" if others else "")
+    graph = graph_of(tmp_path, body, BIAS, inputs=INPUTS, outputs="float[] y" + (", float[] z" if others else ""))
+    layer = only(graph, Op.ATTENTION)
+    assert layer.attributes["scale"] == pytest.approx(HEAD**-0.5)
+    add = only(graph, Op.ADD)
+    assert (layer.inputs[0], add.inputs) == ("u", ("q",))
+    (name,) = add.parameters.values()
+    stored = BIAS["b"] * (1 if "graph" in spelling else HEAD**0.5)
+    np.testing.assert_allclose(graph.parameters[name].data.read(), stored, rtol=1e-6)
+    assert ("b" in graph.parameters) == ("graph" in spelling)
+    scaling = {"mul", "div", "relu"} & set(ops(graph))
+    assert scaling == ({"relu", "mul" if "graph" in spelling else "div"} if others else set())

@@ -1,7 +1,7 @@
 """Attention: the product of queries and keys, its scaling and masking, the softmax, and the product with the values.
 
 One pattern for both exporters, eager and fused code, einsum and matmul: backwards from the softmax over everything that keeps the
-scores' order up to the product, forwards up to the next product. Stdlib, ir, load.wiring and load.recognize_masks only.
+scores' order up to the product, forwards up to the next product. Stdlib, ir, load.wiring, load.attention_scale and load.recognize_masks only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
+from trainaudit.load.attention_scale import ScaledBias, rewire, scale_after_bias, unscaled
 from trainaudit.load.raw import RawNode
 from trainaudit.load.recognize_masks import add_masks
 from trainaudit.load.wiring import Draft, Wiring, number, word
@@ -18,7 +19,6 @@ from trainaudit.load.wiring import Draft, Wiring, number, word
 _KEEPS_SCORES = frozenset(
     {"Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Clip", "Transpose", "Expand"}
 )
-_MOVES = frozenset({"Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity"})
 _PRODUCTS = frozenset({"MatMul", "Einsum", "FusedMatMul", "Gemm"})
 _FORWARD = frozenset({"Cast", "CastLike", "Dropout", "Reshape", "Identity", "Where", "Mul"})
 _STEPS = 48
@@ -62,8 +62,9 @@ def attention(wiring: Wiring, softmax: Draft) -> Draft | None:
     query, key = wiring.nodes[scores.product].inputs[:2]
     scale = scores.scale * _own_factor(wiring.nodes[scores.product]) * _own_factor(node)
     moved: list[tuple[str, str]] = []
-    query, left = _unscaled(wiring, query, moved, members)
-    key, right = _unscaled(wiring, key, moved, members)
+    biased: list[ScaledBias] = []
+    query, left = unscaled(wiring, query, moved, biased, members)
+    key, right = unscaled(wiring, key, moved, biased, members)
     scale *= left * right
     draft = Draft(Op.ATTENTION, place, [query, key, value], exits, tuple(dict.fromkeys(members)))
     inside = {name for member in draft.nodes for name in wiring.nodes[member].outputs}
@@ -92,7 +93,9 @@ def attention(wiring: Wiring, softmax: Draft) -> Draft | None:
     if any(name in made for name in draft.inputs) or (len(exits) > 1 and not _place_early(wiring, draft)):
         return None
     for old, new in moved:
-        _rewire(wiring, old, new)
+        rewire(wiring, old, new)
+    for bias in biased:
+        scale_after_bias(wiring, bias)
     return draft
 
 
@@ -268,44 +271,6 @@ def _is_flipped(wiring: Wiring, node: RawNode) -> bool:
 def _own_factor(node: RawNode) -> float:
     alpha = node.attributes.get("alpha", 1.0) if node.op in ("FusedMatMul", "Gemm") else 1.0
     return float(alpha) if isinstance(alpha, (int, float)) else 1.0
-
-
-def _unscaled(wiring: Wiring, name: str, moved: list[tuple[str, str]], members: list[int]) -> tuple[str, float]:
-    """Find scalar factors on the way from a projection to the product. Each is taken out of the graph: (its output, its input)
-    goes to `moved`, and the product reads the unscaled value."""
-    factor = 1.0
-    first = name
-    current = name
-    for _ in range(8):
-        place = wiring.producer.get(current)
-        if place is None or wiring.taken[place] or place in members:
-            break
-        node = wiring.nodes[place]
-        readers = wiring.consumers.get(current, [])
-        if current in wiring.outputs or len({r for r in readers if wiring.nodes[r].op != "Shape"}) != 1:
-            break
-        if node.op in ("Mul", "Div"):
-            split = wiring.split_scalar(node)
-            if split is None or (node.op == "Div" and node.inputs[0] != split[0]) or split[1] == 0:
-                break
-            factor *= split[1] if node.op == "Mul" else 1.0 / split[1]
-            members.append(place)
-            if current == first:
-                first = split[0]
-            moved.append((current, split[0]))
-            current = split[0]
-        elif node.op in _MOVES:
-            current = node.inputs[0]
-        else:
-            break
-    return first, factor
-
-
-def _rewire(wiring: Wiring, old: str, new: str) -> None:
-    for reader in wiring.consumers.pop(old, []):
-        node = wiring.nodes[reader]
-        node.inputs = [new if name == old else name for name in node.inputs]
-        wiring.consumers.setdefault(new, []).append(reader)
 
 
 def _head_size(wiring: Wiring, product: int) -> int | None:
