@@ -13,6 +13,11 @@ from torch import Tensor, nn
 
 EXPORTERS = ("torchscript", "dynamo")
 FORMS = ("training", "inference")
+ONLY_DYNAMO = {
+    "self_normalizing": "TorchScript's exporter has no alpha dropout in training form",
+    "glm": "TorchScript's exporter loses the rank of a concatenated rotary embedding",
+}
+"""Networks that only the newer exporter can write, and why."""
 
 
 def export(model: nn.Module, example: tuple[Tensor, ...], path: Path, *, exporter: str, form: str) -> None:

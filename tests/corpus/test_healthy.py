@@ -20,7 +20,7 @@ pytest.importorskip("onnxscript")
 
 from tests.corpus.architectures import ARCHITECTURES  # noqa: E402
 from tests.corpus.configs import CONFIGS  # noqa: E402
-from tests.corpus.exporting import export  # noqa: E402
+from tests.corpus.exporting import ONLY_DYNAMO, export  # noqa: E402
 from tests.corpus.training import train  # noqa: E402
 
 APPROVED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("approved.json").read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def test_fresh_network_is_quiet(name: str, exporter: str, form: str, tmp_path: P
     torch.manual_seed(0)
     model, example = MODELS[name]()
     path = tmp_path / f"{name}.onnx"
-    export(model, example, path, exporter=exporter, form=form)
+    export(model, example, path, exporter="dynamo" if name in ONLY_DYNAMO else exporter, form=form)
 
     audit = trainaudit.audit(path)
 
