@@ -1,4 +1,4 @@
-"""exp of 100 times a linear layer's output."""
+"""exp of 1000 times a linear layer's output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def build(path: str) -> None:
     h = net.linear("fc1", "x", 64)
     h = net.activation("Relu", "relu1", h)
     h = net.linear("head", h, 10)
-    h = net.node("Mul", "", [h, net.constant("", np.array(100.0, np.float32))])
+    h = net.node("Mul", "", [h, net.constant("", np.array(1000.0, np.float32))])
     net.output(net.node("Exp", "", [h]), "rate")
     net.save(path)

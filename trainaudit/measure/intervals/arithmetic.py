@@ -35,7 +35,7 @@ from trainaudit.measure.intervals.ranges import (
     Range,
     around,
     known,
-    moments,
+    moments_of_square,
     union_of_roots,
     unknown,
 )
@@ -84,10 +84,10 @@ def _two(op: Op, place: int, a: Range, b: Range) -> Range:
     if not a.roots.isdisjoint(b.roots) and op not in (Op.MAX, Op.MIN):
         return unknown(_DEPENDENT, roots, bounds)
     zeros = NO_ZEROS
+    uneven = None
     typical: Interval | None
     if op in (Op.ADD, Op.SUB):
-        mean_a, std_a = moments(a.typical)
-        mean_b, std_b = moments(b.typical)
+        (mean_a, std_a), (mean_b, std_b) = a.moments, b.moments
         if std_a and std_b:
             mean = mean_a + mean_b if op is Op.ADD else mean_a - mean_b
             typical = around(mean, math.hypot(std_a, std_b), bounds)
@@ -96,17 +96,18 @@ def _two(op: Op, place: int, a: Range, b: Range) -> Range:
         if b.typical == (0.0, 0.0):
             zeros = a.zeros
     elif op is Op.MUL:
-        typical = _product(a.typical, b.typical, bounds)
+        typical = _product(a, b, bounds)
         zeros = max(a.zeros, b.zeros)
     elif op in (Op.DIV, Op.POW):
         typical = _exact(op, a.typical, b.typical)
         zeros = a.zeros
+        uneven = moments_of_square(*a.moments) if op is Op.POW and b.typical == (2.0, 2.0) else None
     else:
         typical = _exact(op, a.typical, b.typical)
         end = typical[0] if op is Op.MAX else typical[1]
         zeros = SOME_ZEROS if end == 0.0 and typical[0] < typical[1] else NO_ZEROS
     return replace(
-        known(bounds, typical, a, zeros=zeros),
+        known(bounds, typical, a, zeros=zeros, uneven=uneven),
         roots=roots,
         is_probability=op is Op.MUL and a.is_probability and b.is_probability,
     )
@@ -137,11 +138,10 @@ def _power(a: Interval, b: Interval) -> Interval:
     return NON_NEGATIVE if a[0] >= 0.0 else ANY
 
 
-def _product(a: Interval, b: Interval, bounds: Interval) -> Interval:
+def _product(a: Range, b: Range, bounds: Interval) -> Interval:
     """Of independent factors: the product of two means, and the standard deviation of the product."""
-    extreme = multiply(a, b)
-    mean_a, std_a = moments(a)
-    mean_b, std_b = moments(b)
+    extreme = multiply(a.typical or ANY, b.typical or ANY)
+    (mean_a, std_a), (mean_b, std_b) = a.moments, b.moments
     if not (std_a and std_b):
         return extreme
     variance = (mean_a**2 + std_a**2) * (mean_b**2 + std_b**2) - (mean_a * mean_b) ** 2
@@ -158,7 +158,7 @@ def _related(graph: Graph, layer: Layer, operands: list[Range]) -> Range | None:
     op, (a, b) = layer.op, operands
     if op is Op.MUL and names[0] == names[1]:
         typical = None if a.typical is None else square(a.typical)
-        return known(square(a.bounds), typical, a, zeros=a.zeros)
+        return known(square(a.bounds), typical, a, zeros=a.zeros, uneven=moments_of_square(*a.moments))
     if op is Op.SUB:
         return _difference(graph, layer, a, b)
     if op is Op.DIV and a.bounds[0] >= 0.0:

@@ -29,7 +29,8 @@ from trainaudit.measure.intervals.ranges import (
     Range,
     around,
     known,
-    moments,
+    moments_of_rectified,
+    moments_of_square,
     new_root,
     sum_bounds,
     unknown,
@@ -66,11 +67,10 @@ def weighted(graph: Graph, layer: Layer, operands: list[Range], values: Moments)
     matrix = None if weight is None else values(weight.name)
     if matrix is None or weight is None or not weight.fan_in:
         return unknown(_UNREAD, roots)
-    spread = operands[0].spread if operands else None
-    if spread is None:
+    if not operands or operands[0].spread is None:
         return unknown(operands[0].reason if operands else _UNREAD, roots)
     bias = _stored(graph, layer, Role.BIAS, values) or Stored(0.0, 0.0, 0.0)
-    mean, std = moments(spread)
+    mean, std = operands[0].moments
     n = weight.fan_in
     variance = n * (matrix.std**2 * (mean**2 + std**2) + matrix.mean**2 * std**2) + bias.std**2
     typical = around(bias.mean + n * matrix.mean * mean, math.sqrt(variance), ANY)
@@ -154,15 +154,17 @@ def reduced(graph: Graph, layer: Layer, operand: Range) -> Range:
     op = layer.op
     count = _reduced_count(graph, layer)
     a, typical = operand.bounds, operand.typical
+    mean, std = operand.moments
     if op is Op.REDUCE_L1:
         a, typical = absolute(a), None if typical is None else absolute(typical)
+        mean, std = moments_of_rectified(mean, std, -1.0)
     elif op in (Op.REDUCE_L2, Op.REDUCE_SUM_SQUARE):
         a, typical = square(a), None if typical is None else square(typical)
+        mean, std = moments_of_square(mean, std)
     is_mean = op in (Op.REDUCE_MEAN, Op.GLOBAL_AVERAGE_POOL)
     bounds = a if is_mean else sum_bounds(a, count)
     zeros = operand.zeros if operand.zeros == ZERO_VECTORS or count == 1 else NO_ZEROS
     if typical is not None and count != 1:
-        mean, std = moments(typical)
         terms = count or 1
         scale = 1.0 if is_mean else terms
         typical = around(scale * mean, scale * std / math.sqrt(terms), bounds)
@@ -185,7 +187,7 @@ def extreme(graph: Graph, layer: Layer, operand: Range) -> Range:
     if layer.op is Op.REDUCE_LOG_SUM_EXP:
         bounds = a[0], a[1] + (math.log(count) if count else INFINITY)
     if typical is not None and count != 1 and layer.op is not Op.MAX_POOL:
-        mean = moments(typical)[0]
+        mean = operand.moments[0]
         typical = (typical[0], mean) if layer.op is Op.REDUCE_MIN else (mean, typical[1])
         if layer.op is Op.REDUCE_LOG_SUM_EXP:
             typical = typical[0], typical[1] + math.log(count or 1)
@@ -224,8 +226,7 @@ def product(graph: Graph, layer: Layer, operands: list[Range]) -> Range:
         return unknown(a.reason or b.reason, roots, bounds)
     if count is None or len(operands) < 2 or not a.roots.isdisjoint(b.roots):
         return unknown("the product of dependent or of very many values is not followed", roots, bounds)
-    mean_a, std_a = moments(a.typical)
-    mean_b, std_b = moments(b.typical)
+    (mean_a, std_a), (mean_b, std_b) = a.moments, b.moments
     variance = count * ((mean_a**2 + std_a**2) * (mean_b**2 + std_b**2) - (mean_a * mean_b) ** 2)
     typical = around(count * mean_a * mean_b, math.sqrt(max(variance, 0.0)), bounds)
     return replace(known(bounds, typical, a), roots=roots)

@@ -20,6 +20,7 @@ from trainaudit.measure.intervals.ranges import (
     SOME_ZEROS,
     Range,
     known,
+    moments_of_rectified,
     moved,
     new_root,
     union_of_roots,
@@ -37,6 +38,7 @@ _ZERO_AT_ZERO = frozenset(
     {Op.LEAKY_RELU, Op.PRELU, Op.ELU, Op.SELU, Op.CELU, Op.GELU, Op.SILU, Op.MISH, Op.HARD_SWISH, Op.TANH, Op.HARD_TANH,
      Op.SOFTSIGN, Op.ABS, Op.NEG, Op.SQRT, Op.SIN, Op.ERF, Op.SIGN, Op.ROUND, Op.CLIP}
 )  # fmt: skip
+_RECTIFYING = {Op.RELU: 0.0, Op.RELU6: 0.0, Op.LEAKY_RELU: 0.0, Op.ABS: -1.0}
 _SQUASHING = frozenset({Op.SIGMOID, Op.HARD_SIGMOID})
 _UNSAID = "nothing is said about its input, and no layer with weights stands between"
 _INTEGER = "nothing is said about the integer input that it is computed from"
@@ -170,7 +172,9 @@ def _function(layer: Layer, operand: Range, values: Moments) -> list[Range]:
         zeros = max(operand.zeros, SOME_ZEROS)
     if op is Op.CLIP and before is not None and attributes.get("min") == 0.0 and before[0] < 0.0:
         zeros = max(operand.zeros, SOME_ZEROS)
-    result = known(bounds, typical, operand, zeros=zeros)
+    bent = _RECTIFYING.get(op)
+    uneven = None if bent is None or typical is None else moments_of_rectified(*operand.moments, bent)
+    result = known(bounds, typical, operand, zeros=zeros, uneven=uneven)
     return [replace(result, is_probability=op in _SQUASHING or (op is Op.CLIP and operand.is_probability))]
 
 

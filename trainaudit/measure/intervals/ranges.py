@@ -23,6 +23,7 @@ class Range:
     spread at the present weights (mean ± 3 standard deviations, within the bounds): what lies inside does occur. It is None where that
     is not known, with the `reason`; nothing may be concluded from it then.
 
+    `uneven` is the mean and standard deviation of values that do not lie evenly in the typical interval (rectified or squared ones).
     `roots` are the layers with weights (and slices and inputs) that the value is computed from without other weights between: values with
     a root in common depend on each other. No roots: the value depends on no input. `is_raw` marks an input that has only been scaled,
     shifted and moved so far. `is_probability`: a sigmoid or softmax, whose ends training strives for.
@@ -32,6 +33,7 @@ class Range:
     typical: Interval | None = None
     reason: str = ""
     zeros: int = NO_ZEROS
+    uneven: tuple[float, float] | None = None
     is_probability: bool = False
     is_raw: bool = False
     roots: frozenset[int] = frozenset()
@@ -41,21 +43,46 @@ class Range:
         """The typical interval; that of a standardised input where the value is a raw one."""
         return _STANDARD if self.typical is None and self.is_raw else self.typical
 
+    @property
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation, as far as the values are typical."""
+        low, high = self.spread or (0.0, 0.0)
+        return self.uneven or ((low + high) / 2.0, (high - low) / 6.0)
+
 
 def unknown(reason: str, roots: frozenset[int], bounds: Interval = ANY) -> Range:
     return Range(bounds, None, reason, roots=roots)
 
 
-def known(bounds: Interval, typical: Interval | None, like: Range, *, zeros: int = NO_ZEROS) -> Range:
+def known(
+    bounds: Interval,
+    typical: Interval | None,
+    like: Range,
+    *,
+    zeros: int = NO_ZEROS,
+    uneven: tuple[float, float] | None = None,
+) -> Range:
     """A value made from `like` alone. A typical interval without an end tells nothing."""
     if typical is not None and not (math.isfinite(typical[0]) and math.isfinite(typical[1])):
         return Range(bounds, None, "nothing bounds it", zeros, roots=like.roots)
-    return Range(bounds, typical, like.reason, zeros, roots=like.roots)
+    return Range(bounds, typical, like.reason, zeros, uneven, roots=like.roots)
 
 
-def moments(typical: Interval) -> tuple[float, float]:
-    """Mean and standard deviation that a typical interval stands for."""
-    return (typical[0] + typical[1]) / 2.0, (typical[1] - typical[0]) / 6.0
+def moments_of_square(mean: float, std: float) -> tuple[float, float]:
+    """Of x², x ~ N(mean, std²)."""
+    return mean**2 + std**2, math.sqrt(4.0 * mean**2 * std**2 + 2.0 * std**4)
+
+
+def moments_of_rectified(mean: float, std: float, slope: float) -> tuple[float, float]:
+    """Of x where x > 0 and slope·x elsewhere, x ~ N(mean, std²): slope 0 is ReLU, −1 the absolute value."""
+    if std == 0.0:
+        return max(mean, slope * mean), 0.0
+    z = mean / std
+    share, density = 0.5 * math.erfc(-z / math.sqrt(2.0)), math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    above, square_above = mean * share + std * density, (mean**2 + std**2) * share + mean * std * density
+    center = above + slope * (mean - above)
+    square = square_above + slope**2 * (mean**2 + std**2 - square_above)
+    return center, math.sqrt(max(square - center**2, 0.0))
 
 
 def around(mean: float, std: float, bounds: Interval) -> Interval:
