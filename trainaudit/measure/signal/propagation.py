@@ -47,29 +47,38 @@ def _forward(model: Model) -> tuple[dict[str, Signal], dict[str, str]]:
         if signal is not None:
             signals[name] = signal
     uncovered: dict[str, str] = {}
+    explained: set[str] = set()
+    """Values that are not predicted, and a layer at or above them says why."""
     for layer in graph.layers:
-        rule = RULES.get(layer.op)
-        needed = layer.inputs if rule is None or rule.needs is None else layer.inputs[: rule.needs]
-        if rule is not None and needed and any(name not in signals for name in needed):
-            if all(name in signals or _is_bare(graph, name) for name in needed):
-                uncovered.setdefault(layer.name, "it needs a value that is no activation")
+        reason = _layer_forward(model, layer, signals)
+        if reason is None:
             continue
-        if rule is None:
-            if any(name in signals for name in layer.inputs) and _is_float_result(graph, layer):
-                uncovered.setdefault(layer.name, f"no rule for {layer.raw_op}")
-            continue
-        try:
-            found = rule.forward(model, layer, [signals.get(name) for name in layer.inputs])  # type: ignore[misc]
-        except NotCovered as reason:
-            if _is_float_result(graph, layer):
-                uncovered.setdefault(layer.name, str(reason))
-            continue
-        for name, signal in zip(layer.outputs, found, strict=False):
-            if _is_bounded(signal):
-                signals[name] = signal
-            else:
-                uncovered.setdefault(layer.name, "the predicted signal leaves the range of numbers")
+        if explained.isdisjoint(layer.inputs):
+            # what depends on no activation is named where it meets one
+            if not any(name in signals for name in layer.inputs) or not _is_float_result(graph, layer):
+                continue
+            uncovered[layer.name] = reason
+        explained.update(layer.outputs)
     return signals, uncovered
+
+
+def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal]) -> str | None:
+    """Adds the signals of a layer's outputs; the reason where they are not known."""
+    rule = RULES.get(layer.op)
+    if rule is None:
+        return f"no rule for {layer.raw_op}"
+    for name in layer.inputs if rule.needs is None else layer.inputs[: rule.needs]:
+        if name not in signals:
+            return "one of its inputs is not known"
+    try:
+        found = rule.forward(model, layer, [signals.get(name) for name in layer.inputs])  # type: ignore[misc]
+    except NotCovered as reason:
+        return str(reason)
+    for name, signal in zip(layer.outputs, found, strict=False):
+        if not _is_bounded(signal):
+            return "the predicted signal leaves the range of numbers"
+        signals[name] = signal
+    return None
 
 
 def _input_signal(model: Model, name: str) -> Signal | None:
@@ -90,12 +99,6 @@ def _is_float(value: Value) -> bool:
 
 def _is_float_result(graph: Graph, layer: Layer) -> bool:
     return any((value := graph.values.get(name)) is not None and _is_float(value) for name in layer.outputs)
-
-
-def _is_bare(graph: Graph, name: str) -> bool:
-    """A graph input that is no activation, or a stored value."""
-    value = graph.values.get(name)
-    return value is None or value.producer is None
 
 
 def _is_bounded(signal: Signal) -> bool:

@@ -8,9 +8,9 @@ from math import prod
 
 import numpy as np
 
-from trainaudit.ir.graph import Layer
+from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
-from trainaudit.measure.signal.arithmetic import stored
+from trainaudit.measure.signal.arithmetic import stored, stored_units
 from trainaudit.measure.signal.conv import numbers
 from trainaudit.measure.signal.layout import Sizes, full, lay_out, lay_out_gradient, repeated
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
@@ -353,7 +353,7 @@ def _gathered(model: Model, layer: Layer, x: Signal) -> tuple[Signal, Sizes, int
 
 def repeat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     """Expand, tile and the enlarging of images by their nearest neighbors: the same values more often."""
-    x = inputs[0]
+    x = _repeated(model, layer, inputs)
     times, units = _times(model, layer, x)
     mean, own, shared = x.mean, x.own, x.shared
     if units > 1:
@@ -378,6 +378,19 @@ def repeat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
     ]
 
 
+def _repeated(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Signal:
+    """What is repeated: an activation, or a stored tensor (a class token)."""
+    found = model.parameter(layer, Role.POSITION)
+    if found is None:
+        if not inputs or inputs[0] is None:
+            raise NotCovered("its input is not known")
+        return inputs[0]
+    sizes = model.sizes(layer.outputs[0])
+    wide = [k - len(found.shape) for k, size in enumerate(found.shape) if size > 1] or [-1]
+    mean, variance = stored_units(model.values(found), sizes, (wide[-1],))
+    return Signal(mean, variance, NONE, max(1, found.size // mean.size), (wide[-1],), None)
+
+
 def repeat_back(
     model: Model,
     layer: Layer,
@@ -385,7 +398,7 @@ def repeat_back(
     outputs: Sequence[Signal],
     gradients: Sequence[Gradient | None],
 ) -> Backflow:
-    x, gradient = inputs[0], gradients[0]
+    x, gradient = _repeated(model, layer, inputs), gradients[0]
     assert gradient is not None
     times, units = _times(model, layer, x)
     if units > 1:
@@ -394,12 +407,18 @@ def repeat_back(
     shared = NONE if gradient.shared is NONE else gradient.shared * times**2
     if x.positions == 1 and shared is not NONE:
         own, shared = own + shared, NONE
-    return Backflow([Gradient(own, shared)])
+    back = Gradient(own, shared)
+    token = model.parameter(layer, Role.POSITION)
+    if token is not None:
+        return Backflow([None], {token.name: float(back.total.mean())})
+    return Backflow([back])
 
 
 def _times(model: Model, layer: Layer, x: Signal) -> tuple[int, int]:
     """How often positions and units are repeated."""
-    before, after = model.sizes(layer.inputs[0]), model.sizes(layer.outputs[0])
+    token = model.parameter(layer, Role.POSITION)
+    before = token.shape if token is not None else model.sizes(layer.inputs[0])
+    after = model.sizes(layer.outputs[0])
     if before is None or after is None or len(after) < len(before):
         raise NotCovered("the shape of its result is not known")
     positions = units = 1
@@ -458,6 +477,6 @@ def _padded(model: Model, layer: Layer, x: Signal) -> tuple[Signal, float, int]:
 
 RULES = {
     Op.CONCAT: Rule(concat, concat_back), Op.SPLIT: Rule(split, split_back, 1), Op.SLICE: Rule(slice_, slice_back, 1),
-    Op.GATHER: Rule(gather, gather_back), Op.EXPAND: Rule(repeat, repeat_back, 1), Op.TILE: Rule(repeat, repeat_back, 1),
+    Op.GATHER: Rule(gather, gather_back), Op.EXPAND: Rule(repeat, repeat_back, 0), Op.TILE: Rule(repeat, repeat_back, 0),
     Op.RESIZE: Rule(repeat, repeat_back, 1), Op.PAD: Rule(pad, pad_back, 1),
 }  # fmt: skip
