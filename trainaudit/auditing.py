@@ -16,7 +16,9 @@ from trainaudit.judge.judging import Judgment, judge
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.rulefile import load_rules
 from trainaudit.judge.selection import active_ignores, select_rules
-from trainaudit.load.from_onnx import load_onnx
+from trainaudit.load.module_tree import WEIGHTS_ALONE
+from trainaudit.load.opening import open_target, require_torch
+from trainaudit.load.target import InputSpec, Kind, Target, parse_inputs
 from trainaudit.measure.facts import FactTable, FactValue, Unmeasured
 from trainaudit.measure.measuring import measure
 from trainaudit.measure.static.rows import layer_rows
@@ -48,18 +50,40 @@ class Measured:
     locations: Mapping[str, Location]
     layers: tuple[LayerRow, ...]
     timings: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    """Sentences about how the model was opened."""
 
 
 def audit(
-    path: str | Path, *, loss: str | None = None, select: Sequence[str] = (), ignore: Sequence[str] = ()
+    target: object,
+    example: object = None,
+    *,
+    loss: str | None = None,
+    input: str | Sequence[str] | Mapping[str, str] = (),
+    arguments: Mapping[str, object] | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
 ) -> Audit:
-    """Audit one .onnx file with the built-in rules, whatever settings files lie around.
+    """Audit one target with the built-in rules, whatever settings files lie around.
+
+    `target` is a torch.nn.Module, or the path or name that the command line takes: "model.onnx", "package.module:build". `example` is what a
+    module is called with: a tensor, a tuple of positional arguments or a dict of keyword arguments; without one, the module's own or an
+    inferred one is taken. `input` specifies it instead ("float32[8,3,224,224]"), `arguments` are those of a factory. The module is left
+    as found.
 
     `loss` is what the output feeds, by its name on the command line; `select` and `ignore` take rule ids, categories and globs.
-    Raises `TrainauditError` where the file cannot be audited.
+    Raises `TrainauditError` where the target cannot be audited.
     """
     settings = with_flags(Settings(), loss=loss, select=select, ignore=ignore)
-    return audit_file(str(path), settings, chosen_rules(settings), detail=True).audit
+    rules = chosen_rules(settings)
+    texts = [f"{name}={text}" for name, text in input.items()] if isinstance(input, Mapping) else input
+    inputs = parse_inputs([texts] if isinstance(texts, str) else texts)
+    if isinstance(target, str | Path):
+        named = Target(str(target), inputs=inputs, arguments=arguments or {})
+        if example is not None:
+            raise TrainauditError("bad-input", "An example goes with a module.", f"Give input='…' for {target}.")
+        return audit_file(named, settings, rules, detail=True).audit
+    return judge_measured(_measure_module(target, example, inputs, settings), settings, rules, detail=True).audit
 
 
 def chosen_rules(settings: Settings) -> tuple[Rule, ...]:
@@ -72,47 +96,72 @@ def chosen_rules(settings: Settings) -> tuple[Rule, ...]:
     return rules
 
 
-def audit_file(target: str, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:
+def audit_file(target: str | Target, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:
     """One target through the whole pipeline. `detail`: see `measure_file`."""
     return judge_measured(measure_file(target, settings, detail=detail), settings, rules, detail=detail)
 
 
-def measure_file(target: str, settings: Settings, *, detail: bool) -> Measured:
+def measure_file(target: str | Target, settings: Settings, *, detail: bool) -> Measured:
     """The first half: load and measure.
 
     `detail` adds what only reports on disk show and what costs time: the file's hash and the layer table.
     """
+    target = Target(target) if isinstance(target, str) else target
     started = time.perf_counter()
-    graph = load_onnx(target)  # first, since it refuses what is no model
-    _refuse_unknown(target, graph)
-    digest = _digest_beside(target) if detail else None
+    graph = open_target(target)  # first, since it refuses what is no model
+    shown = target.name or shown_target(target.spec)
+    digest = _digest_beside(target.path) if detail and target.kind not in (Kind.PYTHON, Kind.CONFIG) else None
+    return _measure(graph, shown, target.loss or settings.loss, detail, digest, started)
+
+
+def _measure_module(module: object, example: object, inputs: Sequence[InputSpec], settings: Settings) -> Measured:
+    """A module that is there already, named by its class."""
+    started = time.perf_counter()
+    name = type(module).__name__
+    require_torch(name)
+    from trainaudit.load.torch.opening import open_object
+
+    return _measure(open_object(module, example, inputs, name), name, settings.loss, True, None, started)
+
+
+def _measure(
+    graph: Graph, shown: str, loss: str | None, detail: bool, digest: Callable[[], str] | None, started: float
+) -> Measured:
+    _refuse_unknown(shown, graph)
     loaded = time.perf_counter()
-    table = measure(graph, loss=settings.loss, expects=LOSSES)
+    table = measure(graph, loss=loss, expects=LOSSES)
     rows = layer_rows(graph, table.columns) if detail else ()
-    model = _model_info(target, graph, table, "" if digest is None else digest())
+    model = _model_info(shown, graph, table, "" if digest is None else digest())
     timings = {"load": loaded - started, "measure": time.perf_counter() - loaded}
-    return Measured(shown_target(target), model, table, Places(graph), rows, timings)
+    return Measured(shown, model, table, Places(graph), rows, timings, graph.origin.notes)
 
 
 def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:
     """The second half: rules against facts. `detail` keeps all facts in the record."""
     started = time.perf_counter()
-    ignores = active_ignores(settings.ignores, target_names(measured.target, settings), date.today())
+    names = (*target_names(measured.target, settings), *target_names(measured.model.file or measured.target, settings))
+    ignores = active_ignores(settings.ignores, names, date.today())
     judgment = judge(rules, measured.table, target=measured.target, locations=measured.locations, ignores=ignores)
     facts, unmeasured = _plain_facts(measured.table) if detail else ({}, {})
     audit = Audit(
         target=measured.target,
-        evidence=("structure",) if measured.model.weights_state == "generated" else ("structure", "weights"),
+        evidence=_evidence(measured.model),
         model=measured.model,
         findings=judgment.findings,
         outcomes=judgment.outcomes,
         layers=measured.layers,
         facts=facts,
         unmeasured=unmeasured,
-        warnings=_model_warnings(measured.model),
+        warnings=(*measured.notes, *_model_warnings(measured.model)),
         timings={**measured.timings, "judge": time.perf_counter() - started},
     )
     return Audited(audit, judgment)
+
+
+def _evidence(model: ModelInfo) -> tuple[str, ...]:
+    if model.capture == WEIGHTS_ALONE:
+        return ("weights",)
+    return ("structure",) if model.weights_state == "generated" else ("structure", "weights")
 
 
 def _refuse_unknown(target: str, graph: Graph) -> None:
@@ -174,7 +223,7 @@ def _model_info(target: str, graph: Graph, table: FactTable, digest: str) -> Mod
     count, state = fact("model.parameter_count"), fact("model.weights_state")
     unknown = sum(times for _, times in graph.unrecognized)
     return ModelInfo(
-        name=Path(target).name,
+        name=Path(target).name or target,
         format=graph.origin.format,
         size=graph.origin.size,
         sha256=digest,
@@ -189,6 +238,9 @@ def _model_info(target: str, graph: Graph, table: FactTable, digest: str) -> Mod
         coverage=1.0 - unknown / graph.node_count if graph.node_count else 1.0,
         unrecognized=graph.unrecognized,
         weights_state=state if isinstance(state, str) else "unknown",
+        capture=graph.origin.capture,
+        file=shown_target(graph.origin.path) if graph.origin.path else "",
+        line=graph.origin.line,
     )
 
 

@@ -53,6 +53,8 @@ def main() -> None:
     \b
     trainaudit model.onnx                       audit a model file
     trainaudit model.onnx --loss cross-entropy  say what the output feeds
+    trainaudit package.module:build             import your code and audit the module that it makes
+    trainaudit net.py:Net -k width=64 --input 'float32[8,3,32,32]'
     trainaudit 'models/*.onnx' --report report.html --report audit.sarif
     trainaudit demo                             see it work on two small models
     """
@@ -76,8 +78,20 @@ def _selection(function: Command) -> Command:
     return function
 
 
+def _example(function: Command) -> Command:
+    for option in (
+            click.option("--input", "inputs", multiple=True, metavar="[NAME=]DTYPE[SHAPE]", help="Example input of a PyTorch target, such as "
+                         "'float32[8,3,224,224]' or 'ids=int64[2,128]'; repeatable, positional ones in order."),
+            click.option("-k", "--argument", "arguments", multiple=True, metavar="KEY=VALUE",
+                         help="Argument for the function or class that makes the module, such as width=64; repeatable."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
 @main.command()
 @click.argument("targets", nargs=-1)
+@_example
 @_selection
 @click.option(
     "--fail-on",
@@ -116,7 +130,13 @@ def _selection(function: Command) -> Command:
 @click.option("-v", "--verbose", is_flag=True, help="Also print what passed, what was not run and why.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 def check(**options: Any) -> None:
-    """Audit model files. Targets are paths or globs of .onnx files; without any, those named in the settings."""
+    """Audit models. Without targets, those of the settings are audited.
+
+    A target is a model file or a glob (.onnx, .pt2, .safetensors, .pt and .pth with weights alone), a name from the settings, a folder with
+    the config.json of a transformers model (also hf:FOLDER), or Python: package.module:NAME and path/file.py:NAME, where NAME is a Module, a
+    function or class that makes one, or a pair (model, example input). A Python target imports your code; nothing else does, and no file
+    is ever unpickled.
+    """
     from trainaudit.commands import check_targets
 
     sys.exit(check_targets(**options))
@@ -159,6 +179,7 @@ def diff(old: Path, new: Path, **options: Any) -> None:
 
 @main.command()
 @click.argument("target")
+@_example
 @_selection
 @click.option("-o", "--output-file", type=click.Path(path_type=Path), metavar="PATH", help="Write the facts there.")
 def measure(target: str, **options: Any) -> None:

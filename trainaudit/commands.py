@@ -55,13 +55,13 @@ def check_targets(
     settings = _settings(flags, targets=targets)
     refuse_impossible(settings.reports)
     baseline = None if settings.baseline is None else baselines.read_baseline(settings.baseline)
-    files = expand_targets(settings.targets, settings, named=bool(targets), force_exclude=force_exclude)
+    found = expand_targets(settings.targets, settings, named=bool(targets), force_exclude=force_exclude)
     rules = chosen_rules(settings)
-    if not files:
+    if not found:
         print("Every target is excluded by the settings: nothing was audited.", file=sys.stderr)
         return 0 if force_exclude else 2  # pre-commit passes what it found, and must not fail on it
     detail = bool(settings.reports) or settings.output_format in DETAILED
-    audited, failures = audit_all(files, settings, rules, detail=detail, jobs=jobs)
+    audited, failures = audit_all(found, settings, rules, detail=detail, jobs=jobs)
     audits = tuple(item.audit for item in audited)
     matched = frozenset(ignore for item in audited for ignore in item.judgment.matched)
     covered = frozenset(ignore for item in audited for ignore in item.judgment.covered)
@@ -124,8 +124,13 @@ def measure_target(target: str, *, output_file: Path | None, **flags: Any) -> in
     """`trainaudit measure`."""
     from trainaudit.auditing import measure_file
     from trainaudit.facts_file import write_facts
+    from trainaudit.targets import expand_targets
 
-    put(write_facts(measure_file(target, _settings(flags), detail=True)), output_file)
+    settings = _settings(flags)
+    found = expand_targets([target], settings, named=True, force_exclude=False)
+    if len(found) > 1:
+        raise TrainauditError("many-models", f"{target} names {len(found)} models.", "Measure one at a time.")
+    put(write_facts(measure_file(found[0], settings, detail=True)), output_file)
     return 0
 
 

@@ -188,6 +188,10 @@ class ModelInfo:
     """"fresh", "trained", "mixed", "generated" or "unknown"."""
     capture: str = ""
     """How the graph was had from a module or a file of weights, in one clause; "" where the file is the graph."""
+    file: str = ""
+    """The model file, or the user's Python that makes the module, "" where it is not known: what a finding without a line of its own is pinned
+    to, at `line`."""
+    line: int | None = None
 
 
 @frozen

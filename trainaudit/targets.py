@@ -1,41 +1,69 @@
-"""Which files are audited, and the auditing of many. May import `auditing` and `settings`."""
+"""Which targets are audited, and the auditing of many. May import `auditing`, `settings` and `load.target`."""
 
 from __future__ import annotations
 
 import glob
 import os
+import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from trainaudit.auditing import Audited, audit_file, chosen_rules, shown_target
 from trainaudit.errors import TrainauditError
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.selection import glob as name_pattern
+from trainaudit.load.target import Kind, Target
 from trainaudit.settings import Settings, target_names
+from trainaudit.suggestion import did_you_mean
 
 
-def expand_targets(targets: Sequence[str], settings: Settings, *, named: bool, force_exclude: bool) -> list[str]:
-    """Targets with globs resolved, `.onnx.data` files mapped to their model, duplicates and excluded files left out, in order.
+def expand_targets(words: Sequence[str], settings: Settings, *, named: bool, force_exclude: bool) -> list[Target]:
+    """Targets in order, duplicates and excluded files left out: the settings' own by their names, globs resolved, `.onnx.data` files mapped to
+    their model. Nothing is imported, and a glob matches files alone, so no Python code runs unless it is named.
 
-    `named` says that the targets were typed rather than read from the settings: those are never excluded, unless
-    `force_exclude`. Raises `TrainauditError` where nothing was named, or a pattern matches nothing.
+    `named` says that the words were typed rather than read from the settings: those are never excluded, unless `force_exclude`. Without
+    words the settings' own targets are meant. Raises `TrainauditError` where nothing was named, or a pattern matches nothing.
     """
-    if not targets:
+    if not words and not settings.named:
         hint = "Give a path (`trainaudit model.onnx`) or set `targets` in [tool.trainaudit]."
         raise TrainauditError("nothing-to-audit", "No model was named.", hint)
-    files: dict[str, None] = {}
-    for target in targets:
-        if not target.strip():
+    found: dict[tuple[str, str], Target] = {}
+    for word in words or settings.named:
+        if not word.strip():
             raise TrainauditError("nothing-to-audit", "An empty path names no model.", "Give the path of a model file.")
-        is_pattern = any(mark in target for mark in "*?[") and not Path(target).exists()
-        found = _matches(target) if is_pattern else [target]
-        if not found:
-            raise TrainauditError("no-such-model", f"No file matches {target}.", "Check the pattern.")
-        for path in found:
-            model = _model_of(path)
-            if not ((is_pattern or force_exclude or not named) and is_excluded(model, settings)):
-                files[model] = None
-    return list(files)
+        general = settings.named.get(word) or Target(word)
+        general = replace(
+            general,
+            inputs=settings.inputs or general.inputs,
+            arguments={**general.arguments, **settings.arguments},
+        )
+        is_pattern = any(mark in general.spec for mark in "*?[") and not Path(general.spec).exists()
+        paths = _matches(general.spec) if is_pattern else [general.spec]
+        if not paths:
+            raise TrainauditError("no-such-model", f"No file matches {general.spec}.", "Check the pattern.")
+        if not is_pattern:
+            _check_named(general, settings)
+        for path in paths:
+            target = replace(general, spec=_model_of(path), name="" if is_pattern else general.name)
+            if not ((is_pattern or force_exclude or not named) and is_excluded(target.spec, settings)):
+                found[target.spec, target.name] = target
+    return list(found.values())
+
+
+def _check_named(target: Target, settings: Settings) -> None:
+    """Refuses what is neither a file nor another kind of target, with the name that may have been meant."""
+    spec = target.spec
+    if target.kind is Kind.ONNX and not os.path.lexists(spec):  # the loader tells all else about files
+        if spec.lower().endswith(".py"):
+            raise TrainauditError("missing-file", f"{spec} does not exist.", "Check the path.")
+        near = did_you_mean(spec, settings.named)
+        if near or (settings.named and PurePath(spec).name == spec and not PurePath(spec).suffix):
+            hint = near or f"Known targets: {', '.join(settings.named)}."
+            raise TrainauditError("no-such-target", f"{spec} is neither a file nor a target of the settings.", hint)
+    elif target.kind is Kind.ONNX and spec.lower().endswith(".py"):
+        hint = f"Name a module or a function in it: {spec}:NAME."
+        raise TrainauditError("no-attribute", f"{spec} is Python code and names no model.", hint)
 
 
 def is_excluded(target: str, settings: Settings) -> bool:
@@ -47,27 +75,33 @@ def is_excluded(target: str, settings: Settings) -> bool:
 
 
 def audit_all(
-    files: Sequence[str], settings: Settings, rules: Sequence[Rule], *, detail: bool, jobs: int
+    targets: Sequence[Target], settings: Settings, rules: Sequence[Rule], *, detail: bool, jobs: int
 ) -> tuple[list[Audited], list[tuple[str, str]]]:
-    """Audits in the order of the files, and (target, sentence) for those that could not be audited."""
-    if jobs > 1 and len(files) > 1:
+    """Audits in the order of the targets, and (target, sentence) for those that could not be audited."""
+    if jobs > 1 and len(targets) > 1:
         from concurrent.futures import ProcessPoolExecutor
 
-        with ProcessPoolExecutor(min(jobs, len(files))) as pool:
-            results = list(pool.map(_audit_apart, files, [settings] * len(files), [detail] * len(files)))
+        with ProcessPoolExecutor(min(jobs, len(targets))) as pool:
+            results = list(pool.map(_audit_apart, targets, [settings] * len(targets), [detail] * len(targets)))
     else:
-        results = [_audit_one(file, settings, rules, detail) for file in files]
+        results = [_audit_one(target, settings, rules, detail) for target in targets]
     audited = [item for item in results if isinstance(item, Audited)]
-    failures = [(shown_target(file), item) for file, item in zip(files, results, strict=True) if isinstance(item, str)]
+    failures = [
+        (target.name or shown_target(target.spec), item)
+        for target, item in zip(targets, results, strict=True)
+        if isinstance(item, str)
+    ]
     return audited, failures
 
 
-def _audit_one(target: str, settings: Settings, rules: Sequence[Rule], detail: bool) -> Audited | str:
+def _audit_one(target: Target, settings: Settings, rules: Sequence[Rule], detail: bool) -> Audited | str:
     """The audit, or why there is none: a sentence whose subject is the target."""
     try:
         return audit_file(target, settings, rules, detail=detail)
     except TrainauditError as error:
-        return str(error).removeprefix(f"{target} ")
+        if error.__cause__ is not None and os.environ.get("TRAINAUDIT_DEBUG"):
+            traceback.print_exception(error.__cause__)
+        return str(error).removeprefix(f"{target.spec} ")
     except MemoryError:
         return "needs more memory than there is. Audit it on a larger machine."
     except Exception as error:
@@ -77,7 +111,7 @@ def _audit_one(target: str, settings: Settings, rules: Sequence[Rule], detail: b
         return f"{what} Please report it; TRAINAUDIT_DEBUG=1 shows where."
 
 
-def _audit_apart(target: str, settings: Settings, detail: bool) -> Audited | str:
+def _audit_apart(target: Target, settings: Settings, detail: bool) -> Audited | str:
     """The same in a process of its own, which reads the rules itself."""
     return _audit_one(target, settings, chosen_rules(settings), detail)
 

@@ -168,7 +168,8 @@ class Origin:
     """What a graph was read from. `leaked_paths` are absolute paths of the exporting machine found in the metadata.
 
     `capture` says in one clause how the graph was had from a module or from a file of weights ("torch.export in training mode"), ""
-    where the file is the graph. `notes` are sentences that a report prints about it: an input shape that was inferred, a fallback.
+    where the file is the graph. `notes` are sentences that a report prints about it: an input shape that was inferred, a fallback. Of a
+    module `path` and `line` are the user's Python that makes it, "" and None where that is not known.
     """
 
     path: str
@@ -179,6 +180,7 @@ class Origin:
     leaked_paths: tuple[str, ...] = ()
     capture: str = ""
     notes: tuple[str, ...] = ()
+    line: int | None = None
 
 
 @frozen

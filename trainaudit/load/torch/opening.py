@@ -1,0 +1,105 @@
+"""The targets that need torch, opened: what was named becomes a module with an example input, and that a graph. torch is imported inside functions
+only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.ir.graph import Graph, Origin
+from trainaudit.load.module_tree import WEIGHTS_ALONE, module_tree
+from trainaudit.load.target import INPUT_EXAMPLE, InputSpec, Kind, Target
+from trainaudit.load.torch.checkpoint import read_checkpoint
+from trainaudit.load.torch.config_folder import model_of
+from trainaudit.load.torch.examples import Example, example_for
+from trainaudit.load.torch.from_torch import load_module, load_program
+from trainaudit.load.torch.importing import told
+from trainaudit.load.torch.program_file import load_program_file
+from trainaudit.load.torch.resolving import is_model, own_example, resolve
+
+
+def open_torch(target: Target) -> Graph:
+    """The graph of a target of any kind but ONNX and safetensors."""
+    with _quiet():
+        if target.kind is Kind.CHECKPOINT:
+            weights, notes = read_checkpoint(target.path)
+            origin = Origin(target.path, "torch weights", weights.size, capture=WEIGHTS_ALONE, notes=notes)
+            return module_tree(weights.tensors, origin)
+        if target.kind is Kind.PROGRAM:
+            graph = load_program(load_program_file(target.path), name=target.spec)
+            return _placed(graph, target.path, os.stat(target.path).st_size)  # noqa: PTH116
+        if target.kind is Kind.CONFIG:
+            return open_config(target.path, target.inputs)
+        found = resolve(target)
+        return _placed(
+            open_object(found.model, found.example, target.inputs, target.spec), found.file, None, found.line
+        )
+
+
+def open_config(folder: str, inputs: Sequence[InputSpec]) -> Graph:
+    """The graph of a folder with the config.json of a transformers model."""
+    made = model_of(folder)
+    example = example_for(made.model, inputs, made.example, folder)
+    graph = _captured(made.model, replace(example, note=" ".join(made.notes)), folder)
+    return _placed(graph, os.path.join(folder, "config.json"), None)  # noqa: PTH118
+
+
+def open_object(model: Any, example: Any, inputs: Sequence[InputSpec], shown: str) -> Graph:
+    """The graph of a Module or an ExportedProgram that is there already; `shown` is how messages call it."""
+    import torch
+
+    if isinstance(model, torch.export.ExportedProgram):
+        return load_program(model, name=shown)
+    if not is_model(model):
+        what = f"{shown} is a {type(model).__name__}, which is no model."
+        raise TrainauditError("no-module", what, "Give a path, a torch.nn.Module or an ExportedProgram.")
+    if isinstance(model, torch.jit.ScriptModule):
+        what = f"{shown} is a TorchScript module, whose code is compiled."
+        raise TrainauditError("torchscript-module", what, "Audit the module that it was made from.")
+    known = own_example(model) if example is None else example
+    with _quiet():
+        return _captured(model, example_for(model, inputs, known, shown), shown)
+
+
+def _captured(model: Any, example: Example, shown: str) -> Graph:
+    try:
+        graph = load_module(model, example.value, name=shown)
+    except TrainauditError:
+        raise
+    except Exception as error:  # whatever the user's forward raises
+        shapes = ", ".join(_shapes(example.value)) or "no input"
+        what = f"{shown} could not be run on its example input ({shapes}){told(error)}."
+        raise TrainauditError("forward-failed", what, f"Give an input that fits: {INPUT_EXAMPLE}.") from error
+    notes = (*((example.note,) if example.note else ()), *graph.origin.notes)
+    return replace(graph, origin=replace(graph.origin, notes=notes))
+
+
+def _shapes(value: Any) -> Iterator[str]:
+    from torch import Tensor
+
+    items = value.items() if isinstance(value, dict) else (("", item) for item in value)
+    for name, item in items:
+        if isinstance(item, Tensor):
+            dtype = str(item.dtype).removeprefix("torch.")
+            yield str(InputSpec(name, dtype, tuple(item.shape)))
+
+
+def _placed(graph: Graph, file: str, size: int | None, line: int | None = None) -> Graph:
+    """The graph with the file that it is from, and its size where that is not what the weights take."""
+    origin = replace(graph.origin, path=file, line=line, size=graph.origin.size if size is None else size)
+    return replace(graph, origin=origin)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of libraries; what they print goes to standard error."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        if not os.environ.get("TRAINAUDIT_DEBUG"):
+            warnings.simplefilter("ignore")
+        yield
