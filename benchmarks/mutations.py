@@ -1,6 +1,4 @@
-"""Faults put into healthy networks one at a time, and what the rules say: writes benchmarks/mutations.md.
-
-    python -m benchmarks.mutations [NAME]      all mutations, or those whose name contains NAME (prints, writes nothing)
+"""Faults put into healthy networks one at a time, and what the rules say.
 
 Each mutated network is exported in training form by torch's TorchScript exporter (the self-normalizing one by the newer exporter) and
 audited. *right* is a rule that names the fault, at the mutated layer or the block that holds it; *elsewhere* such a rule at other
@@ -10,7 +8,6 @@ layers only; *other* some other error or warning; *silent* none. Needs torch and
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +23,6 @@ from benchmarks.mutation import Mutation
 from tests.corpus.exporting import ONLY_DYNAMO, export
 from trainaudit.result import Audit, Finding
 
-HERE = Path(__file__).parent
 MUTATIONS = (*mutations_of_weights.MUTATIONS, *mutations_of_modules.MUTATIONS, *mutations_of_files.MUTATIONS)
 VERDICTS = ("right", "elsewhere", "other", "silent")
 
@@ -83,6 +79,7 @@ def _is_at(finding: Finding, place: str) -> bool:
 
 
 def run(wanted: str = "") -> Iterator[Tried]:
+    """Every mutation whose name contains `wanted`, on all its networks; each is printed as it comes."""
     with tempfile.TemporaryDirectory() as folder:
         for mutation in MUTATIONS:
             if wanted not in mutation.name:
@@ -90,7 +87,9 @@ def run(wanted: str = "") -> Iterator[Tried]:
             for name, place in mutation.places.items():
                 audit = audit_of(mutation, name, Path(folder))
                 fired = tuple(finding.rule for finding in audit.findings)
-                yield Tried(mutation, name, verdict(mutation, place, audit), fired)
+                tried = Tried(mutation, name, verdict(mutation, place, audit), fired)
+                print(f"{tried.verdict:9} {mutation.name} · {name}: {', '.join(fired) or 'nothing'}", flush=True)
+                yield tried
 
 
 def table(tried: list[Tried]) -> list[str]:
@@ -115,18 +114,3 @@ def table(tried: list[Tried]) -> list[str]:
             + " | ".join(str(counts[name]) for name in VERDICTS) + f" | {', '.join(missed) or '–'} |"
         )  # fmt: skip
     return lines
-
-
-def main() -> None:
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    tried = []
-    for one in run(wanted):
-        tried.append(one)
-        print(f"{one.verdict:9} {one.mutation.name} · {one.network}: {', '.join(one.fired) or 'nothing'}", flush=True)
-    if not wanted:
-        head = ["# Mutations of healthy networks", "", "Made by `python -m benchmarks.mutations`.", ""]
-        (HERE / "mutations.md").write_text("\n".join([*head, *table(tried)]) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

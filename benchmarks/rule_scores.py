@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trainaudit
-from benchmarks import faulty, healthy, mutations
-from benchmarks.healthy import APPROVED, loud
+from benchmarks.faulty import Case
+from benchmarks.healthy import APPROVED, Healthy, loud
+from benchmarks.mutations import Tried
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.rulefile import load_rules
 from trainaudit.resources import rules_folder
@@ -49,17 +50,17 @@ class Score:
         return right / (right + self.alarms) if right + self.alarms else None
 
 
-def scores(faults: Path) -> list[Score]:
+def scores(tried: list[Tried], cases: list[Case], healthy: list[Healthy]) -> list[Score]:
     by_id = {rule.id: Score(rule) for rule in load_rules([rules_folder()])}
     _add_pairs(by_id)
-    for tried in mutations.run():
-        _add_positive(by_id, "mutations", frozenset(tried.mutation.rules), set(tried.fired))
-    for case in faulty.cases(faults):
+    for one in tried:
+        _add_positive(by_id, "mutations", frozenset(one.mutation.rules), set(one.fired))
+    for case in cases:
         if case.evidence == "static":
             _add_positive(by_id, "faults", case.wanted, {finding.rule for finding in case.faulty.findings})
         if case.repaired and case.is_repair_clean:
             _add_negative(by_id, case.repaired, {})
-    for row in healthy.audits():
+    for row in healthy:
         if row.audit:
             _add_negative(by_id, row.audit, APPROVED.get(row.name, {}))
     return list(by_id.values())

@@ -1,0 +1,27 @@
+"""Networks that cannot train: the cause is named where a file can show it, and their healthy siblings are quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from benchmarks.untrainable import FAULTS, HEALTHY, Fault, audited, names_cause, said  # noqa: E402
+
+SHOWN = [fault for fault in FAULTS if not fault.not_in_file]
+
+
+@pytest.mark.parametrize("fault", SHOWN, ids=lambda fault: f"{fault.id} {fault.title}")
+def test_cause_is_named(fault: Fault, tmp_path: Path) -> None:
+    audit = audited(fault.build, tmp_path)
+    assert names_cause(fault, audit), said(audit)
+
+
+@pytest.mark.parametrize(("build", "_peers"), HEALTHY.values(), ids=HEALTHY)
+def test_healthy_sibling_is_quiet(build: Callable[[], Any], _peers: object, tmp_path: Path) -> None:
+    assert said(audited(build, tmp_path)) == "nothing"
