@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.signal_networks import INITIALIZATIONS, NETWORKS, Network, make
 from trainaudit.ir.graph import Graph, Layer, Role
+from trainaudit.ir.ops import Op
 from trainaudit.load.from_onnx import load_onnx
 from trainaudit.measure.signal.prediction import Prediction
 from trainaudit.measure.signal.propagation import predict
@@ -113,10 +114,13 @@ def measure(network: Network, model: nn.Module, seed: int) -> dict[tuple[str, st
 
 def _outputs(graph: Graph) -> dict[str, str]:
     """Module path → the value that it puts out: the first output of its last layer that is read, or is the model's."""
-    used = [
-        layer for layer in graph.layers if graph.values[layer.outputs[0]].consumers or layer.outputs[0] in graph.outputs
-    ]
-    return {layer.source.module: layer.outputs[0] for layer in used if layer.source.module}
+
+    def is_read(name: str) -> bool:
+        readers = [graph.layers[at].op for at in graph.values[name].consumers]
+        return name in graph.outputs or any(op is not Op.SHAPE for op in readers)
+
+    used = [layer for layer in graph.layers if layer.source.module and is_read(layer.outputs[0])]
+    return {layer.source.module or "": layer.outputs[0] for layer in used}
 
 
 def _parameters(graph: Graph, names: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
-from trainaudit.measure.signal.curves import curve_of
+from trainaudit.measure.signal.arithmetic import aligned, handed_back
+from trainaudit.measure.signal.curves import Curve, curve_of
 from trainaudit.measure.signal.gaussian import slopes, through
 from trainaudit.measure.signal.layout import full, lay_out, lay_out_gradient, spread_over_positions
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
@@ -31,24 +32,59 @@ def product(x: Signal, y: Signal) -> Signal:
     return Signal(mean, own, shared, positions, x.axes, x.batch if x.batch is not None else y.batch)
 
 
-def square(x: Signal) -> Signal:
-    """x · x of a Gaussian value."""
-    mean = x.second
-    variance = 2.0 * x.variance**2 + 4.0 * x.mean**2 * x.variance
-    shared = 2.0 * x.shared**2 + 4.0 * x.mean**2 * x.shared if x.shared is not NONE else NONE
-    return Signal(mean, variance - shared, shared, x.positions, x.axes, x.batch)
+def multiply(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal]:
+    """The product of two values. Two functions of one value are one function of it."""
+    x, y = inputs[0], inputs[1]
+    curve = _curve_of_both(x, y)
+    if curve is None:
+        return [product(*aligned(model, layer, inputs))]
+    z = x if x.before is None else x.before
+    return [Signal(*through(curve, z.mean, z.own, z.shared), x.positions, x.axes, x.batch, z, curve)]
+
+
+def multiply_back(
+    model: Model,
+    layer: Layer,
+    inputs: Sequence[Signal],
+    outputs: Sequence[Signal],
+    gradients: Sequence[Gradient | None],
+) -> Backflow:
+    x, y, gradient = inputs[0], inputs[1], gradients[0]
+    assert gradient is not None
+    curve = _curve_of_both(x, y)
+    if curve is not None and (x.before is None or y.before is None):  # all of it by the value itself
+        z = x if x.before is None else x.before
+        second, pair = slopes(curve, z.mean, z.own, z.shared, pairs=gradient.shared is not NONE)
+        shared = NONE if gradient.shared is NONE else gradient.shared * pair
+        whole = Gradient(gradient.total * second - shared, shared)
+        return Backflow([whole, None] if x.before is None else [None, whole])
+    wide = aligned(model, layer, inputs)
+    return Backflow([
+        handed_back(model, layer, slot, inputs[slot], outputs[0], by_factor(gradient, wide[slot], wide[1 - slot]))
+        for slot in (0, 1)
+    ])  # fmt: skip
+
+
+def _curve_of_both(x: Signal, y: Signal) -> Curve | None:
+    """The product as a function of the Gaussian value that both factors are functions of, if there is one."""
+    if (x if x.before is None else x.before) is not (y if y.before is None else y.before):
+        return None
+    f, g = (_IDENTITY if factor.curve is None else factor.curve for factor in (x, y))
+    return Curve(
+        lambda z: f.function(z) * g.function(z), lambda z: f.slope(z) * g.function(z) + f.function(z) * g.slope(z),
+        tuple(sorted({*f.knots, *g.knots})), min(f.smooth_below, g.smooth_below),
+    )  # fmt: skip
+
+
+_IDENTITY = Curve(lambda z: z, np.ones_like)
 
 
 def by_factor(gradient: Gradient, x: Signal, other: Signal) -> Gradient:
-    """The gradient by x of x · other, in the layout of the product; summed over the positions where x has none."""
-    positions = max(x.positions, other.positions)
-    other = spread_over_positions(other, positions)
+    """The gradient by x of x · other, both in the layout of the product."""
     total = gradient.total * other.second
-    if positions == 1:
+    if max(x.positions, other.positions) == 1:
         return Gradient(total)
     shared = np.minimum(gradient.shared * (other.mean**2 + other.shared), total)
-    if x.positions == 1:
-        return Gradient(positions * (total - shared) + positions**2 * shared)
     return Gradient(total - shared, shared)
 
 

@@ -9,14 +9,17 @@ from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import stored
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.products import multiply, multiply_back
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
 
 
 def scale(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     """A value times a stored number, vector or table."""
+    if len(inputs) == 2 and layer.op is Op.MUL:
+        return multiply(model, layer, inputs)
     if len(inputs) != 1:
-        raise NotCovered("a product of two values")
+        raise NotCovered("a quotient of two values")
     x = inputs[0]
     mean, second = _factor(model, layer, x)
     own = x.own * second
@@ -37,6 +40,8 @@ def scale_back(
     outputs: Sequence[Signal],
     gradients: Sequence[Gradient | None],
 ) -> Backflow:
+    if len(inputs) == 2:
+        return multiply_back(model, layer, inputs, outputs, gradients)
     x, gradient = inputs[0], gradients[0]
     assert gradient is not None
     mean, second = _factor(model, layer, x)
@@ -115,6 +120,6 @@ def _more(layer: Layer) -> float:
 
 
 RULES = {
-    **{op: Rule(scale, scale_back, 1) for op in (Op.NEG, Op.MUL, Op.DIV)},
+    **{op: Rule(scale, scale_back) for op in (Op.NEG, Op.MUL, Op.DIV)},
     Op.DROPOUT: Rule(dropout, dropout_back, 1), Op.ALPHA_DROPOUT: Rule(dropout, dropout_back, 1),
 }  # fmt: skip
