@@ -102,7 +102,6 @@ def test_facts_of_the_model() -> None:
     assert model["model.leaked_path_example"] == "/home/…/model.py"
     assert model["model.folded_normalization_count"] == 1
     assert model["model.folded_normalization_evidence"] == "metadata"
-    assert columns["layer.is_normalization_folded"]["stem"] is True
     assert model["model.dtype"] == "float32"
     sizes = columns["parameter.size"]
     trainable = [name for name, is_trainable in columns["parameter.is_trainable"].items() if is_trainable]

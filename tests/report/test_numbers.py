@@ -96,5 +96,5 @@ def test_a_broken_limit_looks_broken() -> None:
 
 def test_fact_labels() -> None:
     assert fact_label("layer.wanted_gain") == "wanted gain"
-    assert fact_label("layer.is_normalization_folded") == "normalization folded"
+    assert fact_label("layer.is_batch_mixing") == "batch mixing"
     assert fact_label("layer.gain / layer.wanted_gain") == "gain / wanted gain"

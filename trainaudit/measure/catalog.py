@@ -68,6 +68,8 @@ _MODEL = (
     _word("model.folded_normalization_evidence", GRAPH, "how the folding was seen", "none", "metadata", "weights"),
     _count("model.leaked_path_count", "paths", GRAPH, "absolute paths of the exporting machine in the file's metadata"),
     _word("model.leaked_path_example", GRAPH, "the place of the first of them, with user names masked"),
+    _count("model.output_unit_count", "units", GRAPH, "units or classes of the primary output"),
+    _boolean("model.is_output_like_input", GRAPH, "the primary output has the shape of an input, as in autoencoders and denoisers"),
     _word("model.loss", SETTINGS, "the declared loss, or the loss found in the graph",
           "cross-entropy", "nll", "categorical-crossentropy", "bce", "bce-with-logits", "mse", "l1", "huber", "hinge", "kl"),
     _word("model.loss_expects", SETTINGS, "what that loss expects of the model's output",
@@ -157,6 +159,22 @@ _LAYER_GRAPH = (
     _number("layer.dtype_max", "", GRAPH, "largest finite number of the type that the layer computes in"),
 )  # fmt: skip
 
+_LAYER_SIZES = (
+    _count("layer.kernel_size", "values", GRAPH, "longest side of the window of a convolution or pooling"),
+    _count("layer.stride", "values", GRAPH, "largest step of a convolution or pooling"),
+    _count("layer.map_side", "values", GRAPH, "longest side of the feature map that a convolution or pooling reads"),
+    _word("layer.dense_axis", GRAPH,
+          "what a dense layer sums over: plain features, the channels at each place of a convolution's map, or the width of such a map",
+          "features", "map-channels", "map-width"),
+    _number("layer.map_share", "share", GRAPH, "places of the feature map that a dense layer works on, over those of the input image"),
+    _count("layer.previous_width", "units", GRAPH, "output units of the layer of the same kind that plainly stands before this one"),
+    _count("layer.previous_kernel_size", "values", GRAPH, "longest side of the kernel of the convolution that plainly stands before this one"),
+    _boolean("layer.is_coarsened", GRAPH, "a pooling stands between the convolution before and this one, or this one has a stride"),
+    _count("layer.growth_run", "layers", GRAPH, "dense layers that plainly follow each other up to this one, each wider than the one before"),
+    _number("layer.trunk_width_ratio", "ratio", GRAPH,
+            "output units over those of the widest layer before, for dense layers and convolutions that every path to the output crosses"),
+)  # fmt: skip
+
 _LAYER_WEIGHTS = (
     _number("layer.gain", "ratio", WEIGHTS, "standard deviation of the weight times √fan_in"),
     _number("layer.wanted_gain", "ratio", WEIGHTS,
@@ -173,7 +191,6 @@ _LAYER_WEIGHTS = (
             "share of a BatchNorm's channels with |γ| < 1e-3 of the layer's median |γ| or running variance < 1e-8"),
     _number("layer.attention_logit_std", "", WEIGHTS,
             "standard deviation of the attention scores that standardised, independent inputs would give: scale·√d·gain(q)·gain(k)"),
-    _boolean("layer.is_normalization_folded", GRAPH, "the layer's weights absorbed a BatchNorm at export"),
     _number("layer.feeding_gain", "ratio", WEIGHTS,
             "gain of the fresh weighted layer whose output this activation function takes directly (reshapes and casts aside)"),
 )  # fmt: skip
@@ -189,7 +206,8 @@ _SIGNAL = (
             "predicted norm of the gradient behind the first of these normalizations over that behind the last"),
     _number("layer.predicted_std", "", SIGNAL,
             "predicted standard deviation of a weighted layer's output over samples and positions, for standardised inputs"),
-    _number("layer.predicted_segment_end_std", "", SIGNAL, "segment.predicted_end_std of the segment that the layer stands in"),
+    _number("layer.predicted_segment_end_std", "", SIGNAL, "segment.predicted_end_std of the segment that the layer stands in, if that is no residual branch"),
+    _count("layer.segment_sigmoid_count", "layers", SIGNAL, "segment.sigmoid_count of that segment"),
     _number("layer.predicted_input_rms", "", SIGNAL, "predicted √E[x²] of a weighted layer's input"),
     _number("layer.predicted_input_variation", "ratio", SIGNAL,
             "predicted standard deviation of a weighted layer's input over samples and positions, over its √E[x²]: near 0 all samples look alike"),
@@ -206,9 +224,8 @@ _SIGNAL = (
     _number("layer.predicted_gradient_ratio", "ratio", SIGNAL, "predicted rms of the layer's weight gradient over that of the last trainable layer"),
     _number("layer.predicted_end_to_end_ratio", "ratio", SIGNAL,
             "model.predicted_gradient_ratio; at the layer where the change starts: the earliest whose own factor is at least half of the largest, in logarithms"),
-    _word("segment.name", SIGNAL,
-          "first and last of the weighted layers on the deepest path between two places that set the scale anew (normalization, residual sum)"),
-    _count("segment.weighted_count", "layers", SIGNAL, "its weighted layers, an output head left out"),
+    _count("segment.weighted_count", "layers", SIGNAL,
+           "weighted layers on the deepest path between two places that set the scale anew (normalization, residual sum), an output head left out"),
     _word("segment.first_layer", SIGNAL, "name of the first of them"),
     _word("segment.last_layer", SIGNAL, "name of the last of them"),
     _word("segment.worst_layer", SIGNAL, "name of the layer where the damage starts: the earliest whose own factor is at least half of the largest, in logarithms"),
@@ -255,6 +272,7 @@ _PARAMETER = (
           "none", "residual-branch-end", "low-rank-adapter", "modulation", "output-head", "gate"),
     _boolean("parameter.is_tied_to_head", GRAPH, "an embedding that is also the output layer's weight"),
     _word("parameter.state", WEIGHTS, "what the values are", "fresh", "trained", "quantized", "unknown"),
+    _number("parameter.trained_behind_share", "share", WEIGHTS, "share of the weights further on in the model that are trained"),
     _word("parameter.family", WEIGHTS, "distribution that the values follow",
           "zeros", "constant", "identity", "uniform", "normal", "truncated-normal", "orthogonal", "sparse", "quantized", "trained", "unknown"),
     _word("parameter.scheme", WEIGHTS, "named initializers that fit, joined by |, or unknown"),
@@ -281,7 +299,16 @@ _PARAMETER = (
 )  # fmt: skip
 
 CATALOG: tuple[FactSpec, ...] = (
-    _MODEL + _INPUT + _OUTPUT + _BLOCK + _LAYER_GRAPH + _LAYER_WEIGHTS + _LAYER_RANGES + _SIGNAL + _PARAMETER
+    _MODEL
+    + _INPUT
+    + _OUTPUT
+    + _BLOCK
+    + _LAYER_GRAPH
+    + _LAYER_SIZES
+    + _LAYER_WEIGHTS
+    + _LAYER_RANGES
+    + _SIGNAL
+    + _PARAMETER
 )
 """Every fact. Explicit: a measurement that is not listed here does not exist."""
 

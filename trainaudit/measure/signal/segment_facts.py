@@ -4,12 +4,12 @@ May import `ir`, `measure.facts` and siblings."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from itertools import groupby, pairwise
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from trainaudit.measure.facts import Columns, FactValue, Subject
 from trainaudit.measure.signal.readings import Readings, first_largest
-from trainaudit.measure.signal.segments import Segment
+from trainaudit.measure.signal.segments import RESIDUAL, Segment
 from trainaudit.measure.static.index import Index
 
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
@@ -33,7 +33,6 @@ def measure_segments(
         if segment.head is not None:
             words.append(str(activations.get(index.layers[segment.head].name, "none")))
         facts |= {
-            "segment.name": name,
             "segment.weighted_count": len(names),
             "segment.first_layer": names[0],
             "segment.last_layer": names[-1],
@@ -42,6 +41,9 @@ def measure_segments(
             "segment.sigmoid_count": _longest_run(words, _SIGMOIDS),
             "segment.tanh_count": _longest_run(words, _TANHS),
         }
+        for layer in names if segment.closing != RESIDUAL else ():
+            columns.setdefault("layer.predicted_segment_end_std", {})[layer] = facts["segment.predicted_end_std"]
+            columns.setdefault("layer.segment_sigmoid_count", {})[layer] = facts["segment.sigmoid_count"]
         for fact, value in facts.items():
             columns.setdefault(fact, {})[name] = value
     return subjects, columns
@@ -49,41 +51,43 @@ def measure_segments(
 
 def _changes(index: Index, segment: Segment, read: Readings) -> tuple[dict[str, FactValue], int]:
     """The facts that need the prediction, and the place in the chain where the damage starts."""
-    values = [index.layers[i].inputs[0] for i in segment.chain] + [segment.end]
-    spreads = [read.std(value) for value in values]
-    gradients = [read.gradient(value) for value in values]
-    forward, backward = _ratio(spreads[-1], spreads[0]), _ratio(gradients[0], gradients[-1])
-    if gradients[0] is None:  # a model's own input may have none: then from the first layer's result on
-        values_after = [index.layers[segment.chain[0]].outputs[0], *values[1:]]
-        gradients = [read.gradient(value) for value in values_after]
-        backward = _ratio(gradients[0], gradients[-1])
+    starts = [index.layers[i].inputs[0] for i in segment.chain]
+    start, reads = read.std(starts[0]), read.gradient(starts[0])
+    if reads is None:  # the model's own input: from the first layer's result on, then
+        starts[0] = index.layers[segment.chain[0]].outputs[0]
+    forward = [
+        _quotient(read.std(end), read.std(index.layers[i].inputs[0]))
+        for i, end in zip(segment.chain, segment.ends, strict=True)
+    ]
+    backward = [
+        _quotient(read.gradient(here), read.gradient(end)) for here, end in zip(starts, segment.ends, strict=True)
+    ]
+    changes = [_product(forward), _product(backward)]
     facts: dict[str, FactValue] = {
-        "segment.forward_change": read.missing if forward is None else forward,
-        "segment.backward_change": read.missing if backward is None else backward,
-        "segment.start_std": read.missing if spreads[0] is None else spreads[0],
-        "segment.end_std": read.missing if spreads[-1] is None else spreads[-1],
+        "segment.predicted_forward_change": read.missing if changes[0] is None else changes[0],
+        "segment.predicted_backward_change": read.missing if changes[1] is None else changes[1],
+        "segment.predicted_start_std": read.missing if start is None else start,
+        "segment.predicted_end_std": read.missing if start is None or changes[0] is None else start * changes[0],
     }
-    known = [change for change in (forward, backward) if change is not None]
-    facts["segment.smallest_change"] = min(known) if forward is not None and backward is not None else read.missing
-    facts["segment.largest_change"] = max(known) if forward is not None and backward is not None else read.missing
-    worst = 0
-    damage = [(abs(math.log(change)), way) for way, change in ((0, forward), (1, backward)) if change]
-    if damage and max(damage)[0] > 0.0:
-        way = max(damage)[1]
-        change = (forward, backward)[way] or 1.0
-        steps = spreads if way == 0 else gradients[::-1]
-        factors = [_log_ratio(after, before) for before, after in pairwise(steps)]
-        factors = factors if way == 0 else factors[::-1]
-        worst = first_largest([factor if change > 1.0 else -factor for factor in factors])
-    return facts, worst
+    known = [change for change in changes if change is not None]
+    facts["segment.predicted_shrinkage"] = min(known) if len(known) == 2 else read.missing
+    facts["segment.predicted_growth"] = max(known) if len(known) == 2 else read.missing
+    damage = [(abs(math.log(change)), way) for way, change in enumerate(changes) if change]
+    if not damage or max(damage)[0] == 0.0:
+        return facts, 0
+    way = max(damage)[1]
+    steps = [math.log(step) if step else 0.0 for step in (forward, backward)[way]]
+    grows = sum(steps) > 0.0
+    return facts, first_largest(steps if grows else [-step for step in steps])
 
 
-def _ratio(one: float | None, other: float | None) -> float | None:
+def _quotient(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None or other == 0.0 else one / other
 
 
-def _log_ratio(one: float | None, other: float | None) -> float:
-    return math.log(one / other) if one and other else 0.0
+def _product(factors: Sequence[float | None]) -> float | None:
+    known = [factor for factor in factors if factor is not None]
+    return math.prod(known) if len(known) == len(factors) else None
 
 
 def _longest_run(words: list[str], kinds: tuple[str, ...]) -> int:

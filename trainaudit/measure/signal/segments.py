@@ -19,6 +19,7 @@ _CHAINED = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
 _SETTING = NORMALIZATIONS | RECURRENT | {Op.EMBEDDING}
 """Layers whose result has a scale of its own, whatever comes in."""
 _SHARP = frozenset({Op.SIGMOID, Op.HARD_SIGMOID, Op.SOFTMAX, Op.HARDMAX})
+_AVERAGING = frozenset({Op.AVERAGE_POOL, Op.GLOBAL_AVERAGE_POOL, Op.REDUCE_MEAN, Op.ATTENTION, Op.RESIZE})
 _BESIDE = frozenset({"gate", "modulation", "auxiliary", "recurrent-cell", "attention-query", "attention-key"})
 """Roles of layers beside the stream: what they give scales, shifts or selects it."""
 
@@ -29,12 +30,15 @@ NORMALIZATION, RESIDUAL, RECURRENCE, OUTPUT = "normalization", "residual", "recu
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`chain` holds the positions of its weighted layers along the deepest path, an output head left out; `end` names the value behind the last
-    of them: the normalized one, the operand of the sum, what the head or the recurrence reads, or the output. `closing` says which; `head` is
-    the output head behind it, where there is one."""
+    """`chain` holds the positions of its weighted layers along the deepest path, an output head left out; `ends` names the value behind each of
+    them: what the next one reads, or, behind the last, the normalized value, the operand of the sum, what the head or the recurrence reads, or the
+    output. `closing` says which; `head` is the output head behind it, where there is one.
+
+    Where an average over positions (pooling, attention) stands between, the value before it is named: independent inputs average out as real ones,
+    which are alike from position to position, do not."""
 
     chain: tuple[int, ...]
-    end: str
+    ends: tuple[str, ...]
     closing: str
     head: int | None = None
 
@@ -69,7 +73,9 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
     length = [0] * (count + 2)
     plain = [0] * (count + 2)
     opening = [_NONE] * (count + 2)
+    averaged = [""] * (count + 2)
     before: dict[int, int] = {}
+    behind: dict[int, str] = {}
     ends: _Ends = {}
     deepest = INPUT
     for i, op in enumerate(ops):
@@ -78,6 +84,7 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
         is_join = i in joins
         if op in _CHAINED and roles.get(layers[i].name) not in _BESIDE:
             before[i] = last[source]
+            behind[i] = averaged[source] or layers[i].inputs[0]
             last[i], length[i] = i, length[source] + 1
             plain[i] = plain[source] + 1
             opening[i] = opening[source] if plain[source] else i
@@ -86,24 +93,26 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
         elif is_join or op in _SETTING or op in _CHAINED:
             if is_join:
                 branch = joins[i].branch
-                _close(ends, last[branch], _operand(index, i, branch), RESIDUAL)
+                _close(ends, last[branch], averaged[branch] or _operand(index, i, branch), RESIDUAL)
             elif op in NORMALIZATIONS and layers[i].outputs:
                 _close(ends, last[source], layers[i].outputs[0], NORMALIZATION)
                 plain[i], opening[i] = plain[source], opening[source]
             elif op in RECURRENT and layers[i].inputs:
-                _close(ends, last[source], layers[i].inputs[0], RECURRENCE)
+                _close(ends, last[source], averaged[source] or layers[i].inputs[0], RECURRENCE)
         else:
-            last[i], length[i] = last[source], length[source]
+            last[i], length[i], averaged[i] = last[source], length[source], averaged[source]
+            if not averaged[i] and last[i] >= 0 and _averages(index, i, op):
+                averaged[i] = _operand(index, i, source)
             if op is not Op.CONCAT or len(row) < 2:
                 plain[i], opening[i] = plain[source], opening[source]
     for name in index.graph.outputs:
-        _close_output(index, roles, name, last, before, ends)
-    inner = {above for w, above in before.items() if w in before}
-    segments = tuple(
-        Segment(_chain(w, before), end, closing, head)
-        for w, (end, closing, head) in sorted(ends.items())
-        if w not in inner or closing != OUTPUT
-    )
+        _close_output(index, roles, name, last, before, behind, ends)
+    found = []
+    for w, (end, closing, head) in sorted(ends.items()):
+        chain = _chain(w, before)
+        found.append(Segment(chain, (*(behind[i] for i in chain[1:]), end), closing, head))
+    inner = {w for segment in found for w in segment.chain[:-1]}
+    segments = tuple(segment for segment in found if segment.closing != OUTPUT or segment.chain[-1] not in inner)
     first = None if deepest < 0 else opening[deepest]
     return Layout(segments, _stacks(index, last), max(0, plain[deepest]), first, _post_normalized(index))
 
@@ -133,6 +142,7 @@ def _close_output(
     name: str,
     last: Sequence[int],
     before: Mapping[int, int],
+    behind: Mapping[int, str],
     ends: _Ends,
 ) -> None:
     value = index.graph.values.get(name)
@@ -140,14 +150,22 @@ def _close_output(
         return
     w = last[value.producer]
     if w >= 0 and roles.get(index.layers[w].name) == "output-head":
-        _close(ends, before[w], index.layers[w].inputs[0], OUTPUT, w)
+        _close(ends, before[w], behind[w], OUTPUT, w)
     else:
         _close(ends, w, name, OUTPUT)
 
 
-def _operand(index: Index, join: int, branch: int) -> str:
-    layer = index.layers[join]
-    return layer.inputs[index.sources[join].index(branch)]
+def _averages(index: Index, i: int, op: Op) -> bool:
+    """A product of a softmax with values is an attention written out."""
+    if op in (Op.MATMUL, Op.EINSUM):
+        above = [index.origin[s] for s in index.sources[i] if s >= 0]
+        return any(s >= 0 and index.ops[s] is Op.SOFTMAX for s in above)
+    return op in _AVERAGING
+
+
+def _operand(index: Index, at: int, source: int) -> str:
+    """The value that a layer takes from one of its sources."""
+    return index.layers[at].inputs[index.sources[at].index(source)]
 
 
 def _chain(last: int, before: Mapping[int, int]) -> tuple[int, ...]:

@@ -82,7 +82,7 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
     input_rms: dict[str, FactValue] = {}
     variation: dict[str, FactValue] = {}
     columns: Columns = {
-        "layer.predicted_std": std, "layer.predicted_input_rms": input_rms, "layer.input_variation": variation,
+        "layer.predicted_std": std, "layer.predicted_input_rms": input_rms, "layer.predicted_input_variation": variation,
     }  # fmt: skip
     roles, activations = structure.get("layer.role", {}), structure.get("layer.activation", {})
     uses = structure.get("layer.softmax_use", {})
@@ -100,7 +100,11 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
         word = activations.get(layer.name)
         if word in _RECTIFIERS:
             _silence(index, layer, prediction, read, columns)
-        if roles.get(layer.name) == "output-head" and _gives_primary_output(index, structure, i):
+        if (
+            roles.get(layer.name) == "output-head"
+            and not _is_tied(index, layer)
+            and _gives_primary_output(index, structure, i)
+        ):
             columns.setdefault("layer.predicted_logit_std", {})[layer.name] = std[layer.name]
     for i in index.of(_SATURATED.keys()):
         layer = index.layers[i]
@@ -129,11 +133,9 @@ def _silence(index: Index, layer: Layer, prediction: Prediction, read: Readings,
     is_dead = signal.mean < -reach
     share = float(np.mean(is_dead))
     dead[layer.name] = share
-    bias = index.graph.parameter_of(layer, Role.BIAS)
-    if bias is None or bias.generated or bias.quantized:
-        return
     by_bias[layer.name] = 0.0
-    if share > 0.0:
+    bias = index.graph.parameter_of(layer, Role.BIAS)
+    if share > 0.0 and bias is not None and not bias.generated and not bias.quantized:
         values = np.asarray(bias.data.read(), np.float64).reshape(-1)
         if values.size == signal.mean.size or 1 in (values.size, signal.mean.size):
             without = signal.mean - values < -reach
@@ -153,6 +155,10 @@ def _beyond(signal: Signal, limit: float) -> float:
         else:
             total += abs(m) > limit
     return total / len(means)
+
+
+def _is_tied(index: Index, layer: Layer) -> bool:
+    return any(len(index.graph.parameters[name].owners) > 1 for name in layer.parameters.values())
 
 
 def _gives_primary_output(index: Index, structure: Columns, position: int) -> bool:
@@ -190,7 +196,7 @@ def _stack_facts(index: Index, layout: Layout, read: Readings) -> Columns:
                 growth[name] = read.missing
             elif before > 0.0:
                 growth[name] = (after / before) ** 2
-    return {"layer.residual_growth": growth, "layer.residual_count": count}
+    return {"layer.predicted_residual_growth": growth, "layer.residual_count": count}
 
 
 def _model_facts(index: Index, layout: Layout, structure: Columns, read: Readings) -> Columns:
@@ -207,9 +213,9 @@ def _model_facts(index: Index, layout: Layout, structure: Columns, read: Reading
         first, last = (index.layers[layout.post_normalized[k]].outputs[0] for k in (0, -1))
         near, far = read.gradient(first), read.gradient(last)
         if near is None or far is None:
-            columns["model.post_norm_gradient_ratio"] = {"model": read.missing}
+            columns["model.predicted_post_norm_ratio"] = {"model": read.missing}
         elif far > 0.0:
-            columns["model.post_norm_gradient_ratio"] = {"model": near / far}
+            columns["model.predicted_post_norm_ratio"] = {"model": near / far}
     columns |= _reach(index, structure, read)
     return columns
 
@@ -250,7 +256,7 @@ def _reach(index: Index, structure: Columns, read: Readings) -> Columns:
     ratio = first[2] / last[2]
     columns["model.predicted_gradient_ratio"] = {"model": ratio}
     start = _start(index, read, [(depth, i) for depth, i, _ in found], ratio)
-    columns["layer.model_gradient_ratio"] = {index.layers[start].name: ratio}
+    columns["layer.predicted_end_to_end_ratio"] = {index.layers[start].name: ratio}
     return columns
 
 

@@ -49,13 +49,11 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
         },
         "layer.dropout_rate": _rates(index),
     }
-    folded = set(graph.folded_normalizations)
     total = sum(trainable.values())
     width: dict[str, FactValue] = {}
     fan_in: dict[str, FactValue] = {}
     has_bias: dict[str, FactValue] = {}
     share: dict[str, FactValue] = {}
-    is_folded: dict[str, FactValue] = {}
     dtype: dict[str, FactValue] = {}
     largest: dict[str, FactValue] = {}
     epsilon: dict[str, FactValue] = {}
@@ -82,7 +80,6 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
         fan_in[name] = weight.fan_in if weight is not None and weight.fan_in is not None else _no_weight(weight)
         if layer.op is not Op.EMBEDDING:
             has_bias[name] = _BIAS in parameters
-        is_folded[name] = name in folded
         if total:
             share[name] = sum([trainable.get(p, 0) for p in parameters.values()]) / total
     for i in index.of(NORMALIZATIONS):
@@ -98,7 +95,6 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     columns["layer.fan_in"] = fan_in
     columns["layer.has_bias"] = has_bias
     columns["layer.parameter_share"] = share
-    columns["layer.is_normalization_folded"] = is_folded
     columns["layer.compute_dtype"] = dtype
     columns["layer.dtype_max"] = largest
     columns["layer.epsilon"] = epsilon

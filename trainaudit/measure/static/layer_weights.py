@@ -57,6 +57,7 @@ def _weighted(
     activation = following.op.value if following is not None else "none"
     if isinstance(word, str) and word != activation:
         following, activation = None, word
+    wanted = None
     if layer.op in (Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE):
         if following is None or not following.attributes:
             wanted = plain_gain(_OPS.get(activation))
@@ -69,6 +70,7 @@ def _weighted(
         put("layer.weight_scheme", layer.name, reason)
         put("layer.initializer", layer.name, reason)
         put("layer.gain", layer.name, reason)
+        put("layer.gain_ratio", layer.name, reason)
         return
     state = states.get(weight.name)
     scheme = "trained" if state == "trained" else one.identity.scheme
@@ -77,6 +79,8 @@ def _weighted(
     if layer.op is not Op.EMBEDDING and weight.fan_in:
         gain = one.statistics.std * math.sqrt(weight.fan_in)
         put("layer.gain", layer.name, gain)
+        if wanted:
+            put("layer.gain_ratio", layer.name, gain / wanted)
         if following is not None and state == "fresh":
             put("layer.feeding_gain", following.name, gain)
     if layer.op is Op.LSTM:

@@ -22,7 +22,7 @@ REPORT_FACTS = frozenset(
     {
         "model.name", "model.form", "model.weights_state", "model.layer_count", "model.parameter_count", "model.depth",
         "model.recognition_coverage", "model.dtype", "layer.name", "layer.op", "layer.role", "layer.depth", "layer.gain",
-        "layer.wanted_gain", "layer.weight_scheme", "parameter.std",
+        "layer.wanted_gain", "layer.weight_scheme", "parameter.std", "model.signal_coverage", "layer.predicted_gradient_ratio",
     }
 )  # fmt: skip
 """Facts that reports show even where no rule reads them."""

@@ -34,7 +34,7 @@ _KNOWN = frozenset(
 
 _BY_EDGES = frozenset(
     {
-        "layer.wanted_gain", "layer.attention_logit_std", "layer.feeding_gain", "parameter.tied_logit_std",
+        "layer.wanted_gain", "layer.gain_ratio", "layer.attention_logit_std", "layer.feeding_gain", "parameter.tied_logit_std",
         "parameter.position_scale_ratio",
     }
 )  # fmt: skip

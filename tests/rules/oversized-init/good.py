@@ -1,0 +1,16 @@
+"""Glorot's scale."""
+
+from __future__ import annotations
+
+from tests.models import initial
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = "x"
+    for k in range(3):
+        h = net.linear(f"layers.{k}", h, 64, weight=initial.xavier_uniform)
+        h = net.activation("Tanh", f"tanh.{k}", h)
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

@@ -1,0 +1,15 @@
+"""β = 0."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 64)})
+    h = "x"
+    for k in range(18):
+        h = net.linear(f"layers.{k}", h, 64, bias=False)
+        h = net.activation("Relu", f"relu.{k}", net.batch_norm(f"norms.{k}", h))
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

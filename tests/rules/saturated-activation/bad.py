@@ -1,0 +1,17 @@
+"""A batch normalization with γ = 8 before a tanh."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("tanh",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.batch_norm("norm", h, scale=8.0)
+    h = net.activation("Tanh", "tanh", h)
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

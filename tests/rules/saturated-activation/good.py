@@ -1,0 +1,14 @@
+"""γ = 1."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 32)})
+    h = net.linear("fc1", "x", 64)
+    h = net.batch_norm("norm", h)
+    h = net.activation("Tanh", "tanh", h)
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)
