@@ -39,8 +39,15 @@ def source_of(location: Location) -> tuple[str, int] | None:
 
 
 def anchor(audit: Audit, location: Location) -> tuple[str, int]:
-    """The file and line that a finding is pinned to: the source's, else the model file's first line."""
-    return source_of(location) or (repository_path(audit.target), 1)
+    """The file and line that a finding is pinned to: the source's, else the model's."""
+    return source_of(location) or place_of_model(audit)
+
+
+def place_of_model(audit: Audit) -> tuple[str, int]:
+    """The first line of the model file, or where the user's Python makes the module."""
+    model = audit.model
+    place = Location(file=model.file, line=model.line or 1) if model.file else Location()
+    return source_of(place) or (repository_path(model.file or audit.target), 1)
 
 
 def shown_occurrences(finding: Finding) -> tuple[Occurrence, ...]:

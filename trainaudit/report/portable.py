@@ -41,6 +41,9 @@ def _audit(audit: Audit) -> Audit:
         findings=tuple(map(_finding, audit.findings)),
         outcomes=outcomes,
         layers=tuple(map(_row, audit.layers)) if has_paths else audit.layers,
+        model=replace(audit.model, file=repository_path(audit.model.file))
+        if is_absolute(audit.model.file)
+        else audit.model,
     )
 
 

@@ -175,7 +175,7 @@ def _related(audit: Audit, finding: Finding, occurrence: Occurrence, is_group: b
     """The model file, where the result is pinned to the source; the other layers of a group."""
     related: list[dict[str, Any]] = []
     if anchors.source_of(occurrence.location):
-        related.append({**_physical(_path(audit), 1), "message": {"text": "the audited model"}})
+        related.append({**_physical(*anchors.place_of_model(audit)), "message": {"text": "the audited model"}})
     for other in finding.occurrences[1:MAX_RELATED] if is_group else ():
         related.append(
             {
@@ -208,9 +208,9 @@ def _logical(location: Location, subject: str) -> list[dict[str, Any]]:
 
 def _artifact(audit: Audit) -> dict[str, Any]:
     artifact: dict[str, Any] = {
-        "location": {"uri": _uri(_path(audit)), "uriBaseId": "%SRCROOT%"},
+        "location": {"uri": _uri(anchors.place_of_model(audit)[0]), "uriBaseId": "%SRCROOT%"},
         "length": audit.model.size,
-        "mimeType": "application/octet-stream",
+        "mimeType": "text/x-python" if audit.model.file.endswith(".py") else "application/octet-stream",
         "roles": ["analysisTarget"],
     }
     if audit.model.sha256:

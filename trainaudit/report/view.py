@@ -140,8 +140,8 @@ def outcome_groups(audit: Audit, state: State) -> list[tuple[str, str, list[str]
 
 
 def model_sentence(model: ModelInfo) -> str:
-    """What was audited, in one line; the recognition coverage always."""
-    opset = f"opset {model.opset}" if model.opset is not None else "no opset"
+    """What was audited, in one line: how it was captured, where it is no file of a graph, and the recognition coverage always."""
+    opset = visible(model.capture) or (f"opset {model.opset}" if model.opset is not None else "no opset")
     form = f"{visible(model.form)} form" if model.form != "unknown" else "form unknown"
     weights = (
         f"{visible(model.weights_state)} weights" if model.weights_state != "unknown" else "weights of unknown state"

@@ -36,10 +36,15 @@ def entries_of(path: str, wanted: str) -> tuple[str, ...]:
     names = [entry.filename for entry in found]
     if len(set(names)) != len(names):
         raise damaged(path, "its archive holds an entry twice")
+    top = {name.partition("/")[0] for name in names}
+    inner = tuple(name.partition("/")[2] for name in names) if len(top) == 1 else tuple(names)
+    if any(name.startswith("code/") or name == "constants.pkl" for name in inner):
+        what = f"{path} is a TorchScript archive, which holds code."
+        hint = "Save its weights, torch.save(torch.jit.load(path).state_dict(), 'weights.pt'), or audit the module that it was made from."
+        raise TrainauditError("torchscript-file", what, hint)
     if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size > file.size for entry in found):
         raise damaged(path, "its archive is compressed, as torch never does")
-    top = {name.partition("/")[0] for name in names}
-    return tuple(name.partition("/")[2] for name in names) if len(top) == 1 else tuple(names)
+    return inner
 
 
 def damaged(path: str, why: str) -> TrainauditError:

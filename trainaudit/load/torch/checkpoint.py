@@ -42,10 +42,6 @@ def read_checkpoint(path: str) -> tuple[WeightFile, tuple[str, ...]]:
     Raises `TrainauditError` where the file holds anything but tensors in plain containers: such a pickle could run code and is not opened.
     """
     entries = entries_of(path, "a PyTorch file")
-    if any(name.startswith("code/") or name == "constants.pkl" for name in entries):
-        what = f"{path} is a TorchScript archive, which holds code."
-        hint = "Save its weights, torch.save(torch.jit.load(path).state_dict(), 'weights.pt'), or export the module itself."
-        raise TrainauditError("torchscript-file", what, hint)
     if "archive_format" in entries:
         raise TrainauditError("program-file", f"{path} is an exported program.", "Give it the suffix .pt2.")
     found = _loaded(path, is_zip=bool(entries))

@@ -44,7 +44,7 @@ def model_of(folder: str) -> FromConfig:
     with _offline():  # before the import, which reads the environment
         transformers = _transformers(folder)
     try:
-        with _offline(), seeded():
+        with _offline(), _no_bars(transformers), seeded():
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = _made(transformers, config, folder, has_weights)
     except TrainauditError:
@@ -83,6 +83,19 @@ def _transformers(folder: str) -> Any:
         what = f"{folder} needs transformers, which is not installed."
         raise TrainauditError("no-transformers", what, "Install it: pip install transformers.") from None
     return transformers
+
+
+@contextlib.contextmanager
+def _no_bars(transformers: Any) -> Iterator[None]:
+    """Without the progress bars that transformers draws while it loads weights."""
+    logging = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _check_weights(folder: str) -> bool:
@@ -168,7 +181,7 @@ def _offline() -> Iterator[None]:
     """The libraries of the hub stay off the network, and say nothing on standard output."""
     import sys
 
-    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+    names = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:

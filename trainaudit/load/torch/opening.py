@@ -23,6 +23,14 @@ from trainaudit.load.torch.importing import told
 from trainaudit.load.torch.program_file import load_program_file
 from trainaudit.load.torch.resolving import is_model, own_example, resolve
 
+_CAPTURES = {
+    "torch.export": "captured with torch.export in training mode",
+    "make_fx": "calls recorded with make_fx in training mode",
+    "module tree": WEIGHTS_ALONE,
+    "program": "the graph of an exported program, in the mode it was exported in",
+}
+"""How a module became a graph → what reports say about it."""
+
 
 def open_torch(target: Target) -> Graph:
     """The graph of a target of any kind but ONNX and safetensors."""
@@ -33,13 +41,12 @@ def open_torch(target: Target) -> Graph:
             return module_tree(weights.tensors, origin)
         if target.kind is Kind.PROGRAM:
             graph = load_program(load_program_file(target.path), name=target.spec)
-            return _placed(graph, target.path, os.stat(target.path).st_size)  # noqa: PTH116
+            origin = replace(graph.origin, size=os.stat(target.path).st_size, format="pt2")  # noqa: PTH116
+            return _placed(replace(graph, origin=replace(origin, capture=_CAPTURES["program"])), target.path)
         if target.kind is Kind.CONFIG:
             return open_config(target.path, target.inputs)
         found = resolve(target)
-        return _placed(
-            open_object(found.model, found.example, target.inputs, target.spec), found.file, None, found.line
-        )
+        return _placed(open_object(found.model, found.example, target.inputs, target.spec), found.file, found.line)
 
 
 def open_config(folder: str, inputs: Sequence[InputSpec]) -> Graph:
@@ -47,7 +54,7 @@ def open_config(folder: str, inputs: Sequence[InputSpec]) -> Graph:
     made = model_of(folder)
     example = example_for(made.model, inputs, made.example, folder)
     graph = _captured(made.model, replace(example, note=" ".join(made.notes)), folder)
-    return _placed(graph, os.path.join(folder, "config.json"), None)  # noqa: PTH118
+    return _placed(graph, os.path.join(folder, "config.json"))  # noqa: PTH118
 
 
 def open_object(model: Any, example: Any, inputs: Sequence[InputSpec], shown: str) -> Graph:
@@ -55,7 +62,8 @@ def open_object(model: Any, example: Any, inputs: Sequence[InputSpec], shown: st
     import torch
 
     if isinstance(model, torch.export.ExportedProgram):
-        return load_program(model, name=shown)
+        graph = load_program(model, name=shown)
+        return replace(graph, origin=replace(graph.origin, format="torch", capture=_CAPTURES["program"]))
     if not is_model(model):
         what = f"{shown} is a {type(model).__name__}, which is no model."
         raise TrainauditError("no-module", what, "Give a path, a torch.nn.Module or an ExportedProgram.")
@@ -77,7 +85,8 @@ def _captured(model: Any, example: Example, shown: str) -> Graph:
         what = f"{shown} could not be run on its example input ({shapes}){told(error)}."
         raise TrainauditError("forward-failed", what, f"Give an input that fits: {INPUT_EXAMPLE}.") from error
     notes = (*((example.note,) if example.note else ()), *graph.origin.notes)
-    return replace(graph, origin=replace(graph.origin, notes=notes))
+    how = _CAPTURES.get(graph.origin.capture, graph.origin.capture)
+    return replace(graph, origin=replace(graph.origin, path="", format="torch", capture=how, notes=notes))
 
 
 def _shapes(value: Any) -> Iterator[str]:
@@ -90,10 +99,9 @@ def _shapes(value: Any) -> Iterator[str]:
             yield str(InputSpec(name, dtype, tuple(item.shape)))
 
 
-def _placed(graph: Graph, file: str, size: int | None, line: int | None = None) -> Graph:
-    """The graph with the file that it is from, and its size where that is not what the weights take."""
-    origin = replace(graph.origin, path=file, line=line, size=graph.origin.size if size is None else size)
-    return replace(graph, origin=origin)
+def _placed(graph: Graph, file: str, line: int | None = None) -> Graph:
+    """The graph with the file that it is from."""
+    return replace(graph, origin=replace(graph.origin, path=file, line=line))
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ def _call(found: Any, target: Target) -> Any:
         raise TrainauditError("no-module", f"{target.spec} is {_a(found)}, which is no model.", _SIMPLE)
     _check_arguments(found, target)
     folders = (str(Path.cwd()), *([target.root] if target.root else ()))
-    with user_code(f"Calling {target.spec}", *folders):
+    with user_code(target.spec, *folders):
         return found(**target.arguments)
 
 
