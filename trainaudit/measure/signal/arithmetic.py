@@ -9,6 +9,7 @@ import numpy as np
 
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.curves import affine
 from trainaudit.measure.signal.layout import Sizes, count_of, lay_out, lay_out_gradient, spread_over_positions
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
@@ -89,7 +90,9 @@ def stored_units(array: Floats, sizes: Sizes | None, axes: tuple[int, ...]) -> t
     mean, variance = array.mean(axis=over), array.var(axis=over)
     if mean.size > 1 and sizes is not None:
         wide = tuple(sizes[axis] for axis in axes)
-        if mean.shape != wide:
+        if any(size not in (1, new) for size, new in zip(mean.shape, wide, strict=True)):  # it is used in another shape
+            mean, variance = array.mean(keepdims=True), array.var(keepdims=True)
+        elif mean.shape != wide:
             mean, variance = np.broadcast_to(mean, wide), np.broadcast_to(variance, wide)
     mean, variance = mean.reshape(-1), variance.reshape(-1)
     return mean, variance if variance.any() else NONE
@@ -103,18 +106,8 @@ def add(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal
     if not inputs:
         raise NotCovered("it has no operand")
     sign = -1.0 if layer.op is Op.SUB else 1.0
-    scalar = layer.attributes.get("scalar")
     if len(inputs) == 1:
-        x = inputs[0]
-        side = 1.0 if layer.op is Op.ADD or layer.attributes.get("scalar_side") != "left" else -1.0
-        mean, own = x.mean * side if side != 1.0 else x.mean, x.own
-        if isinstance(scalar, int | float):
-            mean = mean + (scalar if side < 0 else sign * scalar)
-        else:
-            for _, center, variance in stored(model, layer, x.axes):
-                mean = mean + sign * center
-                own = own if variance is NONE else own + variance
-        return [Signal(mean, own, x.shared, x.positions, x.axes, x.batch)]
+        return [_add_stored(model, layer, inputs[0], sign)]
     if len(inputs) == 2 and layer.inputs[0] == layer.inputs[1]:
         x, factor = inputs[0], 1.0 + sign
         return [Signal(factor * x.mean, factor**2 * x.own, factor**2 * x.shared, x.positions, x.axes, x.batch)]
@@ -129,6 +122,22 @@ def add(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal
     axes = max(operands, key=lambda signal: len(signal.axes)).axes
     batch = next((signal.batch for signal in operands if signal.batch is not None), None)
     return [Signal(mean, own, shared, max(signal.positions for signal in operands), axes, batch)]
+
+
+def _add_stored(model: Model, layer: Layer, x: Signal, sign: float) -> Signal:
+    """A value plus a stored number, vector or table, or one of them minus the other."""
+    scalar = layer.attributes.get("scalar")
+    factor = -1.0 if sign < 0.0 and layer.attributes.get("scalar_side") == "left" else 1.0
+    mean, own, curve = x.mean * factor, x.own, None
+    if isinstance(scalar, int | float):
+        offset = scalar if factor < 0.0 else sign * scalar
+        mean = mean + offset
+        curve = None if x.curve is None else affine(x.curve, factor, offset)
+    else:
+        for _, center, variance in stored(model, layer, x.axes):
+            mean = mean + sign * center
+            own = own if variance is NONE else own + variance
+    return Signal(mean, own, x.shared, x.positions, x.axes, x.batch, None if curve is None else x.before, curve)
 
 
 def add_back(

@@ -76,16 +76,19 @@ def _gather(
     """Every output sums the taps over (unit, tap). A tap that only a share s of the outputs sees gives each of them s of the mean, and the
     variance s(1 − s) of it from output to output."""
     units = matrix.inputs // shares.size
-    mean, own = full(mean, units), full(own, units)
+    own = full(own, units)
+    if mean is not NONE:
+        mean = full(mean, units)
     is_whole = shares.size == 1 and shares[0] == 1.0
     squares = own[:, None] if is_whole else own[:, None] * shares
-    fixed = mean * mean
+    fixed = full(mean * mean, units)
     if shared is not NONE:
         shared = full(shared, units)
         fixed = fixed + shared
     if not is_whole:
         squares = squares + fixed[:, None] * (shares * (1.0 - shares))
-    out_mean, out_own = matrix.forward((mean[:, None] * shares).reshape(-1), squares.reshape(-1, 1))
+    means = mean if mean is NONE else (mean[:, None] * shares).reshape(-1)
+    out_mean, out_own = matrix.forward(means, squares.reshape(-1, 1))
     common = NONE if shared is NONE else matrix.summed(shares).forward(shared, shared[:, None])[1][:, 0]
     return out_mean, out_own[:, 0], common
 
@@ -95,8 +98,10 @@ def _scatter(
 ) -> tuple[Floats, Floats, Floats]:
     """As `_gather` where the matrix has the taps among its outputs, (unit, tap)."""
     units = matrix.inputs
-    mean, own = full(mean, units), full(own, units)
-    fixed = mean * mean
+    own = full(own, units)
+    if mean is not NONE:
+        mean = full(mean, units)
+    fixed = full(mean * mean, units)
     if shared is not NONE:
         shared = full(shared, units)
         fixed = fixed + shared
@@ -105,7 +110,7 @@ def _scatter(
     split = seconds.reshape(-1, taps, 2)
     out_own = split[:, :, 0] @ shares + split[:, :, 1] @ (shares * (1.0 - shares))
     common = NONE if shared is NONE else matrix.summed(shares).forward(shared, shared[:, None])[1][:, 0]
-    return means.reshape(-1, taps) @ shares, out_own, common
+    return means if means is NONE else means.reshape(-1, taps) @ shares, out_own, common
 
 
 def _weight_gradient(gradient: Gradient, x: Signal, taps: Taps) -> float:

@@ -21,11 +21,12 @@ _SELU_ALPHA = 1.6732632423543772
 """Klambauer et al. 2017, arXiv:1706.02515."""
 _REACH = 9.0
 _STEPS = 4097
+_TINY = 1e-30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """φ and φ'. `knots` are where φ bends: kinks, or the borders of what saturates; up to `smooth_below` standard deviations of its input φ
+    """φ and φ'. `wave` is the phase p where φ(x) = sin(x + p). `knots` are where φ bends: kinks, or the borders of what saturates; up to `smooth_below` standard deviations of its input φ
     counts as a polynomial. `leak` is the slope for x < 0 where φ(x) = x for x > 0 and leak · x below. `is_positive` says that φ ≥ 0."""
 
     function: Function
@@ -34,6 +35,7 @@ class Curve:
     smooth_below: float = 1.0
     leak: float | None = None
     is_positive: bool = False
+    wave: float | None = None
 
 
 @lru_cache(maxsize=1)
@@ -71,6 +73,9 @@ _ATTRIBUTES: dict[Op, tuple[tuple[str, float | str], ...]] = {
     Op.THRESHOLDED_RELU: (("threshold", 1.0),),
     Op.GELU: (("approximate", "none"),),
     Op.HARD_SIGMOID: (("alpha", 1.0 / 6.0), ("beta", 0.5)),
+    Op.POW: (("scalar", math.nan), ("scalar_side", "right")),
+    Op.MIN: (("scalar", math.nan),),
+    Op.MAX: (("scalar", math.nan),),
 }
 
 
@@ -80,6 +85,30 @@ def rectifier(leak: float) -> Curve:
     return Curve(
         lambda x: np.where(x > 0.0, x, leak * x), lambda x: np.where(x > 0.0, 1.0, leak), (0.0,), 0.0, leak, leak <= 0.0
     )
+
+
+def affine(curve: Curve, factor: float, offset: float) -> Curve:
+    """factor · φ(x) + offset."""
+    if factor == 0.0:
+        return Curve(lambda x: np.full_like(x, offset), np.zeros_like)
+    return Curve(
+        lambda x: factor * curve.function(x) + offset, lambda x: factor * curve.slope(x), curve.knots, curve.smooth_below, None,
+        curve.is_positive and factor > 0.0 and offset >= 0.0,
+    )  # fmt: skip
+
+
+def positive_power(power: float) -> Curve:
+    """x^power, and the logarithm for a power of zero, where x is positive."""
+    if power == 0.0:
+        return Curve(lambda x: np.log(np.maximum(x, _TINY)), lambda x: 1.0 / np.maximum(x, _TINY))
+    return Curve(
+        lambda x: np.maximum(x, _TINY) ** power,
+        lambda x: power * np.maximum(x, _TINY) ** (power - 1.0),
+        is_positive=True,
+    )
+
+
+_STEPS_OF: dict[Op, Function] = {Op.SIGN: np.sign, Op.FLOOR: np.floor, Op.CEIL: np.ceil, Op.ROUND: np.round}
 
 
 @lru_cache(maxsize=256)
@@ -128,6 +157,21 @@ def _curve(op: Op, p: tuple[float | str, ...]) -> Curve | None:
             return Curve(
                 lambda x: 2.0 * normal_cdf(math.sqrt(2.0) * x) - 1.0, lambda x: two * np.exp(-x * x), (-2.0, 0.0, 2.0)
             )
+        case Op.SIN:
+            return Curve(np.sin, np.cos, wave=0.0)
+        case Op.COS:
+            return Curve(np.cos, lambda x: -np.sin(x), wave=0.5 * math.pi)
+        case Op.EXP:
+            return Curve(np.exp, np.exp, (0.0,), 1.0, None, True)
+        case Op.MIN if math.isfinite(numbers[0]):
+            return _clip(-math.inf, numbers[0])
+        case Op.MAX if math.isfinite(numbers[0]):
+            return _clip(numbers[0], math.inf)
+        case Op.POW if p[1] == "right" and numbers[0] in (2.0, 3.0, 4.0):
+            power = numbers[0]
+            return Curve(lambda x: x**power, lambda x: power * x ** (power - 1.0), is_positive=power != 3.0)
+        case Op.SIGN | Op.FLOOR | Op.CEIL | Op.ROUND:
+            return Curve(_STEPS_OF[op], np.zeros_like, (0.0,), 0.0)
         case Op.HARD_SIGMOID:
             return _hard_sigmoid(*numbers)
         case Op.HARD_SWISH:

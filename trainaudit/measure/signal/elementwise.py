@@ -9,7 +9,7 @@ import numpy as np
 
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
-from trainaudit.measure.signal.curves import Curve, Function, curve_of, rectifier
+from trainaudit.measure.signal.curves import Curve, Function, curve_of, positive_power, rectifier
 from trainaudit.measure.signal.gaussian import slope_of_largest, slopes, through
 from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
@@ -17,8 +17,8 @@ from trainaudit.measure.signal.weights import Model
 
 
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    curve = _curve(model, layer)
     x = inputs[0]
+    curve = _curve(model, layer, x)
     if curve.leak is not None and x.curve is not None and x.curve.is_positive:
         return [x]
     z = x if x.before is None else x.before
@@ -39,14 +39,14 @@ def backward(
     assert gradient is not None
     if outputs[0] is x:
         return Backflow([gradient])
-    return Backflow([through_slope(_curve(model, layer), x, gradient)])
+    return Backflow([through_slope(_curve(model, layer, x), x, gradient)])
 
 
 def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
     """The gradient by x of a value φ(x)."""
     z = x if x.before is None else x.before
     if x.curve is not None:
-        curve = replace(curve, slope=_after(x.curve, curve.slope), leak=None, knots=x.curve.knots)
+        curve = replace(curve, slope=_after(x.curve, curve.slope), leak=None, wave=None, knots=x.curve.knots)
     pairs = gradient.shared is not NONE
     second, pair = slopes(curve, z.mean, z.own, z.shared, pairs=pairs)
     if gradient.chosen_of > 1:  # where a maximum is taken, a rectifier is more often open
@@ -70,21 +70,55 @@ def composed(outer: Curve, inner: Curve) -> Curve:
     )  # fmt: skip
 
 
-def _curve(model: Model, layer: Layer) -> Curve:
-    if layer.op is Op.PRELU:
+def _curve(model: Model, layer: Layer, x: Signal) -> Curve:
+    op = layer.op
+    if op is Op.PRELU:
         slope = model.vector(layer, Role.SLOPE)
         return rectifier(0.25 if slope is None or not slope.size else float(slope.mean()))
-    curve = curve_of(layer.op, layer.attributes)
+    if len(layer.inputs) > 1:
+        raise NotCovered("no rule for it with a computed operand")
+    power = _power(layer)
+    if power is not None:
+        if not _is_positive(x, allows_negative=op is Op.RECIPROCAL):
+            raise NotCovered("it is taken of what may be zero or negative")
+        if op is Op.RECIPROCAL:
+            return Curve(lambda t: 1.0 / t, lambda t: -1.0 / (t * t))
+        return positive_power(power)
+    curve = curve_of(op, layer.attributes)
     if curve is None:
         raise NotCovered(f"no rule for {layer.raw_op}")
     return curve
 
 
+_POWERS = {Op.LOG: 0.0, Op.SQRT: 0.5, Op.RECIPROCAL: -1.0}
+
+
+def _power(layer: Layer) -> float | None:
+    """The power that is only defined for positive values; 0 for a logarithm."""
+    if layer.op is not Op.POW:
+        return _POWERS.get(layer.op)
+    power = layer.attributes.get("scalar")
+    if not isinstance(power, int | float) or layer.attributes.get("scalar_side") == "left":
+        return None
+    return None if power in (2.0, 3.0, 4.0) else float(power)
+
+
+def _is_positive(x: Signal, *, allows_negative: bool) -> bool:
+    """Whether a value keeps off zero: it is a positive function, or its mean is well above its deviation."""
+    if x.curve is not None and x.curve.is_positive:
+        return True
+    mean = np.abs(x.mean) if allows_negative else x.mean
+    return bool((mean > 3.0 * np.sqrt(x.variance)).all() and (mean > 0.0).all())
+
+
+_COVERED = (
+    Op.RELU, Op.LEAKY_RELU, Op.PRELU, Op.RELU6, Op.THRESHOLDED_RELU, Op.ELU, Op.SELU, Op.CELU, Op.GELU, Op.SILU, Op.MISH,
+    Op.SIGMOID, Op.HARD_SIGMOID, Op.HARD_SWISH, Op.TANH, Op.HARD_TANH, Op.SOFTPLUS, Op.SOFTSIGN, Op.LOG_SIGMOID, Op.ABS, Op.ERF,
+    Op.CLIP, Op.SIN, Op.COS, Op.EXP, Op.LOG, Op.SQRT, Op.RECIPROCAL, Op.POW, Op.MIN, Op.MAX,
+)  # fmt: skip
+_STEPS = (Op.SIGN, Op.FLOOR, Op.CEIL, Op.ROUND)
+
 RULES = {
-    op: Rule(forward, backward, 1)
-    for op in (
-        Op.RELU, Op.LEAKY_RELU, Op.PRELU, Op.RELU6, Op.THRESHOLDED_RELU, Op.ELU, Op.SELU, Op.CELU, Op.GELU, Op.SILU, Op.MISH,
-        Op.SIGMOID, Op.HARD_SIGMOID, Op.HARD_SWISH, Op.TANH, Op.HARD_TANH, Op.SOFTPLUS, Op.SOFTSIGN, Op.LOG_SIGMOID, Op.ABS, Op.ERF,
-        Op.CLIP,
-    )
-}  # fmt: skip
+    **{op: Rule(forward, backward, 1) for op in _COVERED},
+    **{op: Rule(forward, None, 1) for op in _STEPS},
+}

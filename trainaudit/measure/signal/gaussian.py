@@ -26,6 +26,8 @@ _TINY = 1e-300
 
 def through(curve: Curve, mean: Floats, own: Floats, shared: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean, own and shared variance of φ(z), per unit."""
+    if curve.wave is not None:
+        return _waved(curve.wave, mean, own, shared)
     variance = own if shared is NONE else own + shared
     std = np.sqrt(variance)
     if curve.leak is not None:
@@ -49,6 +51,9 @@ def through(curve: Curve, mean: Floats, own: Floats, shared: Floats) -> tuple[Fl
 
 def slopes(curve: Curve, mean: Floats, own: Floats, shared: Floats, *, pairs: bool) -> tuple[Floats, Floats]:
     """E[φ'(z)²], and E[φ'(z₁)φ'(z₂)] for two positions of a sample (where `pairs` asks for it), per unit."""
+    if curve.wave is not None:
+        center, far, near = _waved(curve.wave + 0.5 * math.pi, mean, own, shared)
+        return center * center + far + near, center * center + near
     variance = own if shared is NONE else own + shared
     std = np.sqrt(variance)
     if curve.leak is not None:
@@ -72,6 +77,19 @@ def slopes(curve: Curve, mean: Floats, own: Floats, shared: Floats, *, pairs: bo
         return second, NONE
     ratio = shared / np.maximum(variance, _TINY)
     return second, np.minimum(_dual(curve.slope, mean, std, ratio, first=0), second)
+
+
+def _waved(phase: float, mean: Floats, own: Floats, shared: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, own and shared variance of sin(z + phase): E[e^(iz)] = e^(im − v/2)."""
+    mean, variance = mean + phase, own + shared
+    center = np.sin(mean) * np.exp(-0.5 * variance)
+    double = np.cos(2.0 * mean)
+    total = np.maximum(0.5 * (1.0 - double * np.exp(-2.0 * variance)) - center * center, 0.0)
+    if shared is NONE:
+        return center, total, NONE
+    common = 0.5 * (np.exp(shared - variance) - double * np.exp(-variance - shared)) - center * center
+    common = np.clip(common, 0.0, total)
+    return center, total - common, common
 
 
 def _rectified(leak: float, mean: Floats, std: Floats) -> tuple[Floats, Floats]:

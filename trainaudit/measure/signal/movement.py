@@ -38,12 +38,6 @@ def keep_back(
     return Backflow([next(gradient for gradient in gradients if gradient is not None)])
 
 
-def cast(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    if "float" not in str(layer.attributes.get("to", "float")):
-        raise NotCovered("its result is no floating-point number")
-    return keep(model, layer, inputs)
-
-
 # --- reshapes ------------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +220,7 @@ def _order(layer: Layer) -> tuple[int, ...]:
 
 
 RULES = {
-    Op.IDENTITY: Rule(keep, keep_back, 1), Op.CAST: Rule(cast, keep_back, 1), Op.QUANTIZE: Rule(keep, keep_back, 1),
+    Op.IDENTITY: Rule(keep, keep_back, 1), Op.QUANTIZE: Rule(keep, keep_back, 1),
     Op.DEQUANTIZE: Rule(keep, keep_back, 1), Op.TRANSPOSE: Rule(transpose, transpose_back, 1),
     **{op: Rule(reshape, reshape_back, 1) for op in (Op.RESHAPE, Op.FLATTEN, Op.SQUEEZE, Op.UNSQUEEZE)},
 }  # fmt: skip

@@ -69,16 +69,32 @@ def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal]) -> st
         return f"no rule for {layer.raw_op}"
     for name in layer.inputs if rule.needs is None else layer.inputs[: rule.needs]:
         if name not in signals:
-            return "one of its inputs is not known"
+            return f"its input is not known: {_maker(model.graph, name)}"
     try:
         found = rule.forward(model, layer, [signals.get(name) for name in layer.inputs])  # type: ignore[misc]
     except NotCovered as reason:
         return str(reason)
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        return broken(error)
     for name, signal in zip(layer.outputs, found, strict=False):
         if not _is_bounded(signal):
             return "the predicted signal leaves the range of numbers"
         signals[name] = signal
     return None
+
+
+def _maker(graph: Graph, name: str) -> str:
+    """Where a value comes from, in words."""
+    value = graph.values.get(name)
+    if value is None or value.producer is None:
+        return name
+    layer = graph.layers[value.producer]
+    return f"{layer.name} ({layer.op.value})"
+
+
+def broken(error: Exception) -> str:
+    """A rule that breaks down on one layer ends the prediction there, not the whole of it."""
+    return f"its rule broke down ({type(error).__name__}: {error})"
 
 
 def _input_signal(model: Model, name: str) -> Signal | None:
@@ -132,12 +148,14 @@ def _backward(model: Model, signals: dict[str, Signal]) -> tuple[dict[str, Gradi
             inputs = [signals.get(name) for name in layer.inputs]
             try:
                 _hand_back(
-                    model, layer, rule, inputs, [signals[name] for name in outputs], arriving, gradients, parameters
+                    model, layer, rule, inputs, [signals.get(name) for name in outputs], arriving, gradients, parameters
                 )
                 lost.update(name for name in layer.inputs if name not in signals and _carries_gradient(graph, name))
                 continue
             except NotCovered as reason:
                 reasons.setdefault(layer.name, f"backward: {reason}")
+            except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+                reasons.setdefault(layer.name, f"backward: {broken(error)}")
         lost.update(name for name in layer.inputs if _carries_gradient(graph, name))
         lost_parameters.update(layer.parameters.values())
     for name in lost:
@@ -148,7 +166,7 @@ def _backward(model: Model, signals: dict[str, Signal]) -> tuple[dict[str, Gradi
 
 
 def _hand_back(
-    model: Model, layer: Layer, rule: Rule, inputs: Sequence[Signal | None], outputs: Sequence[Signal],
+    model: Model, layer: Layer, rule: Rule, inputs: Sequence[Signal | None], outputs: Sequence[Signal | None],
     arriving: Sequence[Gradient | None], gradients: dict[str, Gradient], parameters: dict[str, float],
 ) -> None:  # fmt: skip
     assert rule.backward is not None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import stored
+from trainaudit.measure.signal.curves import affine
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.products import multiply, multiply_back
 from trainaudit.measure.signal.rule import Backflow, Rule
@@ -30,7 +31,9 @@ def scale(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sign
         )  # where the factor differs from position to position
         second = square
     shared = x.shared if x.shared is NONE else x.shared * second
-    return [Signal(x.mean * mean, own, shared, x.positions, x.axes, x.batch)]
+    curve = affine(x.curve, mean, 0.0) if x.curve is not None and isinstance(mean, float) else None
+    inner = None if curve is None else x.before
+    return [Signal(x.mean * mean, own, shared, x.positions, x.axes, x.batch, inner, curve)]
 
 
 def scale_back(

@@ -414,6 +414,14 @@ def repeat_back(
     return Backflow([back])
 
 
+def _off(x: Signal, sizes: Sizes, axes: frozenset[int]) -> Signal:
+    """A value whose units are all alike, with its units counted by none of these axes."""
+    if x.mean.size > 1 or x.own.size > 1 or x.shared is not NONE or axes.isdisjoint(x.axes):
+        return x
+    free = [axis for axis in range(1 - len(sizes), 0) if axis not in axes]
+    return lay_out(x, sizes, (free[0],)) if free else x
+
+
 def _times(model: Model, layer: Layer, x: Signal) -> tuple[int, int]:
     """How often positions and units are repeated."""
     token = model.parameter(layer, Role.POSITION)
@@ -422,6 +430,8 @@ def _times(model: Model, layer: Layer, x: Signal) -> tuple[int, int]:
     if before is None or after is None or len(after) < len(before):
         raise NotCovered("the shape of its result is not known")
     positions = units = 1
+    if len(before) == len(after):
+        x = _off(x, before, frozenset(a for a in range(-len(before), 0) if before[a] != after[a]))
     for axis in range(-len(after), 0):
         old, new = before[axis] if -axis <= len(before) else 1, after[axis]
         if old == new or axis == x.batch:
@@ -464,6 +474,7 @@ def _padded(model: Model, layer: Layer, x: Signal) -> tuple[Signal, float, int]:
     before, after = model.sizes(layer.inputs[0]), model.sizes(layer.outputs[0])
     if before is None or after is None or len(before) != len(after):
         raise NotCovered("the shape of its result is not known")
+    x = _off(x, before, frozenset(a for a in range(-len(before), 0) if before[a] != after[a]))
     if any(before[axis] != after[axis] for axis in x.axes):
         raise NotCovered("no rule for padded units")
     ratio = 1.0

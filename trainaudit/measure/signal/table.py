@@ -18,6 +18,7 @@ from trainaudit.measure.signal import (
     recurrence,
     scaling,
     selection,
+    sources,
 )
 from trainaudit.measure.signal.rule import Rule
 
@@ -31,6 +32,7 @@ RULES: dict[Op, Rule] = {
     **pooling.RULES,
     **selection.RULES,
     **scaling.RULES,
+    **sources.RULES,
     **attention.RULES,
     **contractions.RULES,
     **embedding.RULES,

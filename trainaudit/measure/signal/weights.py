@@ -178,8 +178,20 @@ class Model:
         found = self.graph.values.get(value)
         if found is None or found.shape is None:
             return None
-        assumed = self.assumed
-        return tuple([size if isinstance(size, int) else assumed.get(size, 0) if size else 0 for size in found.shape])
+        return tuple(
+            [size if isinstance(size, int) else self._assumed_size(size) if size else 0 for size in found.shape]
+        )
+
+    def _assumed_size(self, size: str) -> int:
+        """The number that stands for a symbol, or for a product such as "4*batch"."""
+        known = self.assumed.get(size)
+        if known is not None:
+            return known
+        count = 1
+        for factor in size.split("*"):
+            word = factor.strip()
+            count *= int(word) if word.isdecimal() else self.assumed.get(word, 0)
+        return count
 
     def parameter(self, layer: Layer, role: Role) -> Parameter | None:
         name = layer.parameters.get(role.value)

@@ -1,0 +1,60 @@
+"""Rules for values that do not come from an activation: random numbers, and integer inputs that are reckoned with. Imports ir and sibling modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+from trainaudit.ir.graph import Layer
+from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.curves import Curve, normal_cdf
+from trainaudit.measure.signal.movement import keep_back
+from trainaudit.measure.signal.prediction import NONE, Floats, NotCovered, Signal
+from trainaudit.measure.signal.rule import Rule
+from trainaudit.measure.signal.weights import ASSUMED, Model
+
+STEPS = 1000
+"""An integer for each sample is a step below this (Ho et al. 2020, arXiv:2006.11239)."""
+_ONE: Floats = np.ones(1)
+_UNIFORM = Curve(normal_cdf, lambda x: np.exp(-0.5 * x * x) / np.sqrt(2.0 * np.pi), is_positive=True)
+
+
+def random(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
+    """Random numbers: normal, or uniform between 0 and 1 (the normal distribution function of a normal number)."""
+    normal = _independent(model, layer.outputs[0], NONE, _ONE)
+    if layer.raw_op.startswith("RandomNormal"):
+        return [normal]
+    if not layer.raw_op.startswith("RandomUniform"):
+        raise NotCovered(f"no rule for {layer.raw_op}")
+    center, variance = np.full(1, 0.5), np.full(1, 1.0 / 12.0)
+    return [Signal(center, variance, NONE, normal.positions, normal.axes, normal.batch, normal, _UNIFORM)]
+
+
+def cast(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
+    """An activation stays what it is. Integer inputs become masks without a gap where there is one for each position, steps of a process where
+    there is one for each sample."""
+    if "float" not in str(layer.attributes.get("to", "float")):
+        raise NotCovered("its result is no floating-point number")
+    if inputs and inputs[0] is not None:
+        return [inputs[0]]
+    value = model.graph.values.get(layer.inputs[0]) if layer.inputs else None
+    if value is None or value.name not in model.graph.inputs or value.shape is None:
+        raise NotCovered("what it casts is not known")
+    if len(value.shape) < 2 or value.shape[1:] == (1,):
+        return [_independent(model, value.name, np.full(1, 0.5 * STEPS), np.full(1, STEPS**2 / 12.0))]
+    return [_independent(model, value.name, _ONE, NONE)]
+
+
+def _independent(model: Model, name: str, mean: Floats, variance: Floats) -> Signal:
+    """A value whose elements are all alike."""
+    sizes = model.sizes(name)
+    if sizes is None:
+        raise NotCovered("its shape is not known")
+    rank = len(sizes)
+    positions = prod(size or ASSUMED for size in sizes[1:-1])
+    return Signal(mean, variance, NONE, positions, (-1,) if rank > 1 else (), -rank if rank else None)
+
+
+RULES = {Op.RANDOM: Rule(random, None, 0), Op.CAST: Rule(cast, keep_back, 0)}
