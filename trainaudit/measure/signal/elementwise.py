@@ -18,14 +18,28 @@ from trainaudit.measure.signal.weights import Model
 
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     x = inputs[0]
-    curve = _curve(model, layer, x)
+    return [applied(_curve(model, layer, x), x)]
+
+
+def applied(curve: Curve, x: Signal) -> Signal:
+    """φ(x)."""
     if curve.leak is not None and x.curve is not None and x.curve.is_positive:
-        return [x]
+        return x
     z = x if x.before is None else x.before
     if x.curve is not None:
         curve = composed(curve, x.curve)
     mean, own, shared = through(curve, z.mean, z.own, z.shared)
-    return [Signal(mean, own, shared, x.positions, x.axes, x.batch, z, curve)]
+    return Signal(mean, own, shared, x.positions, x.axes, x.batch, z, curve)
+
+
+INVERSE = Curve(lambda x: 1.0 / x, lambda x: -1.0 / (x * x))
+
+
+def inverse(x: Signal) -> Signal:
+    """1 / x."""
+    if not _is_positive(x, allows_negative=True):
+        raise NotCovered("a division by what may be zero")
+    return applied(INVERSE, x)
 
 
 def backward(
@@ -82,7 +96,7 @@ def _curve(model: Model, layer: Layer, x: Signal) -> Curve:
         if not _is_positive(x, allows_negative=op is Op.RECIPROCAL):
             raise NotCovered("it is taken of what may be zero or negative")
         if op is Op.RECIPROCAL:
-            return Curve(lambda t: 1.0 / t, lambda t: -1.0 / (t * t))
+            return INVERSE
         return positive_power(power)
     curve = curve_of(op, layer.attributes)
     if curve is None:

@@ -78,6 +78,15 @@ def spread_over_positions(signal: Signal, positions: int) -> Signal:
     return replace(signal, own=NONE, shared=signal.own + signal.shared, positions=positions, before=None, curve=None)
 
 
+def cut(array: Floats, sizes: Sizes, axes: tuple[int, ...], axis: int, start: int, width: int, step: int = 1) -> Floats:
+    """A part of a vector over units, along one of their axes."""
+    if array.size == 1:
+        return array
+    shape = tuple(sizes[a] for a in axes)
+    place = axes.index(axis)
+    return array.reshape(shape).take(range(start, start + width * step, step), axis=place).reshape(-1)
+
+
 def repeated(array: Floats, sizes: Sizes, kept: tuple[int, ...], axes: tuple[int, ...]) -> Floats:
     """An array over the unit axes `kept`, repeated along those of `axes` that are new."""
     if array.size == 1 or kept == axes:

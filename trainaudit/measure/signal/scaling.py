@@ -9,6 +9,7 @@ from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import stored
 from trainaudit.measure.signal.curves import affine
+from trainaudit.measure.signal.elementwise import INVERSE, inverse, through_slope
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.products import multiply, multiply_back
 from trainaudit.measure.signal.rule import Backflow, Rule
@@ -17,11 +18,13 @@ from trainaudit.measure.signal.weights import Model
 
 def scale(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     """A value times a stored number, vector or table."""
-    if len(inputs) == 2 and layer.op is Op.MUL:
-        return multiply(model, layer, inputs)
+    if len(inputs) == 2:
+        return multiply(model, layer, inputs if layer.op is Op.MUL else [inputs[0], inverse(inputs[1])])
     if len(inputs) != 1:
-        raise NotCovered("a quotient of two values")
+        raise NotCovered("its operands are not known")
     x = inputs[0]
+    if _is_inverse(layer):
+        x = inverse(x)
     mean, second = _factor(model, layer, x)
     own = x.own * second
     if second is not mean:
@@ -44,9 +47,15 @@ def scale_back(
     gradients: Sequence[Gradient | None],
 ) -> Backflow:
     if len(inputs) == 2:
-        return multiply_back(model, layer, inputs, outputs, gradients)
+        if layer.op is Op.MUL:
+            return multiply_back(model, layer, inputs, outputs, gradients)
+        flow = multiply_back(model, layer, [inputs[0], inverse(inputs[1])], outputs, gradients)
+        by_inverse = flow.inputs[1]
+        return Backflow([flow.inputs[0], None if by_inverse is None else through_slope(INVERSE, inputs[1], by_inverse)])
     x, gradient = inputs[0], gradients[0]
     assert gradient is not None
+    if _is_inverse(layer):
+        x = inverse(x)
     mean, second = _factor(model, layer, x)
     shared = gradient.shared if gradient.shared is NONE else gradient.shared * (mean * mean)
     back = Gradient(gradient.total * second - shared, shared, gradient.chosen_of)
@@ -57,7 +66,12 @@ def scale_back(
             common = x.positions * (x.positions - 1) * gradient.shared * (x.mean**2 + x.shared)
             units = max(1, gradient.own.size if parameter.size == 1 else 1)
             found[parameter.name] = float((per_element + common).mean()) * units
-    return Backflow([back], found)
+    return Backflow([through_slope(INVERSE, inputs[0], back) if _is_inverse(layer) else back], found)
+
+
+def _is_inverse(layer: Layer) -> bool:
+    """Whether the one value stands under the stroke."""
+    return layer.op is Op.DIV and layer.attributes.get("scalar_side") == "left"
 
 
 def _factor(model: Model, layer: Layer, x: Signal) -> tuple[Floats | float, Floats | float]:
@@ -66,9 +80,9 @@ def _factor(model: Model, layer: Layer, x: Signal) -> tuple[Floats | float, Floa
         return -1.0, 1.0
     scalar = layer.attributes.get("scalar")
     if isinstance(scalar, int | float):
-        if layer.op is Op.DIV:
-            if layer.attributes.get("scalar_side") == "left" or scalar == 0.0:
-                raise NotCovered("a division by its values")
+        if layer.op is Op.DIV and layer.attributes.get("scalar_side") != "left":
+            if scalar == 0.0:
+                raise NotCovered("a division by zero")
             return 1.0 / scalar, 1.0 / scalar**2
         return float(scalar), float(scalar) ** 2
     mean: Floats | float = 1.0

@@ -1,4 +1,4 @@
-"""Rules for layers that put values side by side, take some of them out, or repeat them. Imports ir and sibling modules."""
+"""Rules for layers that take some of the values out: split, slice, one index of an axis. Imports ir and sibling modules."""
 
 from __future__ import annotations
 
@@ -8,132 +8,13 @@ from math import prod
 
 import numpy as np
 
-from trainaudit.ir.graph import Layer, Role
+from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
-from trainaudit.measure.signal.arithmetic import stored, stored_units
 from trainaudit.measure.signal.conv import numbers
-from trainaudit.measure.signal.layout import Sizes, full, lay_out, lay_out_gradient, repeated
-from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.layout import Sizes, cut, full
+from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
-from trainaudit.measure.signal.weights import ASSUMED, Model
-
-# --- concatenation -------------------------------------------------------------------------------------------------------
-
-
-def concat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    if not inputs:
-        raise NotCovered("it has no operand")
-    sizes, axis = _along(model, layer)
-    axes = _common_axes(inputs, axis)
-    parts = [lay_out(x, model.sizes(name), axes) for x, name in zip(inputs, layer.inputs, strict=True)]
-    counts = [model.sizes(name) for name in layer.inputs]
-    widths = [1 if count is None else count[axis] or ASSUMED for count in counts]
-    batch = next((x.batch for x in parts if x.batch is not None), None)
-    if axis in axes:
-        if sum(widths) != sizes[axis]:
-            raise NotCovered("part of it is stored")
-        mean, own = _joined(parts, counts, axis, "mean"), _joined(parts, counts, axis, "own")
-        shared = NONE if all(x.shared is NONE for x in parts) else _joined(parts, counts, axis, "shared")
-        before = None
-        curve = parts[0].curve
-        return [
-            Signal(
-                mean,
-                own,
-                shared,
-                max(x.positions for x in parts),
-                axes,
-                batch,
-                before,
-                None if before is None else curve,
-            )
-        ]
-    pieces: list[tuple[float, Floats, Floats, Floats]] = [
-        (float(width), x.mean, x.own, x.shared) for width, x in zip(widths, parts, strict=True)
-    ]
-    for _, mean, variance in stored(model, layer, axes):
-        rest = max(1, sizes[axis] - sum(widths)) if sizes[axis] else 1
-        pieces.append((float(rest), mean, variance, NONE))
-    total = sum(piece[0] for piece in pieces)
-    shares = [piece[0] / total for piece in pieces]
-    mean = sum((s * piece[1] for s, piece in zip(shares, pieces, strict=True)), NONE)
-    second = sum((s * (p[1] ** 2 + p[2] + p[3]) for s, p in zip(shares, pieces, strict=True)), NONE)
-    shared = sum((s * s * p[3] for s, p in zip(shares, pieces, strict=True)), NONE)
-    shared = shared if any(p[3] is not NONE for p in pieces) else NONE
-    own = np.maximum(second - mean * mean - shared, 0.0)
-    positions = max(1, round(max(x.positions / w for x, w in zip(parts, widths, strict=True)) * total))
-    return [Signal(mean, own, shared, positions, axes, batch)]
-
-
-def concat_back(
-    model: Model,
-    layer: Layer,
-    inputs: Sequence[Signal],
-    outputs: Sequence[Signal],
-    gradients: Sequence[Gradient | None],
-) -> Backflow:
-    sizes, axis = _along(model, layer)
-    gradient, axes = gradients[0], outputs[0].axes
-    assert gradient is not None
-    found: list[Gradient | None] = []
-    start = 0
-    for x, name in zip(inputs, layer.inputs, strict=True):
-        mine = model.sizes(name)
-        part = gradient
-        if axis in axes and mine is not None:
-            own = _cut(gradient.own, sizes, axes, axis, start, mine[axis])
-            part = Gradient(
-                own,
-                gradient.shared
-                if gradient.shared.size == 1
-                else _cut(gradient.shared, sizes, axes, axis, start, mine[axis]),
-            )
-            start += mine[axis]
-        if x.axes != axes:
-            part = lay_out_gradient(part, replace(x, axes=axes), mine, x.axes)
-        found.append(part)
-    parameters = {}
-    for parameter, _, _ in stored(model, layer, axes):
-        if parameter.trainable and axis not in axes:
-            parameters[parameter.name] = float(gradient.total.mean())
-    return Backflow(found, parameters)
-
-
-def _along(model: Model, layer: Layer) -> tuple[Sizes, int]:
-    sizes, dim = model.sizes(layer.outputs[0]), layer.attributes.get("dim")
-    if sizes is None or not sizes or not isinstance(dim, int):
-        raise NotCovered("the shape of its result is not known")
-    return sizes, dim % len(sizes) - len(sizes)
-
-
-def _common_axes(inputs: Sequence[Signal], axis: int) -> tuple[int, ...]:
-    """The unit axes of operands that have differing units; where all are alike, the axis of the concatenation."""
-    for x in inputs:
-        if x.mean.size > 1 or x.own.size > 1:
-            return x.axes
-    return inputs[0].axes
-
-
-def _joined(parts: Sequence[Signal], counts: Sequence[Sizes | None], axis: int, name: str) -> Floats:
-    arrays = []
-    for x, sizes in zip(parts, counts, strict=True):
-        if sizes is None:
-            raise NotCovered("the shape of its input is not known")
-        shape = tuple(sizes[a] for a in x.axes)
-        arrays.append(full(getattr(x, name), prod(shape)).reshape(shape))
-    return np.concatenate(arrays, axis=parts[0].axes.index(axis)).reshape(-1)
-
-
-def _cut(
-    array: Floats, sizes: Sizes, axes: tuple[int, ...], axis: int, start: int, width: int, step: int = 1
-) -> Floats:
-    """A part of a vector over units, along one of their axes."""
-    if array.size == 1:
-        return array
-    shape = tuple(sizes[a] for a in axes)
-    place = axes.index(axis)
-    return array.reshape(shape).take(range(start, start + width * step, step), axis=place).reshape(-1)
-
+from trainaudit.measure.signal.weights import Model
 
 # --- split and slice -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +73,7 @@ def _split_sizes(model: Model, layer: Layer) -> tuple[Sizes, int, tuple[int, ...
 
 
 def _taken(x: Signal, sizes: Sizes, axis: int, start: int, width: int, step: int = 1) -> Signal:
-    mean, own, shared = (_cut(array, sizes, x.axes, axis, start, width, step) for array in (x.mean, x.own, x.shared))
+    mean, own, shared = (cut(array, sizes, x.axes, axis, start, width, step) for array in (x.mean, x.own, x.shared))
     inner = None if x.before is None else _taken(x.before, sizes, axis, start, width, step)
     return Signal(mean, own, NONE if x.shared is NONE else shared, x.positions, x.axes, x.batch, inner, x.curve)
 
@@ -348,146 +229,6 @@ def _gathered(model: Model, layer: Layer, x: Signal) -> tuple[Signal, Sizes, int
     return x, sizes, axis, index % max(1, sizes[axis])
 
 
-# --- more of the same ----------------------------------------------------------------------------------------------------
-
-
-def repeat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    """Expand, tile and the enlarging of images by their nearest neighbors: the same values more often."""
-    x = _repeated(model, layer, inputs)
-    times, units = _times(model, layer, x)
-    mean, own, shared = x.mean, x.own, x.shared
-    if units > 1:
-        before, after = model.sizes(layer.inputs[0]), model.sizes(layer.outputs[0])
-        assert before is not None
-        assert after is not None
-        kept = tuple(a for a in x.axes if -a <= len(before) and before[a] == after[a])
-        mean, own, shared = (repeated(array, after, kept, x.axes) for array in (mean, own, shared))
-    if x.positions == 1 and times > 1:
-        own, shared = NONE, own + shared
-    return [
-        Signal(
-            mean,
-            own,
-            shared,
-            x.positions * times,
-            x.axes,
-            x.batch,
-            None if units > 1 or x.positions == 1 else x.before,
-            x.curve,
-        )
-    ]
-
-
-def _repeated(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Signal:
-    """What is repeated: an activation, or a stored tensor (a class token)."""
-    found = model.parameter(layer, Role.POSITION)
-    if found is None:
-        if not inputs or inputs[0] is None:
-            raise NotCovered("its input is not known")
-        return inputs[0]
-    sizes = model.sizes(layer.outputs[0])
-    wide = [k - len(found.shape) for k, size in enumerate(found.shape) if size > 1] or [-1]
-    mean, variance = stored_units(model.values(found), sizes, (wide[-1],))
-    return Signal(mean, variance, NONE, max(1, found.size // mean.size), (wide[-1],), None)
-
-
-def repeat_back(
-    model: Model,
-    layer: Layer,
-    inputs: Sequence[Signal],
-    outputs: Sequence[Signal],
-    gradients: Sequence[Gradient | None],
-) -> Backflow:
-    x, gradient = _repeated(model, layer, inputs), gradients[0]
-    assert gradient is not None
-    times, units = _times(model, layer, x)
-    if units > 1:
-        raise NotCovered("no rule for repeated units")
-    own = gradient.own * times
-    shared = NONE if gradient.shared is NONE else gradient.shared * times**2
-    if x.positions == 1 and shared is not NONE:
-        own, shared = own + shared, NONE
-    back = Gradient(own, shared)
-    token = model.parameter(layer, Role.POSITION)
-    if token is not None:
-        return Backflow([None], {token.name: float(back.total.mean())})
-    return Backflow([back])
-
-
-def _off(x: Signal, sizes: Sizes, axes: frozenset[int]) -> Signal:
-    """A value whose units are all alike, with its units counted by none of these axes."""
-    if x.mean.size > 1 or x.own.size > 1 or x.shared is not NONE or axes.isdisjoint(x.axes):
-        return x
-    free = [axis for axis in range(1 - len(sizes), 0) if axis not in axes]
-    return lay_out(x, sizes, (free[0],)) if free else x
-
-
-def _times(model: Model, layer: Layer, x: Signal) -> tuple[int, int]:
-    """How often positions and units are repeated."""
-    token = model.parameter(layer, Role.POSITION)
-    before = token.shape if token is not None else model.sizes(layer.inputs[0])
-    after = model.sizes(layer.outputs[0])
-    if before is None or after is None or len(after) < len(before):
-        raise NotCovered("the shape of its result is not known")
-    positions = units = 1
-    if len(before) == len(after):
-        x = _off(x, before, frozenset(a for a in range(-len(before), 0) if before[a] != after[a]))
-    for axis in range(-len(after), 0):
-        old, new = before[axis] if -axis <= len(before) else 1, after[axis]
-        if old == new or axis == x.batch:
-            continue
-        if old <= 0 or new <= 0:
-            raise NotCovered("the shape of its result is not known")
-        if axis in x.axes:
-            units *= new // old
-        elif -axis == len(after) and x.batch is None:
-            continue  # one for each sample
-        else:
-            positions *= max(1, round(new / old))
-    return positions, units
-
-
-def pad(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    x, share, grown = _padded(model, layer, inputs[0])
-    if layer.attributes.get("mode", "constant") != "constant":
-        return [replace(x, positions=grown)]
-    mean = x.mean * share
-    shared = x.shared if x.shared is NONE else x.shared * share**2
-    own = x.second * share - mean * mean - shared
-    return [Signal(mean, np.maximum(own, 0.0), shared, grown, x.axes, x.batch)]
-
-
-def pad_back(
-    model: Model,
-    layer: Layer,
-    inputs: Sequence[Signal],
-    outputs: Sequence[Signal],
-    gradients: Sequence[Gradient | None],
-) -> Backflow:
-    gradient = gradients[0]
-    assert gradient is not None
-    _padded(model, layer, inputs[0])
-    return Backflow([gradient])
-
-
-def _padded(model: Model, layer: Layer, x: Signal) -> tuple[Signal, float, int]:
-    before, after = model.sizes(layer.inputs[0]), model.sizes(layer.outputs[0])
-    if before is None or after is None or len(before) != len(after):
-        raise NotCovered("the shape of its result is not known")
-    x = _off(x, before, frozenset(a for a in range(-len(before), 0) if before[a] != after[a]))
-    if any(before[axis] != after[axis] for axis in x.axes):
-        raise NotCovered("no rule for padded units")
-    ratio = 1.0
-    for old, new in zip(before, after, strict=True):
-        if old != new:
-            if old <= 0 or new <= 0:
-                raise NotCovered("the shape of its result is not known")
-            ratio *= new / old
-    return x, min(1.0, 1.0 / ratio), max(1, round(x.positions * ratio))
-
-
 RULES = {
-    Op.CONCAT: Rule(concat, concat_back), Op.SPLIT: Rule(split, split_back, 1), Op.SLICE: Rule(slice_, slice_back, 1),
-    Op.GATHER: Rule(gather, gather_back), Op.EXPAND: Rule(repeat, repeat_back, 0), Op.TILE: Rule(repeat, repeat_back, 0),
-    Op.RESIZE: Rule(repeat, repeat_back, 1), Op.PAD: Rule(pad, pad_back, 1),
+    Op.SPLIT: Rule(split, split_back, 1), Op.SLICE: Rule(slice_, slice_back, 1), Op.GATHER: Rule(gather, gather_back, 1),
 }  # fmt: skip
