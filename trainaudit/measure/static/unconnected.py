@@ -7,6 +7,8 @@ not run on such a file, though no layer in it is a softmax.
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from trainaudit.ir.graph import Graph
 from trainaudit.ir.ops import RECURRENT, WEIGHTED, Op
 from trainaudit.measure.catalog import CATALOG, SETTINGS, WEIGHTS
@@ -78,7 +80,7 @@ def _roles(graph: Graph) -> dict[str, FactValue]:
     output layer. A convolution's features may be flattened in between."""
     weighted = [layer for layer in graph.layers if layer.op in WEIGHTED]
     roles: dict[str, FactValue] = {}
-    for layer, following in zip(weighted, [*weighted[1:], None], strict=True):
+    for layer, following in zip_longest(weighted, weighted[1:]):
         role: FactValue = UNKNOWN
         if layer.op is Op.EMBEDDING:
             role = "embedding"
