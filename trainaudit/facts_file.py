@@ -39,7 +39,7 @@ def write_facts(measured: Measured) -> str:
             name: {subject: _written(value) for subject, value in column.items()}
             for name, column in sorted(table.columns.items())
         },
-        "locations": {name: encoded(measured.locations[name]) for name in sorted(owners)},
+        "locations": {name: encoded(measured.locations[name]) for name in sorted(owners) if name in measured.locations},
         "layers": [encoded(row) for row in measured.layers],
     }
     return json.dumps(document, allow_nan=False, indent=1) + "\n"

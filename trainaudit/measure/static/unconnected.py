@@ -1,7 +1,7 @@
 """Facts of a graph without edges, which a file of weights gives: what its layers and parameters tell by themselves; everything that
 depends on what follows what is unmeasured. May import `ir`, `measure.catalog`, `measure.facts` and siblings.
 
-One more layer, output, input and block stand for those that the file does not tell of, with all facts unmeasured: a rule on softmax layers was
+One more layer, output, input, block and segment stand for those that the file does not tell of, with all facts unmeasured: a rule on softmax layers was
 not run on such a file, though no layer in it is a softmax.
 """
 
@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 from trainaudit.ir.graph import Graph
 from trainaudit.ir.ops import RECURRENT, WEIGHTED, Op
-from trainaudit.measure.catalog import CATALOG, SETTINGS, WEIGHTS
+from trainaudit.measure.catalog import CATALOG, SETTINGS, SUBJECT_KINDS
 from trainaudit.measure.facts import Columns, FactValue, Subject, Unmeasured
 from trainaudit.measure.static.flow import trace_uses
 from trainaudit.measure.static.index import build_index
@@ -34,13 +34,23 @@ _KNOWN = frozenset(
 )  # fmt: skip
 """Facts of the graph that need no edges."""
 
-_BY_EDGES = frozenset(
+_KNOWN_OF_WEIGHTS = frozenset(
     {
-        "layer.wanted_gain", "layer.gain_ratio", "layer.attention_logit_std", "layer.feeding_gain", "parameter.tied_logit_std",
-        "parameter.position_scale_ratio",
+        "model.weights_state", "layer.gain", "layer.weight_scheme", "layer.forget_gate_bias", "layer.recurrent_spectral_radius",
+        "layer.running_mean_absmax", "layer.running_variance_deviation", "layer.collapsed_channel_share", "parameter.state",
+        "parameter.family", "parameter.scheme", "parameter.mean", "parameter.std", "parameter.absmax", "parameter.extremity",
+        "parameter.zero_share", "parameter.denormal_share", "parameter.non_finite_count", "parameter.nan_count",
+        "parameter.first_non_finite", "parameter.duplicate_unit_share", "parameter.identical_count", "parameter.identical_example",
+        "parameter.stable_rank_ratio",
     }
 )  # fmt: skip
-"""Facts whose source is the weights and that need edges as well. The others are measured as in any graph."""
+"""Facts of the weights that need no edges."""
+
+_OF_ANY_LAYER = (
+    "layer.op", "layer.module", "layer.code", "layer.role", "layer.width", "layer.fan_in", "layer.has_bias", "layer.gain",
+    "layer.weight_scheme",
+)  # fmt: skip
+"""Known facts that the layers which the file does not tell of may have too."""
 
 
 def measure_unconnected(graph: Graph) -> tuple[Subjects, Columns]:
@@ -57,21 +67,22 @@ def measure_unconnected(graph: Graph) -> tuple[Subjects, Columns]:
     ):
         columns.update({name: column for name, column in measured.items() if name in _KNOWN})
     weights = measure_weights(graph, {"layer.role": columns["layer.role"]})
-    columns.update({name: column for name, column in weights.items() if name not in _BY_EDGES})
+    columns.update({name: column for name, column in weights.items() if name in _KNOWN_OF_WEIGHTS})
     subjects = _with_untold(subjects_of(graph, {}))
     for spec in CATALOG:
-        if (spec.source not in (SETTINGS, WEIGHTS) and spec.name not in _KNOWN) or spec.name in _BY_EDGES:
+        if spec.source != SETTINGS and spec.name not in _KNOWN | _KNOWN_OF_WEIGHTS:
             columns[spec.name] = dict.fromkeys(subjects[spec.kind], UNKNOWN)
-    for name in ("layer.op", "layer.module", "layer.code", "layer.role"):
-        columns[name][UNTOLD] = UNKNOWN
+    for name in _OF_ANY_LAYER:
+        columns.setdefault(name, {})[UNTOLD] = UNKNOWN
     columns["layer.name"][UNTOLD] = UNTOLD
     return subjects, columns
 
 
 def _with_untold(subjects: Subjects) -> Subjects:
     last = max((subject.position for subject in subjects["layer"].values()), default=0) + 1
-    for kind in ("input", "output", "block", "segment", "layer"):
-        subjects[kind] = {**subjects[kind], UNTOLD: Subject(kind, UNTOLD, None, last)}
+    for kind in SUBJECT_KINDS:
+        if kind not in ("model", "parameter"):
+            subjects[kind] = {**subjects.get(kind, {}), UNTOLD: Subject(kind, UNTOLD, UNTOLD, last)}
     return subjects
 
 
