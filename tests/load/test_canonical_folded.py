@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.load.canonical_models import Weights, graph_of, loaded, text_model
+from trainaudit.ir.ops import Op
 
 IMAGE = "float[n, 8, 12, 12] x"
 DEPTH = 6
@@ -76,3 +77,34 @@ def test_names_that_the_older_exporter_gives_to_folded_weights(tmp_path: Path) -
     graph = loaded(tmp_path, model)
     assert graph.folded_normalizations == (graph.layers[0].name,)
     assert graph.folded_evidence == "weights"
+
+
+def test_exporter_stores_the_zero_biases_of_folding_once(tmp_path: Path) -> None:
+    """A fresh BatchNorm folds into a bias of zeros; torch's TorchScript exporter stores equal tensors once and names the others by Identity
+    nodes: the biases that it made are no ties to the one that it kept."""
+    zeros = np.zeros(8, np.float32)
+    weights = {
+        **{f"w{k}": np.random.default_rng(k).normal(size=(8, 8, 3, 3)).astype(np.float32) for k in range(3)},
+        "b": zeros,
+    }
+    model = text_model(
+        "i = Identity(b) j = Identity(b) h = Conv(x, w0, i) r = Relu(h) g = Conv(r, w1, j) s = Relu(g) y = Conv(s, w2, b)", IMAGE, "float y", weights,
+    )  # fmt: skip
+    names = {
+        "w0": "onnx::Conv_35",
+        "i": "onnx::Conv_36",
+        "w1": "onnx::Conv_38",
+        "j": "onnx::Conv_39",
+        "w2": "9.weight",
+        "b": "9.bias",
+    }
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for tensor in model.graph.initializer:
+        tensor.name = names[tensor.name]
+    graph = loaded(tmp_path, model)
+    convolutions = [layer for layer in graph.layers if layer.op is Op.CONV]
+    assert graph.folded_normalizations == tuple(layer.name for layer in convolutions[:2])
+    assert graph.folded_evidence == "weights"
+    assert [layer.parameters["bias"] for layer in convolutions] == ["onnx::Conv_36", "onnx::Conv_39", "9.bias"]

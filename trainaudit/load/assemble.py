@@ -97,6 +97,8 @@ def _register(draft: Draft, index: int, owned: dict[str, _Owned], values: set[st
     mapping: dict[str, str] = {}
     for use in draft.uses:
         name = use.tensor.name
+        if use.tensor.reparametrized and use.role in _MATRICES:
+            draft.attributes["reparametrized"] = True
         if name in values:
             name = f"{name}:data"  # something reads the same values as an activation
         found = owned.get(name)

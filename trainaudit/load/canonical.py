@@ -4,7 +4,8 @@ Every layer is drafted (`Draft`), drafts are put in order, and only then named a
 besides them: gate_order and activations of recurrent layers ("iofc" as ONNX orders an LSTM's gates), alpha of a linear layer that
 scales, softcap and dropout (its probability) of attention, index of a gather by one stored number, flattened of a softmax before
 opset 13, training of dropout and batch_norm, alpha and beta of hard_sigmoid, size, alpha and beta of local_response_norm, eps, axes
-and ordinal of lp_norm, upper of triangle. An attention whose weights others read has them as second output.
+and ordinal of lp_norm, upper of triangle, reparametrized of a layer whose weight the graph scales (weight and spectral normalization).
+An attention whose weights others read has them as second output.
 
 A bias that an Add gives is part of its layer; a scalar factor on queries, keys or scores is part of the attention's scale and no
 layer any more; nodes that only rename, retype to the same type, or quantise and dequantise an activation are gone, and so are those

@@ -10,7 +10,7 @@ import numpy as np
 
 from trainaudit.load.datatypes import Array
 from trainaudit.load.raw import RawNode
-from trainaudit.load.wiring import SMALL, number, numbers
+from trainaudit.load.wiring import SMALL, number, numbers, real
 
 
 def slice_of(node: RawNode, arrays: list[Array]) -> Array:
@@ -81,6 +81,14 @@ def _power(left: Any, right: Any) -> Any:
     return np.power(left, right.astype(np.float64) if left.dtype.kind == "f" else right).astype(left.dtype)
 
 
+def _clip(node: RawNode, arrays: list[Array]) -> Array:
+    if len(node.inputs) != len(arrays):
+        raise ValueError("a limit that is left out")
+    low = arrays[1] if len(arrays) > 1 else real(node, "min", -np.inf)
+    high = arrays[2] if len(arrays) > 2 else real(node, "max", np.inf)
+    return np.asarray(np.clip(arrays[0], low, high), arrays[0].dtype)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": _divide, "Pow": _power, "Sqrt": np.sqrt, "Neg": np.negative,
     "Reciprocal": np.reciprocal, "Exp": np.exp, "Floor": np.floor, "Ceil": np.ceil, "Equal": np.equal, "Less": np.less,
@@ -90,7 +98,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 ARITHMETIC: dict[str, Callable[[RawNode, list[Array]], Array]] = {
-    "Slice": slice_of, "Gather": _gather, "Concat": _concat, "Expand": _expand, "Range": _range, "Trilu": _triangle,
+    "MatMul": partial(_plain, np.matmul), "Clip": _clip, "Slice": slice_of, "Gather": _gather, "Concat": _concat, "Expand": _expand, "Range": _range, "Trilu": _triangle,
     "ReduceL2": partial(_reduce, _norm), "ReduceSum": partial(_reduce, np.sum), "ReduceProd": partial(_reduce, np.prod),
     "ReduceMax": partial(_reduce, np.max), "ReduceMin": partial(_reduce, np.min), "ReduceMean": partial(_reduce, np.mean),
     **{op: partial(_plain, function) for op, function in _FUNCTIONS.items()},

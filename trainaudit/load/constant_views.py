@@ -22,12 +22,13 @@ def type_name(code: object) -> str | None:
 
 
 def _renamed(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:
-    # torch's TorchScript exporter stores equal tensors once and gives the other parameters their names by Identity; parameters
-    # that are tied in the module share one name instead.
+    # torch's TorchScript exporter stores equal tensors once and gives the other parameters, and the biases that it makes when it
+    # folds a BatchNorm, their names by Identity; parameters that are tied in the module share one name instead.
     name = node.outputs[0]
-    if node.op == "Identity" and node.inputs[0] in wiring.raw.tensors and path_of_parameter(name) is not None:
-        return replace(stored, name=name)
-    return stored
+    if node.op != "Identity" or node.inputs[0] not in wiring.raw.tensors:
+        return stored
+    is_own = path_of_parameter(name) is not None or (len(stored.shape) == 1 and name.startswith("onnx::Conv_"))
+    return replace(stored, name=name) if is_own else stored
 
 
 def _cast(stored: Stored, node: RawNode, wiring: Wiring) -> Stored | None:

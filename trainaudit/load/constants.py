@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from operator import itemgetter
 
 import numpy as np
 
+from trainaudit.load.computed import computed
 from trainaudit.load.constant_arithmetic import ARITHMETIC, slice_of
 from trainaudit.load.constant_generators import GENERATORS, generated, is_weight_of
 from trainaudit.load.constant_views import VIEWS, seen_as
@@ -40,12 +42,11 @@ def fold_constants(wiring: Wiring) -> bytearray:
         op = node.op
         inputs = node.inputs
         has_stored = bool(inputs) and (inputs[0] in tensors or inputs[0] in known)
-        # A view keeps the tensor it is of; what shape inference computed has lost it.
         try:
             if (
                 len(node.outputs) == 1
                 and node.outputs[0] in numbers_of
-                and not (has_stored and op in _KEEPS_ITS_TENSOR)
+                and not (has_stored and _keeps_tensor(wiring, node))
                 and op not in GENERATORS
                 and _fold_numbers(wiring, node.outputs[0])
             ):
@@ -67,6 +68,16 @@ def fold_constants(wiring: Wiring) -> bytearray:
         for name in {name for place, node in enumerate(wiring.nodes) if marks[place] for name in node.inputs if name}:
             consumers[name] = [reader for reader in consumers.get(name, ()) if not marks[reader]]
     return marks
+
+
+def _keeps_tensor(wiring: Wiring, node: RawNode) -> bool:
+    """The result is called after the tensor it is of, which numbers that shape inference computed have lost."""
+    if node.op in _KEEPS_ITS_TENSOR:
+        return True
+    if node.op not in ("Concat", "Mul", "Div", "Sub"):
+        return False
+    operands = [wiring.stored(name) for name in node.inputs]
+    return all(operand is not None and operand.is_floating and operand.shape for operand in operands)
 
 
 def _fold(wiring: Wiring, node: RawNode) -> bool:
@@ -112,6 +123,8 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
         return _fold_expand(wiring, node, operands[0])
     if op == "Split":
         return _fold_split(wiring, node, operands)
+    if op == "MatMul" and not any(operand.size in operand.shape for operand in operands):
+        return False  # what is computed from a matrix by a vector is small: the largest singular value of a spectral normalization
     function = ARITHMETIC[op]
     if max(operand.depth for operand in operands) >= _DEEPEST:
         return False
@@ -122,7 +135,7 @@ def _fold(wiring: Wiring, node: RawNode) -> bool:
             result = np.asarray(function(node, [operand.read() for operand in operands]))
         if result.size <= SMALL or result.size <= 4 * largest:
             data = ComputedData(result.shape, result.dtype.name, lambda: result)
-            known[name] = Stored(name, data, result.shape, generated=_generator(operands))
+            known[name] = computed(wiring, node, operands, data)
             return True
         return False
     if op in ("Slice", "Gather"):
@@ -194,26 +207,9 @@ def _fold_lazily(
         with np.errstate(all="ignore"):
             return np.asarray(function(node, [operand.read() for operand in operands]))
 
-    wiring.known[name] = _computed(name, operands, shape, dtype, compute)
+    data = ComputedData(shape, dtype, cache(compute) if size <= SMALL else compute)
+    wiring.known[name] = computed(wiring, node, operands, data)
     return True
-
-
-def _generator(operands: list[Stored]) -> str:
-    return next((operand.generated for operand in operands if operand.generated), "")
-
-
-def _computed(
-    name: str, operands: list[Stored], shape: tuple[int, ...], dtype: str, compute: Callable[[], Array]
-) -> Stored:
-    generated = _generator(operands)
-    quantized = any(operand.quantized for operand in operands)
-    depth = 1 + max(operand.depth for operand in operands)
-    names = {operand.name for operand in operands if operand.part}
-    if len(names) == 1 and math.prod(shape) == math.prod(operands[0].data.shape):
-        name = names.pop()  # all of a tensor's parts in another order
-    return Stored(
-        name, ComputedData(shape, dtype, compute), shape, quantized=quantized, generated=generated, depth=depth
-    )
 
 
 def _fold_expand(wiring: Wiring, node: RawNode, whole: Stored) -> bool:

@@ -36,6 +36,9 @@ class Stored:
     """Which part of the data is seen here ("[0:32]"), "" for all of it."""
     depth: int = 0
     """Views that lie between the data and what is seen."""
+    reparametrized: bool = False
+    """The data is the parameter of that name times something that the graph computes from stored tensors: a weight or spectral
+    normalization, a fixed factor."""
 
     @property
     def size(self) -> int:

@@ -56,7 +56,8 @@ class Draft:
 @dataclass(slots=True)
 class Wiring:
     """The index. `taken` marks nodes that a recognised pattern has absorbed; `known` caches what `stored` found; `functions`
-    which activation functions stretches of nodes are, and `plain` the values that end none of them."""
+    which activation functions stretches of nodes are, and `plain` the values that end none of them; `copies` is by what they are
+    put together from the name of each tensor that the graph puts together."""
 
     raw: RawGraph
     nodes: list[RawNode]
@@ -71,6 +72,7 @@ class Wiring:
     functions: dict[Any, tuple[Op, dict[str, Attribute]] | None] = field(default_factory=dict)
     plain: set[str] = field(default_factory=set)
     masks: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    copies: dict[Any, str] = field(default_factory=dict)
     taken: bytearray = field(default_factory=bytearray)
 
     def stored(self, name: str) -> Stored | None:
