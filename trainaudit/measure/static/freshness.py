@@ -129,6 +129,21 @@ def parameter_states(measured: Iterable[MeasuredParameter], model: str) -> Mappi
     return states
 
 
+def trained_behind(measured: Iterable[MeasuredParameter], states: Mapping[str, str]) -> dict[str, float]:
+    """Weight → share of the weights further on in the model that are trained: a head that is meant to be new has none."""
+    weights = sorted(
+        (one.parameter for one in measured if _is_weight(one) and one.parameter.size >= _SPEAKING_SIZE),
+        key=lambda parameter: parameter.owners[0],
+        reverse=True,
+    )
+    shares: dict[str, float] = {}
+    trained = 0
+    for count, parameter in enumerate(weights):
+        shares[parameter.name] = trained / count if count else 0.0
+        trained += states.get(parameter.name) == TRAINED
+    return shares
+
+
 def _is_weight(one: MeasuredParameter) -> bool:
     return one.parameter.role in WEIGHT_ROLES
 

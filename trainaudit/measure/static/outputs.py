@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainaudit.ir.graph import Shape
+from trainaudit.ir.graph import Graph, Shape
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.flow import VALUE, is_float
@@ -52,6 +52,7 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
     units: dict[str, FactValue] = {}
     rank: dict[str, FactValue] = {}
     trunk: dict[str, FactValue] = {}
+    narrowed: dict[str, FactValue] = {}
     final_op: dict[str, FactValue] = {}
     dropout_rate: dict[str, FactValue] = {}
     dropout_layer: dict[str, FactValue] = {}
@@ -89,7 +90,13 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
             )
             dropout_layer[name] = index.layers[dropped].name
         trunk[name] = at >= 0 and _is_trunk(index, roles, at, known)
+        narrowed[name] = at >= 0 and _is_narrowed(index, at, known)
+    whole = next((name for name, is_first in primary.items() if is_first), None)
+    told: dict[str, FactValue] = {} if whole is None else {"model": units[whole]}
+    same: dict[str, FactValue] = {} if whole is None else {"model": _has_shape_of_input(graph, whole)}
     return {
+        "model.output_unit_count": told,
+        "model.is_output_like_input": same,
         "output.name": {name: name for name in graph.outputs},
         "output.depends_on_input": depends,
         "output.is_primary": primary,
@@ -99,10 +106,20 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
         "output.unit_count": units,
         "output.rank": rank,
         "output.is_trunk_feature": trunk,
+        "output.is_normalized_head": narrowed,
         "output.final_op": final_op,
         "output.final_dropout_rate": dropout_rate,
         "output.final_dropout_layer": dropout_layer,
     }
+
+
+def _has_shape_of_input(graph: Graph, output: str) -> bool:
+    """Batch aside; a model that gives back what it was given is an autoencoder, a denoiser or the like."""
+    shape = graph.values[output].shape
+    inputs = [value.shape for name in graph.inputs if (value := graph.values.get(name)) is not None]
+    return (
+        shape is not None and len(shape) > 1 and any(known is not None and known[1:] == shape[1:] for known in inputs)
+    )
 
 
 def _last_computation(index: Index, position: int, known: dict[int, int]) -> int:
@@ -223,6 +240,19 @@ def _is_trunk(index: Index, roles: Mapping[str, str], position: int, known: dict
         if weight is not None and len(weight.shape) > 1 and width is not None:
             return width >= weight.shape[1] * weight.groups
     return False
+
+
+def _is_narrowed(index: Index, position: int, known: dict[int, int]) -> bool:
+    """Whether a layer is a normalization of what a dense layer or convolution has narrowed."""
+    row = index.sources[position]
+    if index.ops[position] not in NORMALIZATIONS or not row or row[0] < 0:
+        return False
+    below = _last_computation(index, row[0], known)
+    if below < 0 or index.ops[below] not in (Op.LINEAR, Op.CONV):
+        return False
+    weight, width = main_parameter(index.graph, index.layers[below]), layer_width(index.graph, index.layers[below])
+    inside = None if weight is None or width is None or not width else weight.size // width
+    return inside is not None and width is not None and width < inside
 
 
 def _rectified(index: Index, position: int) -> bool:

@@ -17,11 +17,13 @@ from trainaudit.measure.static.flow import trace_uses
 from trainaudit.measure.static.index import Index, build_index
 from trainaudit.measure.static.layer_facts import measure_layers
 from trainaudit.measure.static.linear_chains import measure_linear_chains
+from trainaudit.measure.static.maps import measure_maps
 from trainaudit.measure.static.model_facts import measure_model
 from trainaudit.measure.static.neighbors import measure_neighbors
 from trainaudit.measure.static.normalization import measure_normalization
 from trainaudit.measure.static.outputs import measure_ends
 from trainaudit.measure.static.parameters import audited_parameters, measure_parameters, trainable_sizes
+from trainaudit.measure.static.progressions import measure_progressions
 from trainaudit.measure.static.roles import layer_roles, measure_roles
 from trainaudit.measure.static.softmax import measure_softmax
 
@@ -78,6 +80,8 @@ def measure_structure(graph: Graph, index: Index | None = None) -> tuple[Subject
         measure_attention(index),
         measure_parameters(index, flow, trainable, codes),
         measure_blocks(blocks),
+        measure_maps(index),
+        measure_progressions(index, linear),
     ):
         for fact, column in measured.items():
             if fact in columns:

@@ -14,7 +14,7 @@ from trainaudit.ir.ops import RECURRENT, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.attention_weights import measure_attention_weights
 from trainaudit.measure.static.duplicates import duplicate_unit_share, identical_parameters
-from trainaudit.measure.static.freshness import TRAINED, WEIGHT_ROLES, model_state, parameter_states
+from trainaudit.measure.static.freshness import TRAINED, WEIGHT_ROLES, model_state, parameter_states, trained_behind
 from trainaudit.measure.static.initialization import (
     CHANGED,
     CONSTANT,
@@ -75,6 +75,7 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
             _put(columns, "parameter.state", name, states[name])
             _put(columns, "parameter.family", name, one.identity.family)
             _put(columns, "parameter.scheme", name, one.identity.scheme)
+        columns["parameter.trained_behind_share"] = {**trained_behind(measured.values(), states)}
         drawn = (
             (name, one)
             for name, one in measured.items()

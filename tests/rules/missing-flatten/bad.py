@@ -1,0 +1,17 @@
+"""A dense head on the channels at each of the 64 places that are left of 1024."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("head",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 3, 32, 32)})
+    h = net.activation("Relu", "relu1", net.conv("conv1", "x", 16, 3, stride=2, padding=1))
+    h = net.activation("Relu", "relu2", net.conv("conv2", h, 32, 3, stride=2, padding=1))
+    h = net.transpose("to_last", h, (0, 2, 3, 1))
+    net.output(net.linear("head", h, 10), "logits")
+    net.save(path)

@@ -1,0 +1,17 @@
+"""A 7×7 convolution at stride 1, then a 3×3 one."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = ("conv2",)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 3, 32, 32)})
+    h = net.activation("Relu", "relu1", net.conv("conv1", "x", 16, 7, padding=3))
+    h = net.node("MaxPool", "pool1", [h], ("N", 16, 16, 16), kernel_shape=[2, 2], strides=[2, 2])
+    h = net.activation("Relu", "relu2", net.conv("conv2", h, 32, 3, padding=1))
+    net.output(net.linear("head", net.pool("pool2", h), 10), "logits")
+    net.save(path)

@@ -1,0 +1,20 @@
+"""A 3×3 convolution on a map of one place, behind one whose stride skips pixels."""
+
+from __future__ import annotations
+
+from tests.models.network import Network
+
+VIOLATES = (
+    "conv2",
+    "conv3",
+)
+"""Subjects on which the rule is violated."""
+
+
+def build(path: str) -> None:
+    net = Network({"x": ("N", 3, 8, 8)})
+    h = net.activation("Relu", "relu1", net.batch_norm("bn1", net.conv("conv1", "x", 16, 3, stride=2, padding=1)))
+    h = net.activation("Relu", "relu2", net.batch_norm("bn2", net.conv("conv2", h, 32, 2, stride=5, padding=1)))
+    h = net.activation("Relu", "relu3", net.batch_norm("bn3", net.conv("conv3", h, 32, 3, padding=1)))
+    net.output(net.linear("head", net.pool("pool", h), 10), "logits")
+    net.save(path)
