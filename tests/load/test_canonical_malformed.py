@@ -144,10 +144,10 @@ def test_long_chains_are_read_without_recursion_and_in_linear_time(
 ) -> None:
     def seconds(length: int) -> float:
         model = model_of(chain(op, length, extra), [SCALAR])
-        start = time.perf_counter()
+        start = time.process_time()
         graph = loaded(tmp_path, model)
         assert len(graph.layers) == length
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(100)
     assert seconds(8000) < 12 * seconds(2000) + 0.1
@@ -156,7 +156,7 @@ def test_long_chains_are_read_without_recursion_and_in_linear_time(
 def test_sums_that_double_are_not_walked_twice(tmp_path: Path) -> None:
     nodes = [helper.make_node("Add", ["x" if step == 0 else f"v{step - 1}"] * 2, [f"v{step}"]) for step in range(300)]
     nodes += [helper.make_node("Softmax", ["v299"], ["s"]), helper.make_node("MatMul", ["s", "x"], ["y"])]
-    start = time.perf_counter()
+    start = time.process_time()
     graph = loaded(tmp_path, model_of(nodes))
     assert time.perf_counter() - start < 2
     assert "softmax" in ops(graph)
