@@ -281,12 +281,12 @@ def _unknown(key: str, known: Iterable[str], path: Path) -> TrainauditError:
 
 def _near(text: str, root: Path, folder: Path) -> str:
     """A path of the settings file as seen from the working folder. The module of `pkg.mod:attr` is no path; `file.py:attr` and `hf:FOLDER` hold one."""
+    if text.startswith("hf:"):
+        return f"hf:{_near(text.removeprefix('hf:'), root, folder)}"
     python = split_python(text)
     if python is not None:
         module, attribute = python
         return f"{_near(module, root, folder)}:{attribute}" if module.lower().endswith(".py") else text
-    if text.startswith("hf:"):
-        return f"hf:{_near(text.removeprefix('hf:'), root, folder)}"
     if Path(text).is_absolute() or ":" in text:
         return text
     try:

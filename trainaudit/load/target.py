@@ -20,6 +20,7 @@ INPUT_EXAMPLE = "--input 'float32[8,3,224,224]', or by name --input 'ids=int64[2
 INDEX = ".safetensors.index.json"
 _MOST_VALUES = 1 << 28
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<dtype>[a-z]\w*)\[(?P<shape>(?:\d{1,18}(?:,\d{1,18})*,?)?)\]")
+_AROUND_MARKS = re.compile(r"\s*([=,\[\]])\s*")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _ARGUMENT = re.compile(r"[^\W\d]\w*")
 _WORDS = {"true": True, "false": False, "none": None}
@@ -105,7 +106,7 @@ def split_python(spec: str) -> tuple[str, str] | None:
 
 def parse_input(text: str) -> InputSpec:
     """`float32[8,3,224,224]` or `name=float32[8,3,224,224]`. Raises `TrainauditError` that shows how it is written."""
-    match = _INPUT.fullmatch("".join(text.split()))
+    match = _INPUT.fullmatch(_AROUND_MARKS.sub(r"\1", text.strip()))
     if match is None:
         raise _bad_input(text, "is no input")
     dtype = match["dtype"]
