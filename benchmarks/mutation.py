@@ -13,7 +13,7 @@ from torch import nn
 class Mutation:
     """`rules`: any of them names the fault. `places`: network of the corpus → path of the module that is mutated, "" where the fault
     belongs to no single layer. `change` takes the module and the place, and returns the mutated module; `change_file` takes the exported
-    ModelProto and the place, and changes it. `loss` is what the user would declare; `is_trained` asks for trained weights."""
+    ModelProto and the place, and changes it. `loss` is what the user would declare; `is_trained` asks for trained weights; `form` is that of the exported file."""
 
     name: str
     rules: tuple[str, ...]
@@ -22,6 +22,7 @@ class Mutation:
     change_file: Callable[[Any, str], None] | None = None
     loss: str | None = None
     is_trained: bool = False
+    form: str = "training"
 
 
 def everywhere(*networks: str) -> dict[str, str]:

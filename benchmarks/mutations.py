@@ -1,6 +1,6 @@
 """Faults put into healthy networks one at a time, and what the rules say.
 
-Each mutated network is exported in training form by torch's TorchScript exporter (the self-normalizing one by the newer exporter) and
+Each mutated network is exported, in training form unless the mutation says otherwise, by torch's TorchScript exporter (the self-normalizing one by the newer exporter) and
 audited. *right* is a rule that names the fault, at the mutated layer or the block that holds it; *elsewhere* such a rule at other
 layers only; *other* some other error or warning; *silent* none. Needs torch and onnx.
 """
@@ -46,7 +46,7 @@ def audit_of(mutation: Mutation, name: str, folder: Path) -> Audit:
         model = mutation.change(model, place)
     if any(parameter.dtype.itemsize == 2 for parameter in model.parameters()):
         example = tuple(value.half() if value.is_floating_point() else value for value in example)
-    export(model, example, path, exporter="dynamo" if name in ONLY_DYNAMO else "torchscript", form="training")
+    export(model, example, path, exporter="dynamo" if name in ONLY_DYNAMO else "torchscript", form=mutation.form)
     if mutation.change_file is not None:
         proto = onnx.load(path)
         mutation.change_file(proto, place)

@@ -15,7 +15,8 @@ ACTIVATIONS = {
     "vit": "blocks.1.mlp.1", "mixer": "blocks.1.channel_mix.1", "convnext": "3.act", "autoencoder": "3", "siamese": "fc.1",
     "vgg_bn": "classifier.1", "mobilenet_v2": "8.conv.2",
 }  # fmt: skip
-LINEAR_WITHOUT = {"autoencoder": "3", "siamese": "fc.1", "vgg_bn": "classifier.1"}
+AFTER_RELU = {"autoencoder": "4", "siamese": "fc.2", "vgg_bn": "classifier.3"}
+"""Network → a linear layer with a ReLU somewhere before it in the same Sequential."""
 
 CLASSIFIERS = {
     "resnet": "fc",
@@ -108,6 +109,13 @@ def _swapped(old: type[nn.Module], make: Callable[[], nn.Module]) -> Callable[[n
     return apply
 
 
+def _without_relu_before(model: nn.Module, place: str) -> nn.Module:
+    parent, _, last = place.rpartition(".")
+    siblings = model.get_submodule(parent)
+    index = max(index for index in range(int(last)) if isinstance(siblings[index], nn.ReLU))
+    return replaced(model, f"{parent}.{index}".removeprefix("."), nn.Identity())
+
+
 def _no_skip(model: nn.Module, place: str) -> nn.Module:
     module_at(model, place).is_residual = False
     return model
@@ -155,9 +163,8 @@ WITHERING = (
 SIGMOIDS = ("saturating-stack", "predicted-vanishing-gradient", "saturated-activation", "missing-normalization")
 
 MUTATIONS = (
-    Mutation("every normalization dropped, residual network", HEAVY_STACK, everywhere("resnet", "preactivation_resnet"), _without_norms),
-    Mutation("every normalization dropped, torch's default init", WITHERING, everywhere("unet"), _without_norms),
-    Mutation("every normalization dropped, N(0, 0.02)", WITHERING, everywhere("dcgan_discriminator", "dcgan_generator"), _without_norms),
+    Mutation("every normalization dropped, signal grows", HEAVY_STACK, everywhere("preactivation_resnet"), _without_norms),
+    Mutation("every normalization dropped, signal vanishes", WITHERING, everywhere("mobilenet_v2", "efficientnet", "bert_mlm"), _without_norms),
     Mutation("the normalization of one block dropped", ("odd-block-out",), BLOCK_NORMS, _in_place(lambda _: nn.Identity())),
     Mutation("the skip of one block dropped", ("odd-block-out",), {"mobilenet_v2": "8"}, _no_skip),
     Mutation("ReLU → sigmoid throughout", SIGMOIDS, everywhere("autoencoder"), _swapped(nn.ReLU, nn.Sigmoid)),
@@ -168,7 +175,7 @@ MUTATIONS = (
         "vit": "blocks.1.mlp.1", "mixer": "blocks.1.channel_mix.1", "convnext": "3.act",
     }, _in_place(lambda _: nn.ReLU())),
     Mutation("one ReLU6 → tanh", ("inconsistent-activation",), {"mobilenet_v2": "8.conv.2"}, _in_place(lambda _: nn.Tanh())),
-    Mutation("an activation removed", ("linear-stack", "odd-block-out"), LINEAR_WITHOUT, _in_place(lambda _: nn.Identity())),
+    Mutation("an activation removed", ("linear-stack",), AFTER_RELU, _without_relu_before),
     Mutation("an activation removed in one block", ("linear-stack", "odd-block-out", "inconsistent-activation"), {
         "vit": "blocks.1.mlp.1", "mixer": "blocks.1.channel_mix.1", "convnext": "3.act",
     }, _in_place(lambda _: nn.Identity())),
@@ -215,22 +222,25 @@ MUTATIONS = (
     Mutation("batch and features mixed by a view", ("batch-mixing-reshape",), CLASSIFIERS, _before_head(
         lambda _: Apply(lambda x: x.transpose(0, 1).reshape(x.shape))
     )),
-    Mutation("an input that is ignored", ("ignored-input",), everywhere("siamese"), _ignoring(lambda: torch.randn(1, 1, 28, 28))),
-    Mutation("the label is ignored", ("ignored-input",), everywhere("dit"), _ignoring(lambda: torch.zeros(1, dtype=torch.long))),
-    Mutation("the time step is ignored", ("ignored-input",), everywhere("diffusion_unet"), _ignoring(lambda: torch.zeros(1, dtype=torch.long))),
+    Mutation("an input that is ignored", ("ignored-input",), everywhere("siamese"), _ignoring(lambda: torch.randn(2, 1, 28, 28))),
+    Mutation("the label is ignored", ("ignored-input",), everywhere("dit"), _ignoring(lambda: torch.zeros(2, dtype=torch.long))),
+    Mutation("the time step is ignored", ("ignored-input",), everywhere("diffusion_unet"), _ignoring(lambda: torch.zeros(2, dtype=torch.long))),
     Mutation("a bottleneck of two units", ("narrow-bottleneck",), CLASSIFIERS, _before_head(
         lambda width: nn.Sequential(nn.Linear(width, 2), nn.ReLU(), nn.Linear(2, width), nn.ReLU())
     )),
-    Mutation("unguarded log", ("unguarded-log",), everywhere("vit", "siamese", "autoencoder"), _step_after(
+    Mutation("logarithm of a ReLU", ("unguarded-log",), everywhere("vit", "tcn", "resnet"), _step_after(
         lambda: Apply(lambda x: torch.log(torch.relu(x)))
     )),
-    Mutation("unguarded square root", ("unguarded-sqrt",), everywhere("vit", "tcn", "resnet"), _step_after(
+    Mutation("square root of a ReLU", ("unguarded-sqrt",), everywhere("vit", "tcn", "resnet"), _step_after(
+        lambda: Apply(lambda x: torch.sqrt(torch.relu(x)))
+    )),
+    Mutation("unguarded norm", ("unguarded-sqrt",), everywhere("vit", "tcn", "resnet"), _step_after(
         lambda: Apply(lambda x: torch.sqrt((x * x).sum(-1)))
     )),
-    Mutation("unguarded division", ("unguarded-division",), everywhere("vit", "tcn", "resnet"), _step_after(
+    Mutation("division by a sum", ("unguarded-division",), everywhere("vit", "tcn", "resnet"), _step_after(
         lambda: Apply(lambda x: x / x.sum(-1, keepdim=True))
     )),
-    Mutation("exponential of the logits", ("exp-overflow",), everywhere("vit", "tcn", "resnet"), _step_after(
-        lambda: Apply(lambda x: torch.exp(x) / torch.exp(x).sum(-1, keepdim=True))
+    Mutation("softmax written out, temperature 0.01", ("exp-overflow",), everywhere("vit", "tcn", "resnet"), _step_after(
+        lambda: Apply(lambda x: torch.exp(100 * x) / torch.exp(100 * x).sum(-1, keepdim=True))
     )),
 )  # fmt: skip

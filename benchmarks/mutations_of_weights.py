@@ -173,12 +173,12 @@ MUTATIONS = (
     Mutation("infinity in a weight", ("non-finite-weights",), HIDDEN, _with_entry(float("inf"))),
     Mutation("one weight of 1e5", ("extreme-weights",), HIDDEN, _with_entry(1e5)),
     Mutation("fp16 weight of 60000", ("half-overflow",), _only(HIDDEN, "vit", "autoencoder", "nerf", "dlrm"), _half_in_fp16),
-    Mutation("hidden layer × 100, no normalization", TOO_LARGE, _only(HIDDEN, *PLAIN), _weight(lambda weight: 100 * weight)),
-    Mutation("all layers × 5, no normalization", TOO_LARGE, everywhere(*PLAIN), _all_weights(5.0)),
-    Mutation("all layers × 0.05, no normalization", TOO_SMALL, everywhere("autoencoder", "nerf", "squeezenet", "dlrm"), _all_weights(0.05)),
+    Mutation("hidden layer × 100, no normalization", TOO_LARGE, _only(HIDDEN, "squeezenet", "vae"), _weight(lambda weight: 100 * weight)),
+    Mutation("all layers × 5, no normalization", TOO_LARGE, everywhere("autoencoder", "nerf", "squeezenet", "vae"), _all_weights(5.0)),
+    Mutation("all layers × 0.05, no normalization", TOO_SMALL, everywhere("autoencoder", "nerf", "squeezenet"), _all_weights(0.05)),
     Mutation("all layers N(0, 1), no normalization", TOO_LARGE, everywhere(*PLAIN), _redrawn(1.0)),
     Mutation("all layers N(0, 0.001), no normalization", TOO_SMALL, everywhere("autoencoder", "nerf", "squeezenet"), _redrawn(0.001)),
-    Mutation("output layer × 100", ("confident-output-init",), HEADS, _weight(lambda weight: 100 * weight)),
+    Mutation("output layer × 100", ("confident-output-init",), {name: place for name, place in HEADS.items() if name != "vgg_bn"}, _weight(lambda weight: 100 * weight)),
     Mutation("bias −5 before ReLU", ("dead-by-bias", "unfireable-relu"), RECTIFIED, _bias(-5.0)),
     Mutation(
         "BatchNorm shift −5 before ReLU", ("dead-by-bias", "unfireable-relu"),
@@ -193,7 +193,7 @@ MUTATIONS = (
     ),
     Mutation(
         "BatchNorm statistics untouched beside trained weights", ("untouched-running-statistics",),
-        everywhere("resnet", "vgg_bn"), _untouched_statistics, is_trained=True,
+        everywhere("preactivation_resnet", "densenet"), _untouched_statistics, is_trained=True, form="inference",
     ),
     Mutation(
         "half the BatchNorm scales zero in a trained network", ("collapsed-channels",),

@@ -69,7 +69,7 @@ def _loss(output: Tensor, inputs: tuple[Tensor, ...], kinds: Tensor, target: Ten
     if not tokens.is_floating_point() and output.dim() == 3 and output.shape[1] == tokens.shape[1]:
         wanted = (7 * tokens + 3) % output.shape[2]
         return F.cross_entropy(output.flatten(0, 1), wanted.flatten())
-    if output.dim() == 2 and output.shape[1] >= PROTOTYPES and output.shape[0] == kinds.shape[0] != output.shape[1]:
+    if output.dim() == 2 and output.shape[1] >= PROTOTYPES and output.shape not in ((BATCH, BATCH), inputs[0].shape):
         return F.cross_entropy(output, kinds)
     if output.shape == (BATCH, BATCH):  # two towers: every pair against every other
         return F.cross_entropy(output, torch.arange(BATCH))
