@@ -208,10 +208,10 @@ def _gru(order: str) -> Cell:
         return (Moments(mean, np.maximum(second - mean * mean, 0.0) + 2.0 * together, ahead),), [z, r, n]
 
     def all_slopes(step: Step) -> Slopes:
-        (of_z, _), (share_z, _) = _slopes(_SIGMOID, step.pre[at_z], step.pre[at_r])
+        (of_z, of_r), (share_z, _) = _slopes(_SIGMOID, step.pre[at_z], step.pre[at_r])
         of_n, of_hidden, of_reset = _reset_slopes(step.pre[at_n], step.hidden[at_n], step.pre[at_r])
         _, (share_n,) = _slopes(_TANH, _candidate(step.pre[at_n], step.hidden[at_n], step.gates[1]))
-        return Slopes([of_z], [share_z, share_n], (of_n, of_hidden, of_reset))
+        return Slopes([of_z], [share_z, share_n], (of_n, of_hidden, of_r * of_reset))
 
     def backward(step: Step, slope: Slopes, gradients: list[Floats], echo: Floats) -> Flow:
         z, _, n = step.gates
@@ -250,8 +250,8 @@ def _candidate(whole: Moments, recurrent: Moments, r: Moments) -> Moments:
 
 
 def _reset_slopes(whole: Moments, recurrent: Moments, reset: Moments) -> tuple[Floats, Floats, Floats]:
-    """With n = a + r·b, b recurrent and r = σ(s): E[φ′(n)²], E[φ′(n)²r²] and E[φ′(n)²b²σ′(s)²]. Where b is large, n is, and φ′(n) is not: these are no
-    products of means."""
+    """With n = a + r·b, b recurrent and r = σ(s): E[φ′(n)²], E[φ′(n)²r²] and E[φ′(n)²b²σ′(s)²]/E[σ′(s)²]. Where b is large, n is, and φ′(n) is not:
+    these are no products of means."""
     nodes, masses = np.polynomial.hermite_e.hermegauss(7)
     s = reset.mean[:, None] + np.sqrt(reset.variance)[:, None] * nodes
     r = 0.5 * (1.0 + np.tanh(0.5 * s))
@@ -263,7 +263,9 @@ def _reset_slopes(whole: Moments, recurrent: Moments, reset: Moments) -> tuple[F
     slope = r * part / np.maximum(variance, _TINY)  # of b on n
     squares = zeroth * (center**2 + part - slope * r * part) + slope**2 * spread[0] + 2.0 * center * slope * spread[1]
     weight = masses / masses.sum()
-    return zeroth @ weight, (zeroth * r * r) @ weight, (np.maximum(squares, 0.0) * (r * (1.0 - r)) ** 2) @ weight
+    opening = (r * (1.0 - r)) ** 2 * weight
+    opening /= np.maximum(opening.sum(axis=1), _TINY)[:, None]
+    return zeroth @ weight, (zeroth * r * r) @ weight, (np.maximum(squares, 0.0) * opening).sum(axis=1)
 
 
 def _bent(mean: Floats, std: Floats) -> tuple[Floats, tuple[Floats, Floats]]:

@@ -14,8 +14,7 @@ from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.measure.signal.cells import Cell, Flow, Moments, Slopes, State, Step, cell_of
 from trainaudit.measure.signal.layout import full
 from trainaudit.measure.signal.prediction import NONE, Floats, NotCovered, Signal
-from trainaudit.measure.signal.rule import Model
-from trainaudit.measure.signal.weights import AnyMatrix, DrawnMatrix, Matrix
+from trainaudit.measure.signal.weights import AnyMatrix, DrawnMatrix, Matrix, Model
 
 _STILL = 1e-3
 """Relative change of the moments from step to step below which they stand still."""
