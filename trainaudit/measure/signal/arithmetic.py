@@ -53,8 +53,10 @@ def handed_back(model: Model, layer: Layer, slot: int, signal: Signal, output: S
                 NONE if shared is NONE else _summed(shared, after, output.axes, before),
             )
         if signal.axes != axes:
-            return lay_out_gradient(Gradient(own, shared), replace(signal, axes=axes), before, signal.axes)
-    return Gradient(own, shared, gradient.chosen_of)
+            return lay_out_gradient(
+                replace(gradient, own=own, shared=shared), replace(signal, axes=axes), before, signal.axes
+            )
+    return replace(gradient, own=own, shared=shared)
 
 
 def _within(axes: tuple[int, ...], sizes: Sizes | None) -> tuple[int, ...]:
@@ -176,14 +178,14 @@ def shift_gradients(model: Model, layer: Layer, output: Signal, gradient: Gradie
         if sizes is not None:
             units = max(1, count_of(sizes, output.axes) // max(1, count_of(sizes, tuple(wide))))
         per_unit = times * float(gradient.own.mean()) + times * times * float(gradient.shared.mean())
-        found[parameter.name] = per_unit * units
+        found[parameter.name] = per_unit * units * (1.0 - gradient.silent)
     return found
 
 
 def scaled(gradient: Gradient, factor: float) -> Gradient:
     """Second moments times a factor."""
     shared = gradient.shared if gradient.shared is NONE else gradient.shared * factor
-    return Gradient(gradient.own * factor, shared, gradient.chosen_of)
+    return replace(gradient, own=gradient.own * factor, shared=shared)
 
 
 RULES = {Op.ADD: Rule(add, add_back), Op.SUB: Rule(add, add_back)}

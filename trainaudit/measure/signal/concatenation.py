@@ -79,12 +79,10 @@ def concat_back(
         part = gradient
         if axis in axes and mine is not None:
             own = cut(gradient.own, sizes, axes, axis, start, mine[axis])
-            part = Gradient(
-                own,
-                gradient.shared
-                if gradient.shared.size == 1
-                else cut(gradient.shared, sizes, axes, axis, start, mine[axis]),
-            )
+            shared = gradient.shared
+            if shared.size > 1:
+                shared = cut(shared, sizes, axes, axis, start, mine[axis])
+            part = replace(gradient, own=own, shared=shared, silent_units=0.0)
             start += mine[axis]
         if x.axes != axes:
             part = lay_out_gradient(part, replace(x, axes=axes), mine, x.axes)

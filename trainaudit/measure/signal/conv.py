@@ -61,13 +61,17 @@ def backward(
     c, gradient = _read(model, layer, inputs[0]), gradients[0]
     assert gradient is not None
     pass_on = _gather if layer.op is Op.CONV_TRANSPOSE else _scatter
+    share = float(c.taps.shares.mean())
+    silent = gradient.silent * max(
+        0.0, 2.0 - 1.0 / max(share, 0.5)
+    )  # at the borders, where taps meet padding, something is left
     _, own, shared = pass_on(c.matrix.turned(), c.taps.reach, NONE, gradient.own, gradient.shared)
     found = {c.weight.name: _weight_gradient(gradient, c.x, c.taps)}
     name = layer.parameters.get(Role.BIAS.value)
     if name is not None:
         found[name] = bias_gradient(gradient, c.taps.after)
     sizes = model.sizes(layer.inputs[0])
-    return Backflow([lay_out_gradient(Gradient(own, shared), c.x, sizes, inputs[0].axes)], found)
+    return Backflow([lay_out_gradient(Gradient(own, shared, silent=silent), c.x, sizes, inputs[0].axes)], found)
 
 
 def _gather(
@@ -116,10 +120,11 @@ def _scatter(
 def _weight_gradient(gradient: Gradient, x: Signal, taps: Taps) -> float:
     """Mean square of Σ_p g_p·x_(p + k) over the elements of a kernel."""
     pairs = taps.shares * taps.after
-    total = float(pairs.mean()) * float(gradient.total.mean()) * float(x.second.mean())
+    fixed = float((x.mean * x.mean).mean()) * (1.0 - gradient.silent)
+    total = float(pairs.mean()) * float(gradient.total.mean()) * (float(x.variance.mean()) + fixed)
     if gradient.shared is NONE:
         return total
-    common = float((x.mean * x.mean + x.shared).mean())
+    common = fixed + float(x.shared.mean())
     return total + float((pairs * np.maximum(pairs - 1.0, 0.0)).mean()) * float(gradient.shared.mean()) * common
 
 

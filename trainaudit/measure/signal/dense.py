@@ -48,7 +48,7 @@ def backward(
     if gradient.shared is not NONE:
         columns.append(full(gradient.shared, units))
     seconds = matrix.turned().forward(NONE, np.stack(columns, axis=1))[1] * factor
-    back = Gradient(seconds[:, 0], seconds[:, 1] if len(columns) > 1 else NONE)
+    back = Gradient(seconds[:, 0], seconds[:, 1] if len(columns) > 1 else NONE, silent=gradient.silent)
     found = {weight.name: weight_gradient(gradient, x, x.positions) * factor}
     name = layer.parameters.get(Role.BIAS.value)
     if name is not None:
@@ -58,16 +58,18 @@ def backward(
 
 def weight_gradient(gradient: Gradient, x: Signal, positions: float) -> float:
     """Mean square of Σ_p g_p·x_p over the elements of a weight that joins every unit of x with every unit of the gradient."""
-    total = positions * float(gradient.total.mean()) * float(x.second.mean())
+    fixed = float((x.mean * x.mean).mean()) * (1.0 - gradient.silent)
+    total = positions * float(gradient.total.mean()) * (float(x.variance.mean()) + fixed)
     if gradient.shared is NONE or positions == 1:
         return total
-    common = float((x.mean * x.mean + x.shared).mean())
+    common = fixed + float(x.shared.mean())
     return total + positions * (positions - 1) * float(gradient.shared.mean()) * common
 
 
 def bias_gradient(gradient: Gradient, positions: float) -> float:
     """Mean square of Σ_p g_p."""
-    return positions * float(gradient.own.mean()) + positions * positions * float(gradient.shared.mean())
+    square = positions * float(gradient.own.mean()) + positions * positions * float(gradient.shared.mean())
+    return square * (1.0 - gradient.silent)
 
 
 def _read(model: Model, layer: Layer) -> tuple[Parameter, AnyMatrix, int, Sizes | None]:

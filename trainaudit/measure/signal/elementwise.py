@@ -10,7 +10,7 @@ import numpy as np
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.curves import Curve, Function, curve_of, positive_power, rectifier
-from trainaudit.measure.signal.gaussian import slope_of_largest, slopes, through
+from trainaudit.measure.signal.gaussian import slope_mean, slope_of_largest, slopes, through
 from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
@@ -66,10 +66,12 @@ def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
     if gradient.chosen_of > 1:  # where a maximum is taken, a rectifier is more often open
         second = slope_of_largest(curve, z, gradient.chosen_of)
     total = gradient.total * second
-    if not pairs:
-        return Gradient(total)
-    shared = np.minimum(gradient.shared * pair, total)
-    return Gradient(total - shared, shared)
+    silent = gradient.silent
+    if silent > 0.0:  # what φ' lets through at some samples and not at others does not add up to zero any more
+        center = slope_mean(curve, z)
+        silent *= min(1.0, float((center * center).mean()) / max(float(second.mean()), 1e-30))
+    shared = np.minimum(gradient.shared * pair, total) if pairs else NONE
+    return Gradient(total - shared if pairs else total, shared, silent=silent)
 
 
 def _after(inner: Curve, outer: Function) -> Function:

@@ -79,6 +79,16 @@ def slopes(curve: Curve, mean: Floats, own: Floats, shared: Floats, *, pairs: bo
     return second, np.minimum(_dual(curve.slope, mean, std, ratio, first=0), second)
 
 
+def slope_mean(curve: Curve, z: Signal) -> Floats:
+    """E[φ'(z)], per unit."""
+    std = np.sqrt(z.variance)
+    if curve.leak is not None:
+        return curve.leak + (1.0 - curve.leak) * normal_cdf(z.mean / np.maximum(std, _TINY))
+    points, weights = _points(curve, z.mean, std)
+    center: Floats = (curve.slope(points) * weights).sum(axis=-1)
+    return center
+
+
 def _waved(phase: float, mean: Floats, own: Floats, shared: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean, own and shared variance of sin(z + phase): E[e^(iz)] = e^(im − v/2)."""
     mean, variance = mean + phase, own + shared

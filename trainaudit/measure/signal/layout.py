@@ -47,7 +47,12 @@ def lay_out_gradient(gradient: Gradient, signal: Signal, sizes: Sizes | None, ax
     if signal.axes == axes:
         return gradient
     moved = lay_out(Signal(NONE, gradient.own, gradient.shared, signal.positions, signal.axes), sizes, axes)
-    return Gradient(moved.own, moved.shared)
+    silent = 0.0
+    if set(axes) <= set(signal.axes):
+        silent = gradient.silent
+    elif not set(signal.axes) & set(axes):
+        silent = gradient.silent_units
+    return Gradient(moved.own, moved.shared, silent=silent)
 
 
 def count_of(sizes: Sizes | None, axes: tuple[int, ...]) -> int:

@@ -60,7 +60,7 @@ def reshape_back(
     return Backflow(
         [
             lay_out_gradient(
-                Gradient(turned.own, turned.shared),
+                replace(gradient, own=turned.own, shared=turned.shared),
                 replace(x, axes=turned.axes, positions=turned.positions),
                 before,
                 x.axes,
@@ -184,7 +184,7 @@ def transpose_back(
     assert gradient is not None
     back = tuple(order.index(k) for k in range(len(order)))
     turned = transposed(_as_signal(gradient, outputs[0]), model.sizes(layer.outputs[0]), back)
-    return Backflow([Gradient(turned.own, turned.shared, gradient.chosen_of)])
+    return Backflow([replace(gradient, own=turned.own, shared=turned.shared)])
 
 
 def transposed(signal: Signal, sizes: Sizes | None, order: tuple[int, ...]) -> Signal:

@@ -36,6 +36,8 @@ class _Normalized:
     units: int
     elements: int
     removes_mean: bool
+    silent: float
+    silent_units: float
     gain: Floats | None
     gain_second: Floats | None
     shift: Floats | None
@@ -75,7 +77,14 @@ def backward(
         if shared is not NONE:
             shared = shared * max(0.0, 1.0 - (1.0 if n.removes_mean else 0.0) / n.units)
     sizes = model.sizes(layer.inputs[0])
-    return Backflow([lay_out_gradient(Gradient(own, shared), n.x, sizes, inputs[0].axes)], found)
+    return Backflow(
+        [
+            lay_out_gradient(
+                Gradient(own, shared, silent=n.silent, silent_units=n.silent_units), n.x, sizes, inputs[0].axes
+            )
+        ],
+        found,
+    )
 
 
 def _parameter_gradients(model: Model, layer: Layer, n: _Normalized, gradient: Gradient) -> dict[str, float]:
@@ -87,7 +96,7 @@ def _parameter_gradients(model: Model, layer: Layer, n: _Normalized, gradient: G
         each = max(1, n.x.mean.size, n.hat.mean.size, gradient.own.size)
         times = n.x.positions / max(1, parameter.size // each)
         if role is Role.SHIFT:
-            square = times * gradient.own + times * times * gradient.shared
+            square = (times * gradient.own + times * times * gradient.shared) * (1.0 - gradient.silent)
         else:
             common = gradient.shared * (n.hat.mean**2 + n.hat.shared)
             square = times * gradient.total * n.hat.second + max(0.0, times * (times - 1.0)) * common
@@ -117,7 +126,7 @@ def _normalized(model: Model, layer: Layer, signal: Signal) -> _Normalized:
         square = inverse * inverse
         shared = NONE if x.shared is NONE else x.shared * square
         hat = Signal(NONE, x.own * square, shared, x.positions, x.axes, x.batch)
-        return _Normalized(x, hat, inverse, 0, 0, True, gain, gain_second, shift)
+        return _Normalized(x, hat, inverse, 0, 0, True, 1.0, 0.0, gain, gain_second, shift)
     shape = tuple(max(1, sizes[axis]) for axis in x.axes)
     if op in _CHANNELWISE:
         groups = _groups(layer, shape[0])
@@ -155,7 +164,9 @@ def _pooled(
     hat = Signal(
         center * inverse, own * square, shared if shared is NONE else shared * square, x.positions, x.axes, x.batch
     )
-    return _Normalized(x, hat, inverse, units, elements, removes_mean, *affine)
+    silent = 1.0 / units if removes_mean and positions > 1 and positions == x.positions else 0.0
+    silent_units = 1.0 if removes_mean and positions == 1 and len(pooled) == len(shape) else 0.0
+    return _Normalized(x, hat, inverse, units, elements, removes_mean, silent, silent_units, *affine)
 
 
 def _over(values: Floats, shape: tuple[int, ...], axes: tuple[int, ...]) -> Floats:

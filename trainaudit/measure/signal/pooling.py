@@ -38,7 +38,7 @@ def average_pool_back(
     assert gradient is not None
     window, times = max(1.0, float(taps.shares.sum())), float(taps.reach.sum())
     shared = NONE if gradient.shared is NONE else gradient.shared * (times / window) ** 2
-    back = Gradient(gradient.own * times / window**2, shared)
+    back = Gradient(gradient.own * times / window**2, shared, silent=gradient.silent)
     return Backflow([lay_out_gradient(back, x, model.sizes(layer.inputs[0]), inputs[0].axes)])
 
 

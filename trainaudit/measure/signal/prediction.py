@@ -81,6 +81,11 @@ class Gradient:
     shared: Floats = field(default_factory=lambda: NONE)
     chosen_of: int = 1
     """Where it reaches only the largest of so many neighbors (max-pooling), their number."""
+    silent: float = 0.0
+    """The share of it whose sum over samples and positions is zero: all of it in front of a batch normalization, which removes what its input
+    has in common. A bias there learns nothing, and the mean of an input adds nothing to a weight's gradient."""
+    silent_units: float = 0.0
+    """The share whose sum over the units is zero at each position (in front of a layer normalization)."""
 
     @property
     def total(self) -> Floats:

@@ -192,7 +192,15 @@ def _sum(first: Gradient, second: Gradient) -> Gradient:
         if first.shared is NONE
         else first.shared + second.shared
     )
-    return Gradient(first.own + second.own, shared)
+    if not (first.silent or second.silent or first.silent_units or second.silent_units):
+        return Gradient(first.own + second.own, shared)
+    one, other = float(first.total.mean()), float(second.total.mean())
+    weight = one / max(one + other, 1e-300)
+    return Gradient(
+        first.own + second.own, shared, 1,
+        weight * first.silent + (1.0 - weight) * second.silent,
+        weight * first.silent_units + (1.0 - weight) * second.silent_units,
+    )  # fmt: skip
 
 
 def _start(graph: Graph, signals: dict[str, Signal]) -> str | None:

@@ -72,7 +72,7 @@ def repeat_back(
     shared = NONE if gradient.shared is NONE else gradient.shared * times**2
     if x.positions == 1 and shared is not NONE:
         own, shared = own + shared, NONE
-    back = Gradient(own, shared)
+    back = replace(gradient, own=own, shared=shared)
     token = model.parameter(layer, Role.POSITION)
     if token is not None:
         return Backflow([None], {token.name: float(back.total.mean())})

@@ -58,7 +58,12 @@ def scale_back(
         x = inverse(x)
     mean, second = _factor(model, layer, x)
     shared = gradient.shared if gradient.shared is NONE else gradient.shared * (mean * mean)
-    back = Gradient(gradient.total * second - shared, shared, gradient.chosen_of)
+    back = replace(
+        gradient,
+        own=gradient.total * second - shared,
+        shared=shared,
+        silent_units=gradient.silent_units if isinstance(mean, float) else 0.0,
+    )
     found = {}
     for parameter, _, _ in stored(model, layer, x.axes):
         if parameter.trainable:
@@ -123,7 +128,16 @@ def dropout_back(
         return Backflow([None])
     if more == 0.0:
         return Backflow([gradient])
-    return Backflow([replace(gradient, own=gradient.own + more * gradient.total)])
+    return Backflow(
+        [
+            replace(
+                gradient,
+                own=gradient.own + more * gradient.total,
+                silent=gradient.silent / (1.0 + more),
+                silent_units=0.0,
+            )
+        ]
+    )
 
 
 def _more(layer: Layer) -> float:
