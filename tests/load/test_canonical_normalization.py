@@ -214,3 +214,62 @@ def test_merged_tensors_of_two_natures_are_two_parameters(tmp_path: Path) -> Non
 def test_local_response_norm(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, "y = LRN<size = 5>(x)", inputs="float[n, 4, 6, 6] x")
     assert ops(graph) == ["local_response_norm"]
+
+
+STATISTICS = {
+    "mean": random(4),
+    "var": np.abs(random(4)) + 1,
+    "ones": np.ones(4, np.float32),
+    "zeros": np.zeros(4, np.float32),
+}
+CAFFE = {**STATISTICS, "scale": random(1, 4, 1, 1), "shift": random(4, 1, 1), "other": random(4)}
+
+
+def test_scale_layer_behind_a_batch_norm_of_caffe(tmp_path: Path) -> None:
+    body = "n = BatchNormalization(x, ones, zeros, mean, var) m = Mul(n, scale) y = Add(shift, m)"
+    graph = graph_of(tmp_path, body, CAFFE, inputs="float[n, 4, 6, 6] x")
+    assert ops(graph) == ["batch_norm"]
+    assert graph.layers[0].parameters == {
+        "scale": "scale",
+        "shift": "shift",
+        "running_mean": "mean",
+        "running_variance": "var",
+    }
+    assert graph.layers[0].outputs == ("y",)
+    assert [graph.parameters[name].unit_axis for name in ("scale", "shift")] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    {
+        "its own scale is learnt": "n = BatchNormalization(x, other, zeros, mean, var) m = Mul(n, scale) y = Add(m, shift)",
+        "the result of the scale is read by others": "n = BatchNormalization(x, ones, zeros, mean, var) m = Mul(n, scale) a = Add(m, shift) y = Mul(a, m)",
+        "a scale alone": "n = BatchNormalization(x, ones, zeros, mean, var) y = Mul(n, scale)",
+    }.values(),
+)
+def test_what_stands_behind_a_batch_norm_is_not_always_its_scale(body: str, tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, body, CAFFE, inputs="float[n, 4, 6, 6] x")
+    assert ops(graph)[:2] == ["batch_norm", "mul"]
+
+
+KERAS = {
+    **NUMBERS, "rows": np.array([1, 10, 8, 1]), "back": np.array([2, 5, 8]), "one10": np.ones(10, np.float32), "zero10": np.zeros(10, np.float32),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", ["training_mode = 1, ", ""])
+def test_layer_norm_of_keras_over_rows(training: str, tmp_path: Path) -> None:
+    body = (
+        f"r = Reshape(x, rows) n, a, v = BatchNormalization<{training}epsilon = 0.001>(r, one10, zero10, zero10, one10) "
+        "h = Reshape(n, back) m = Mul(h, g) y = Add(m, b)"
+    )
+    body = body if training else body.replace("n, a, v =", "n =")
+    graph = graph_of(tmp_path, body, KERAS, inputs="float[2, 5, 8] x")
+    if not training:  # with stored statistics it is a batch normalization
+        assert ops(graph) == ["reshape", "batch_norm", "reshape", "mul", "add"]
+        return
+    assert ops(graph) == ["layer_norm"]
+    layer = graph.layers[0]
+    assert layer.attributes == {"eps": pytest.approx(1e-3), "axes": (2,), "normalized_shape": (8,)}
+    assert layer.parameters == {"scale": "g", "shift": "b"}
+    assert (layer.inputs, layer.outputs) == (("x",), ("y",))

@@ -9,7 +9,8 @@ from trainaudit.ir.graph import Role
 from trainaudit.ir.ops import Op
 from trainaudit.load.known import Stored
 from trainaudit.load.moments import Moment, after_casts
-from trainaudit.load.recognize_normalization import affine, number_of_groups
+from trainaudit.load.raw import RawNode
+from trainaudit.load.recognize_normalization import affine, number_of_groups, plain_batch_norm
 from trainaudit.load.wiring import Draft, Use, Wiring
 
 
@@ -181,3 +182,63 @@ def _with_channel_affine(wiring: Wiring, draft: Draft) -> Draft:
     if channels is not None:
         draft.attributes["num_channels"] = channels
     return draft
+
+
+def batch_norm(wiring: Wiring, place: int, node: RawNode) -> Draft:
+    """BatchNormalization with the γ and β that Caffe keeps in a Scale layer behind it: a Mul and an Add of one stored number per channel, where
+    its own are ones and zeros."""
+    draft = plain_batch_norm(wiring, place, node)
+    multiplier = _stored_reader(wiring, draft.outputs[0], "Mul")
+    adder = None if multiplier is None else _stored_reader(wiring, wiring.nodes[multiplier[0]].outputs[0], "Add")
+    channels = draft.attributes.get("num_features")
+    if multiplier is None or adder is None or not _is_neutral(draft):
+        return draft
+    if any(tensor.size != channels or channels not in tensor.shape for _, tensor in (multiplier, adder)):
+        return draft
+    statistics = [use for use in draft.uses if use.role not in (Role.SCALE, Role.SHIFT)]
+    found = ((Role.SCALE, multiplier), (Role.SHIFT, adder))
+    draft.uses = [
+        *(Use(role, tensor, tensor.axis(tensor.shape.index(tensor.size))) for role, (_, tensor) in found),
+        *statistics,
+    ]
+    for _, (number, _) in found:
+        wiring.taken[number] = 1
+    draft.nodes = (place, multiplier[0], adder[0])
+    draft.outputs[0] = wiring.nodes[adder[0]].outputs[0]
+    draft.last = adder[0]
+    return draft
+
+
+def _is_neutral(draft: Draft) -> bool:
+    """Its own γ is one and its own β zero everywhere."""
+    own = {use.role: use.tensor for use in draft.uses}
+    if Role.SCALE not in own or Role.SHIFT not in own:
+        return False
+    return bool((own[Role.SCALE].read() == 1).all()) and bool((own[Role.SHIFT].read() == 0).all())
+
+
+def layer_norm_by_rows(wiring: Wiring, place: int) -> Draft | None:
+    """Keras's LayerNormalization: a reshape to (1, rows, features, 1), BatchNormalization in training form, whose channels are the rows, the reshape
+    back, and γ and β of the features."""
+    node = wiring.nodes[place]
+    splitter, joiner = wiring.maker(node.inputs[0], "Reshape"), wiring.reader(node.outputs[0], "Reshape")
+    plain = plain_batch_norm(wiring, place, node)
+    if splitter is None or joiner is None or not plain.attributes["training"]:
+        return None
+    x, output = wiring.nodes[splitter].inputs[0], wiring.nodes[joiner].outputs[0]
+    inside, rank, features = wiring.shapes.get(node.inputs[0]), wiring.rank(x), wiring.dimension(x, -1)
+    if inside is None or rank is None or features is None or rank != wiring.rank(output):
+        return None
+    if len(inside) < 3 or inside[0] != 1 or inside[2] != features or any(size != 1 for size in inside[3:]):
+        return None
+    members = [splitter, place, joiner]
+    draft = Draft(Op.LAYER_NORM, place, [x], [output], tuple(members))
+    draft.attributes = {"eps": plain.attributes["eps"], "axes": (rank - 1,), "normalized_shape": (features,)}
+    for op, role in (("Mul", Role.SCALE), ("Add", Role.SHIFT)):
+        found = _stored_reader(wiring, output, op)
+        if found is not None and found[1].shape[-1:] == (features,) and found[1].size == features:
+            members.append(found[0])
+            output = wiring.nodes[found[0]].outputs[0]
+            draft.uses.append(Use(role, found[1], found[1].axis(len(found[1].shape) - 1)))
+    draft.outputs, draft.nodes, draft.last = [output], tuple(members), max(members)
+    return draft if wiring.is_closed(members, (output,)) else None

@@ -9,7 +9,7 @@ from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Draft, Use, Wiring, number, real
 
 
-def batch_norm(wiring: Wiring, place: int, node: RawNode) -> Draft:
+def plain_batch_norm(wiring: Wiring, place: int, node: RawNode) -> Draft:
     """BatchNormalization of every opset. The attribute `training` is set where it computes batch statistics."""
     named = [name for name in node.outputs if name]
     training = number(node, "training_mode", 0) == 1 or (wiring.raw.opset < 7 and number(node, "is_test", 0) == 0)
