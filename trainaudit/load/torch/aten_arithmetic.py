@@ -103,7 +103,7 @@ def _inverse_root(emit: Emitter, call: Call) -> Names:
 
 def _square(emit: Emitter, call: Call) -> Names:
     x = emit.name(call["self"])
-    return emit.add("Pow", [x, emit.name(2.0, call["self"])])
+    return emit.add("Mul", [x, x])
 
 
 def _multiply_add(op: str) -> Translate:

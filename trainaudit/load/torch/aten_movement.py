@@ -144,7 +144,7 @@ def _repeat_interleave(emit: Emitter, call: Call) -> Names | None:
     rank = rank_of(x)
     axis = positive(int(call["dim"]), rank)
     wide = emit.add("Unsqueeze", [emit.name(x), emit.numbers([axis + 1])])
-    wide = emit.add("Expand", [wide, emit.numbers([1] * (axis + 1) + [times] + [1] * (rank - axis - 1))])
+    wide = emit.add("Tile", [wide, emit.numbers([1] * (axis + 1) + [times] + [1] * (rank - axis - 1))])
     return reshaped(emit, wide, None, call.node)
 
 
@@ -194,6 +194,15 @@ def _meshgrid(emit: Emitter, call: Call) -> Names | None:
     return made
 
 
+def _unfold(op: str) -> Translate:
+    """im2col and col2im, which ONNX has in the second direction alone."""
+
+    def translate(emit: Emitter, call: Call) -> Names:
+        return emit.add(op, [emit.name(call["self"])])
+
+    return translate
+
+
 _VIEWS = (
     "view",
     "reshape",
@@ -216,4 +225,5 @@ TABLE: dict[str, Translate] = {
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad("constant")),
     **{f"reflection_pad{n}d": _pad("reflect") for n in (1, 2, 3)}, **{f"replication_pad{n}d": _pad("edge") for n in (1, 2, 3)},
     "triu": _triangle(1), "tril": _triangle(0), "meshgrid": _meshgrid,
+    "im2col": _unfold("Im2Col"), "col2im": _unfold("Col2Im"),
 }  # fmt: skip

@@ -117,19 +117,15 @@ def _index(emit: Emitter, call: Call) -> Names | None:
 
 def _coordinates(emit: Emitter, indices: list[Any]) -> str:
     """Index tensors that broadcast to one shape, side by side on a new last axis."""
+    names = [emit.name(index) for index in indices]
     rank = max(rank_of(index) for index in indices)
-    shape = [1] * rank
-    for index in indices:
-        own = emit.shape(index)
-        for place, size in enumerate(own, rank - len(own)):
-            shape[place] = size if isinstance(size, int) and size != 1 else shape[place]
-    pieces = []
-    for index in indices:
-        name = emit.name(index)
-        if len({emit.shape(other) for other in indices}) > 1:
-            name = emit.add("Expand", [name, emit.numbers(shape)])
-        pieces.append(emit.add("Unsqueeze", [name, emit.numbers([rank])]))
-    return emit.add("Concat", pieces, axis=rank)
+    if len({emit.shape(index) for index in indices}) > 1:
+        together = names[0]
+        for name in names[1:]:
+            together = emit.add("Add", [together, name])
+        shape = emit.add("Shape", [together])
+        names = [emit.add("Expand", [name, shape]) for name in names]
+    return emit.add("Concat", [emit.add("Unsqueeze", [name, emit.numbers([rank])]) for name in names], axis=rank)
 
 
 def _index_put(emit: Emitter, call: Call) -> Names | None:
@@ -152,11 +148,34 @@ def _scatter(reduction: str) -> Translate:
     return translate
 
 
+def _overwritten(emit: Emitter, call: Call) -> Names | None:
+    """select_scatter and slice_scatter: what stands before, the new part, what stands behind."""
+    x, source = call["self"], emit.name(call["src"])
+    axis = positive(int(call["dim"]), rank_of(x))
+    size = emit.shape(x)[axis]
+    if "index" in call.arguments:
+        start, step = call["index"], 1
+        source = emit.add("Unsqueeze", [source, emit.numbers([axis])])
+        end = start + 1 if isinstance(start, int) and start != -1 else LAST
+    else:
+        start, end, step = call.get("start", 0), call.get("end", LAST), call.get("step", 1)
+    if step != 1 or not isinstance(start, int) or not isinstance(end, int):
+        return None
+    pieces = [source]
+    at = emit.numbers([axis])
+    if start != 0 and start != -(size if isinstance(size, int) else LAST):
+        pieces.insert(0, emit.add("Slice", [emit.name(x), emit.numbers([0]), emit.numbers([start]), at]))
+    if end < (size if isinstance(size, int) else LAST):
+        pieces.append(emit.add("Slice", [emit.name(x), emit.numbers([end]), emit.numbers([LAST]), at]))
+    return emit.add("Concat", pieces, axis=axis) if len(pieces) > 1 else source
+
+
 TABLE: dict[str, Translate] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), _concat), "stack": _stack,
     **dict.fromkeys(("split", "chunk", "split_with_sizes", "tensor_split", "unsafe_chunk", "unsafe_split", "split_copy"), _split),
     "unbind": _unbind, "select": _select, "select_copy": _select, "slice": _slice, "slice_copy": _slice, "narrow": _narrow,
     "flip": _flip, "roll": _roll, "index_select": _index_select, "gather": _gather, "index": _index, "take_along_dim": _gather,
     **dict.fromkeys(("index_put", "_unsafe_index_put"), _index_put), "_unsafe_index": _index,
+    **dict.fromkeys(("select_scatter", "slice_scatter"), _overwritten),
     "scatter": _scatter("none"), "scatter_add": _scatter("add"),
 }  # fmt: skip

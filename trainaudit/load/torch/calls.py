@@ -172,13 +172,25 @@ def _writes(node: Any) -> bool:
 
 
 def writes_through_views(graph: Any) -> bool:
-    """Whether a call changes a tensor of which other calls hold views, so that following it by name would miss something."""
+    """Whether a call changes a tensor that is read later under another name (as a view, or as what it is a view of), so that following it
+    by name would miss the change."""
+    places = {node: place for place, node in enumerate(graph.nodes)}
+    roots: dict[Any, Any] = {}
+    aliases: dict[Any, list[Any]] = {}
+    writers: list[tuple[Any, Any]] = []
+    same: dict[Any, Any] = {}
     for node in graph.nodes:
-        if node.op != "call_function" or not _writes(node) or not hasattr(node.args[0], "meta"):
-            continue
-        target = node.args[0]
-        if _is_view(target) or any(_is_view(user) for user in target.users):
-            return True
+        source = node.args[0] if node.args and hasattr(node.args[0], "meta") else None
+        if node.op == "call_function" and source is not None and _writes(node):
+            source = same.get(source, source)
+            same[node] = source
+            writers.append((node, source))
+        roots[node] = roots[source] if source is not None and (_is_view(node) or _writes(node)) else node
+        aliases.setdefault(roots[node], []).append(node)
+    for writer, changed in writers:
+        for alias in aliases[roots[changed]]:
+            if same.get(alias, alias) is not changed and any(places[user] > places[writer] for user in alias.users):
+                return True
     return False
 
 

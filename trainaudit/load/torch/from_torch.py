@@ -91,7 +91,8 @@ def _graph(captured: Captured, state: _State, name: str, form: str) -> Graph:
         shapes=emit.shapes, dtypes=emit.dtypes, origin=origin, opset=OPSET, node_count=len(emit.nodes),
     )  # fmt: skip
     graph = canonicalize(raw, infer_shapes(raw))
-    parameters = {key: _as_in_module(parameter, state, emit) for key, parameter in graph.parameters.items()}
+    derived = _derived(emit, state)
+    parameters = {key: _as_in_module(item, state, emit, derived) for key, item in graph.parameters.items()}
     return replace(graph, parameters=parameters, form=form or graph.form)
 
 
@@ -106,18 +107,27 @@ def _store(emit: Emitter, name: str, tensor: Any) -> str:
     return word
 
 
-def _as_in_module(parameter: Parameter, state: _State, emit: Emitter) -> Parameter:
+def _derived(emit: Emitter, state: _State) -> set[str]:
+    """Values that an optimizer changes by changing the parameters they are computed from (a weight under weight_norm)."""
+    found = {name for name, is_trained in state.trainable.items() if is_trained}
+    for node in emit.nodes:
+        if not found.isdisjoint(node.inputs):
+            found.update(node.outputs)
+    return found
+
+
+def _as_in_module(parameter: Parameter, state: _State, emit: Emitter, derived: set[str]) -> Parameter:
     """A parameter with what only the module knows: whether it is trained, and whether it has values at all."""
-    name = next((form for form in _forms(parameter.name) if form in state.tensors or form in emit.joined), "")
-    names = emit.joined.get(name, (name,) if name else ())
-    if not names:
-        return parameter
-    is_trained = any(state.trainable[part] for part in names)
-    unread = any(is_unread(state.tensors[part]) for part in names)
+    name = next(
+        (form for form in _forms(parameter.name) if form in state.tensors or form in emit.joined), parameter.name
+    )
+    names = emit.joined.get(name, (name,))
     return replace(
         parameter,
-        trainable=parameter.trainable and is_trained,
-        generated=UNREAD if unread else parameter.generated,
+        trainable=parameter.trainable and not derived.isdisjoint(names),
+        generated=UNREAD
+        if any(is_unread(state.tensors[part]) for part in names if part in state.tensors)
+        else parameter.generated,
     )
 
 

@@ -39,12 +39,11 @@ def shape_of(value: Any, names: Mapping[Any, str]) -> Shape:
 
 
 def name_symbols(inputs: Iterable[Any]) -> dict[Any, str]:
-    """A word for each symbol in the first axis of the inputs: "batch", and "batch_2" … where inputs do not share it."""
+    """A word for each symbol in the first axis of the inputs. Only axes as long as the first input's are left open (see `capture`), so all
+    of them are the batch."""
     names: dict[Any, str] = {}
     for value in inputs:
         sizes: Any = getattr(value, "shape", ())
         if len(sizes) and not isinstance(sizes[0], int) and sizes[0].node.expr.is_Symbol:
-            symbol = sizes[0].node.expr
-            if symbol not in names:
-                names[symbol] = "batch" if not names else f"batch_{len(names) + 1}"
+            names[sizes[0].node.expr] = "batch"
     return names
