@@ -38,9 +38,10 @@ def resolve(target: Target) -> Resolved:
     name, attribute = python
     with seeded():
         module = import_target(name, target.root)
-        found: Any = attribute_of(module, attribute, name)
-        file, line = _place(found, module)
-        if not is_model(found) and not _is_pair(found):
+    found: Any = attribute_of(module, attribute, name)
+    file, line = _place(found, module)
+    if not is_model(found) and not _is_pair(found):
+        with seeded():  # anew: the module may have been imported before
             found = _call(found, target)
     if _is_pair(found):
         return Resolved(found[0], found[1], file, line)

@@ -1,0 +1,364 @@
+"""Python targets as a user names them: what is imported and called, what is inferred, and one sentence for everything that fails."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("torch")
+
+from trainaudit.cli import main
+
+NET = """
+import torch
+from torch import nn
+
+print("the user's own words")
+
+class Net(nn.Module):
+    def __init__(self, width=8, act="relu"):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.head = nn.Linear(width, 10)
+        self.act = getattr(torch, act)
+
+    def forward(self, x):
+        x = self.act(self.stem(x)).mean((2, 3))
+        return torch.softmax(self.head(x), dim=1)
+
+class Outer:
+    inner = Net()
+
+class Carries(nn.Module):
+    example_input_array = torch.zeros(2, 5)
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(5, 4)
+
+    def forward(self, x):
+        return self.fc(x)
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb = nn.Embedding(7, 4)
+        self.fc = nn.Linear(3, 4)
+
+    def forward(self, ids, x, mask=None):
+        return self.emb(ids).sum(1) + self.fc(x)
+
+instance = Net()
+pair = (Net(), torch.randn(2, 3, 9, 9))
+by_name = (Two(), {"ids": torch.zeros(2, 5, dtype=torch.int64), "x": torch.zeros(2, 3)})
+number = 3
+
+def build(width, *, act="relu"):
+    return Net(width, act)
+
+def make_pair():
+    return Net(), torch.randn(2, 3, 9, 9)
+
+def nothing():
+    return None
+
+def broken():
+    return helper()
+
+def helper():
+    raise ValueError("no such width")
+
+def leaves():
+    raise SystemExit(3)
+"""
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def audited(*arguments: str) -> dict[str, Any]:
+    result = CliRunner().invoke(
+        main, [*arguments, "--isolated", "--loss", "cross-entropy", "--output-format", "json", "--exit-zero"]
+    )
+    assert result.exit_code == 0, result.output
+    (audit,) = json.loads(result.stdout)["audits"]
+    return dict(audit)
+
+
+def refused(*arguments: str) -> str:
+    result = CliRunner().invoke(main, [*arguments, "--isolated"])
+    assert result.exit_code == 2, result.output
+    said = " ".join(result.output.split()).replace("the user's own words ", "")
+    assert "Traceback" not in said
+    return said
+
+
+def rules(audit: dict[str, Any]) -> set[str]:
+    return {finding["rule"] for finding in audit["findings"]}
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "net.py:Net",
+        "net:Net",
+        "net.py:instance",
+        "net.py:pair",
+        "net.py:make_pair",
+        "net.py:Outer.inner",
+        "./net.py:Net",
+    ],
+)
+def test_every_way_to_name_a_module(target: str) -> None:
+    audit = audited(target)
+    assert "double-softmax" in rules(audit)
+    assert audit["target"] == target
+    model = audit["model"]
+    assert model["capture"] == "captured with torch.export in training mode"
+    assert (model["file"], model["form"], model["parameter_count"]) == ("net.py", "training", 8 * 27 + 8 + 90)
+
+
+def test_a_finding_stands_at_the_line_of_the_users_code() -> None:
+    line = NET.splitlines().index("        return torch.softmax(self.head(x), dim=1)") + 1
+    (finding,) = [f for f in audited("net.py:Net")["findings"] if f["rule"] == "double-softmax"]
+    location = finding["occurrences"][0]["location"]
+    assert (location["file"], location["line"]) == ("net.py", line)
+    loss = ("--loss", "cross-entropy", "--isolated", "--select", "output")
+    text = CliRunner().invoke(main, ["net.py:Net", *loss]).stdout
+    assert f"net.py:{line}" in text
+    github = CliRunner().invoke(main, ["net.py:Net", *loss, "--output-format", "github"]).stdout
+    assert f"::error file=net.py,line={line}," in github
+    sarif = json.loads(CliRunner().invoke(main, ["net.py:Net", *loss, "--output-format", "sarif"]).stdout)
+    place = sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "net.py"
+    assert place["region"]["startLine"] == line
+
+
+def test_what_the_users_code_prints_goes_to_standard_error() -> None:
+    result = CliRunner().invoke(main, ["net.py:Net", "--isolated", "--output-format", "json"])
+    json.loads(result.stdout)
+    assert "the user's own words" in result.stderr
+
+
+def test_arguments_reach_the_factory() -> None:
+    assert audited("net.py:build", "-k", "width=4")["model"]["parameter_count"] == 4 * 27 + 4 + 50
+    audit = audited("net.py:Net", "-k", "width=4", "-k", "act=tanh")
+    assert {row["op"] for row in audit["layers"]} >= {"tanh"}
+
+
+def test_the_same_target_gives_the_same_record() -> None:
+    first, second = (audited("net.py:Net") for _ in range(2))
+    assert first["facts"]["parameter.std"] == second["facts"]["parameter.std"]
+    assert first["findings"] == second["findings"]
+
+
+def test_sys_path_and_random_state_are_as_before() -> None:
+    import random
+
+    import numpy
+    import torch
+
+    path, states = list(sys.path), (random.getstate(), torch.get_rng_state(), numpy.random.get_state()[1].tolist())  # type: ignore[index,union-attr]
+    audited("net.py:Net")
+    refused("net.py:broken")
+    assert sys.path == path
+    assert random.getstate() == states[0]
+    assert torch.equal(torch.get_rng_state(), states[1])
+    assert numpy.random.get_state()[1].tolist() == states[2]  # type: ignore[index,union-attr]
+
+
+# --- example inputs ------------------------------------------------------------------------------------------------------
+
+
+def test_an_inferred_shape_is_said() -> None:
+    audit = audited("net.py:Net")
+    note = "No example input was given: float32[2,3,64,64] was inferred from stem (Conv2d). Say --input to audit it with another."
+    assert audit["warnings"][0] == note
+    assert audit["model"]["inputs"] == ["x: float32[batch, 3, 64, 64]"]
+    assert "was inferred from stem (Conv2d)" in " ".join(
+        CliRunner().invoke(main, ["net.py:Net", "--isolated"]).stdout.split()
+    )
+
+
+@pytest.mark.parametrize("target", ["net.py:Carries", "net.py:pair", "net.py:by_name"])
+def test_a_known_example_is_taken(target: str) -> None:
+    audit = audited(target)
+    assert not [warning for warning in audit["warnings"] if "inferred" in warning]
+
+
+def test_inputs_are_taken_as_given() -> None:
+    audit = audited("net.py:Net", "--input", "float32[5,3,20,24]")
+    assert audit["model"]["inputs"] == ["x: float32[batch, 3, 20, 24]"]
+    audit = audited("net.py:Two", "--input", "int64[2,5]", "--input", "x=float32[2,3]")
+    assert [text.split(":")[0] for text in audit["model"]["inputs"]] == ["ids", "x"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "spec"),
+    [
+        ("nn.Linear(6, 4)", "float32[2,6]"),
+        ("nn.Flatten(), nn.Linear(6, 4)", "float32[2,6]"),
+        ("nn.Conv1d(5, 4, 3)", "float32[2,5,64]"),
+        ("nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 26 * 26, 2)", "float32[2,3,28,28]"),
+        ("nn.Conv2d(3, 4, 32, 32), nn.Flatten(), nn.Linear(4 * 49, 2)", "float32[2,3,224,224]"),
+        ("nn.Embedding(11, 4)", "int64[2,16]"),
+        ("nn.LSTM(5, 4, batch_first=True)", "float32[2,16,5]"),
+        ("nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)", "float32[2,3,64,64]"),
+        ("nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)", "float32[2,16,8]"),
+        ("nn.Linear(6, 4).double()", "float64[2,6]"),
+    ],
+)
+def test_shapes_follow_from_first_layers(layers: str, spec: str) -> None:
+    Path("seq.py").write_text(f"from torch import nn\nmodel = nn.Sequential({layers})\n")
+    assert f"{spec} was inferred from 0" in audited("seq.py:model")["warnings"][0].replace("from 1 ", "from 0 ")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("model = nn.Sequential(nn.ReLU())", "its first layer does not tell the shape"),
+        ("model = nn.Sequential(nn.LazyLinear(3))", "its first layer does not tell the shape"),
+        (
+            "model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 2))",
+            "what 0 (Conv2d) tells does not fit",
+        ),
+        ("model = nn.Bilinear(3, 4, 5)", "forward takes 2 inputs (input1, input2)"),
+    ],
+)
+def test_where_nothing_is_known_the_input_is_asked_for(body: str, why: str) -> None:
+    Path("odd.py").write_text(f"from torch import nn\n{body}\n")
+    said = refused("odd.py:model")
+    assert f"No example input is known for odd.py:model: {why}" in said
+    assert "Give one: --input 'float32[8,3,224,224]', or by name --input 'ids=int64[2,128]'." in said
+
+
+def test_an_input_that_does_not_fit_is_said_with_the_line() -> None:
+    said = refused("net.py:Net", "--input", "float32[2,4,8,8]")
+    line = NET.splitlines().index("        x = self.act(self.stem(x)).mean((2, 3))") + 1
+    assert f"could not be run on its example input (float32[2,4,8,8]) at net.py:{line} (RuntimeError" in said
+
+
+# --- refusals ------------------------------------------------------------------------------------------------------------
+
+
+def line_of(text: str) -> int:
+    return NET.splitlines().index(text) + 1
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("net.py:Nett", 'net.py has no Nett. Did you mean "Net"?'),
+        ("net:Nett", 'net has no Nett. Did you mean "Net"?'),
+        ("net.py:Outer.iner", 'net.py has no iner. Did you mean "inner"?'),
+        ("nett:Net", "There is no Python module nett. Run it in the folder that holds the package"),
+        ("net.sub:Net", "There is no Python module net"),
+        ("gone.py:Net", "gone.py:Net: gone.py does not exist."),
+        ("net.py:build", "needs width. Give it: -k width=VALUE."),
+        ("net.py:number", "is an int, which is no model. Name a torch.nn.Module"),
+        ("net.py:nothing", "gives a NoneType, which is no model. Name a torch.nn.Module"),
+        ("net.py:broken", f"failed at net.py:{line_of('    raise ValueError(' + chr(34) + 'no such width' + chr(34) + ')')} (ValueError: no such width)"),
+        ("net.py:leaves", f"failed at net.py:{line_of('    raise SystemExit(3)')} (SystemExit: the code calls exit(3))"),
+    ],
+)  # fmt: skip
+def test_what_fails_gets_one_sentence(target: str, words: str) -> None:
+    assert words in refused(target)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            "x = 1\nimport not_there_at_all\n",
+            "Importing bad.py failed at bad.py:2 (ModuleNotFoundError: No module named 'not_there_at_all')",
+        ),
+        ("x = 1\n\ndef f(:\n", "Importing bad.py failed at bad.py:3 (SyntaxError: invalid syntax)"),
+        ("1 / 0\n", "Importing bad.py failed at bad.py:1 (ZeroDivisionError: division by zero)"),
+        (
+            "import sys\nsys.exit('usage: bad.py')\n",
+            "failed at bad.py:2 (SystemExit: the code calls exit(usage: bad.py))",
+        ),
+        ("raise ValueError('\\x1b[31mred')\n", "(ValueError: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_gets_one_sentence(code: str, words: str) -> None:
+    Path("bad.py").write_text(code)
+    said = refused("bad.py:model")
+    assert words in said
+    assert "\x1b" not in said
+
+
+def test_the_traceback_is_shown_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINAUDIT_DEBUG", "1")
+    result = CliRunner().invoke(main, ["net.py:broken", "--isolated"])
+    assert result.exit_code == 2
+    assert re.search(r"Traceback.*in helper.*no such width", result.stderr, re.DOTALL)
+
+
+def test_an_unknown_argument_is_named() -> None:
+    assert 'takes no argument widht. Did you mean "width"?' in refused("net.py:build", "-k", "widht=3")
+
+
+def test_an_input_of_no_parameter_is_named() -> None:
+    assert "forward of net.py:Net takes no input image. It takes x." in refused(
+        "net.py:Net", "--input", "image=float32[2,3,8,8]"
+    )
+
+
+# --- importing -----------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_packages_import_their_neighbors(work: Path) -> None:
+    package = work / "src" / "proj" / "models"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    (package.parent / "parts.py").write_text("from torch import nn\ndef head(): return nn.Linear(4, 2)\n")
+    (package / "net.py").write_text("from torch import nn\nfrom ..parts import head\nmodel = nn.Sequential(head())\n")
+    assert audited("src/proj/models/net.py:model")["model"]["parameter_count"] == 10
+
+
+def test_files_of_one_name_are_two_modules(work: Path) -> None:
+    for folder, width in (("a", 3), ("b", 5)):
+        (work / folder).mkdir()
+        (work / folder / "model.py").write_text(
+            f"from torch import nn\nfrom parts import width\nnet = nn.Linear(width, {width})\n"
+        )
+        (work / folder / "parts.py").write_text(f"width = {width}\n")
+    assert audited("a/model.py:net")["model"]["parameter_count"] == 12
+    del sys.modules["parts"]
+    assert audited("b/model.py:net")["model"]["parameter_count"] == 30
+
+
+def test_a_file_named_like_a_library_is_no_trouble() -> None:
+    Path("json.py").write_text("from torch import nn\nnet = nn.Linear(2, 3)\n")
+    assert audited("json.py:net")["model"]["parameter_count"] == 9
+    assert json.dumps({}) == "{}"
+
+
+def test_names_cannot_write_to_the_terminal_or_the_page(work: Path) -> None:
+    Path("odd.py").write_text(
+        "from torch import nn\nmodel = nn.Sequential()\n"
+        "model.add_module('<script>alert(1)<|script>\\x1b[31m', nn.Linear(4, 4))\n"
+        "nn.init.constant_(next(model.parameters()), 0.1)\nmodel.add_module('b', nn.Linear(4, 2))\n"
+    )
+    result = CliRunner().invoke(main, ["odd.py:model", "--isolated", "--report", "r.html"])
+    assert result.exit_code in (0, 1), result.output
+    assert "symmetric-init" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "<script>alert" not in Path("r.html").read_text("utf-8")
