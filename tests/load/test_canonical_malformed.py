@@ -158,7 +158,7 @@ def test_sums_that_double_are_not_walked_twice(tmp_path: Path) -> None:
     nodes += [helper.make_node("Softmax", ["v299"], ["s"]), helper.make_node("MatMul", ["s", "x"], ["y"])]
     start = time.process_time()
     graph = loaded(tmp_path, model_of(nodes))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert "softmax" in ops(graph)
 
 

@@ -31,6 +31,8 @@ LAYER_NORMS = {
     "difference computed twice": VARIANCE + "r = Sqrt(e) f = Sub(x, m) n = Div(f, r) " + AFFINE,
     "Keras: the scale in the reciprocal": VARIANCE
     + "r = Sqrt(e) i = Reciprocal(r) k = Mul(i, g) p = Mul(x, k) q = Mul(m, k) t = Sub(b, q) y = Add(p, t)",
+    "scale before the division": VARIANCE + "r = Sqrt(e) k = Mul(g, d) a = Div(k, r) y = Add(a, b)",
+    "scale before the product with the reciprocal": VARIANCE + "r = Sqrt(e) i = Reciprocal(r) k = Mul(d, g) a = Mul(k, i) y = Add(a, b)",
     "scale before the difference": VARIANCE + "r = Sqrt(e) i = Reciprocal(r) k = Mul(i, g) a = Mul(d, k) y = Add(a, b)",
     "JAX: mean of squares less square of the mean": "m = ReduceMean<axes = [-1]>(x) p = Mul(x, x) q = ReduceMean<axes = [-1]>(p) "
     "o = Mul(m, m) v = Sub(q, o) e = Add(v, eps) d = Sub(x, m) r = Sqrt(e) n = Div(d, r) " + AFFINE,
@@ -67,6 +69,8 @@ RMS_NORMS = {
     "division": RMS + "n = Div(x, r) y = Mul(n, g)",
     "one over the root": RMS + "i = Div(one, r) n = Mul(x, i) y = Mul(n, g)",
     "square as a product": "s = Mul(x, x) v = ReduceMean<axes = [-1]>(s) e = Add(v, eps) i = Pow(e, minus) n = Mul(i, x) y = Mul(n, g)",
+    "scale first": RMS + "i = Reciprocal(r) k = Mul(g, x) y = Mul(k, i)",
+    "scale first, then the division": RMS + "k = Mul(x, g) y = Div(k, r)",
     "operator of onnxruntime": "y = SimplifiedLayerNormalization<epsilon = 1e-5>(x, g)",
 }
 

@@ -71,6 +71,8 @@ def _forward(wiring: Wiring, place: int, moment: Moment, members: list[int], eps
                 inverse = True
             elif right == name and _is_numerator(wiring, left, moment, members):
                 return finish(wiring, place, moment, members, eps, wiring.nodes[divider].outputs[0])
+            elif right == name and (scale := _scaled_numerator(wiring, left, moment, members)) is not None:
+                return finish(wiring, place, moment, members, eps, wiring.nodes[divider].outputs[0], scale)
             else:
                 return None
     name = after_casts(wiring, name, members)
@@ -97,6 +99,23 @@ def _is_numerator(wiring: Wiring, name: str, moment: Moment, members: list[int])
     return False
 
 
+def _scaled_numerator(wiring: Wiring, name: str, moment: Moment, members: list[int]) -> Stored | None:
+    """γ of γ·x or γ·(x − mean), where γ is multiplied before the division."""
+    behind: list[int] = []
+    maker = wiring.maker(through_casts(wiring, name, behind), "Mul")
+    if maker is None:
+        return None
+    left, right = wiring.nodes[maker].inputs
+    stored, other = (left, right) if wiring.is_stored(left) else (right, left)
+    scale = wiring.stored(stored)
+    if scale is None or not scale.is_floating or not scale.shape or wiring.is_stored(other):
+        return None
+    if not _is_numerator(wiring, other, moment, behind):
+        return None
+    members += [maker, *behind]
+    return scale
+
+
 def _is_same_mean(wiring: Wiring, name: str, moment: Moment, members: list[int]) -> bool:
     """Another node that computes the same mean."""
     maker = wiring.maker(through_casts(wiring, name, members), "ReduceMean", "GlobalAveragePool")
@@ -119,9 +138,12 @@ def _multiplied(
     members.append(multiplier)
     if wiring.is_stored(other):
         return _folded_affine(wiring, place, moment, members, eps, node.outputs[0], wiring.stored(other))
+    scale = None
     if not _is_numerator(wiring, other, moment, members):
-        return None
-    return finish(wiring, place, moment, members, eps, node.outputs[0])
+        scale = _scaled_numerator(wiring, other, moment, members)
+        if scale is None:
+            return None
+    return finish(wiring, place, moment, members, eps, node.outputs[0], scale)
 
 
 def _folded_affine(
