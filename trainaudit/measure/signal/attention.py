@@ -133,7 +133,9 @@ def _attention(model: Model, layer: Layer, inputs: Sequence[Signal]) -> _Attenti
     if isinstance(cap, int | float) and cap:
         variance /= 1.0 + variance / cap**2
     kept = scale**2 * float(full(key.own * (query.mean**2 + query.shared), units).sum()) / heads
-    std, common = math.sqrt(variance), math.sqrt(min(kept, variance))
+    kept = min(kept, variance)
+    # what a query has of its own blurs the choice that all queries share: a softmax is the largest of scores with Gumbel noise, whose variance is π²/6
+    std, common = math.sqrt(variance), math.sqrt(kept / (1.0 + (variance - kept) * 6.0 / math.pi**2))
     dropout = layer.attributes.get("dropout", 0.0)
     dropped = dropout / (1.0 - dropout) if isinstance(dropout, float) and 0.0 < dropout < 1.0 else 0.0
     if layer.attributes.get("is_causal"):
