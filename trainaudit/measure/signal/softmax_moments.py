@@ -16,6 +16,8 @@ import numpy as np
 _STEEPEST = 20.0
 """Standard deviation of the scores beyond which the weights' distance from one winner is taken to fall as 1/τ, which it does: two scores
 within 1 of each other must compete for the first place."""
+_FLATTEST = 0.08
+"""Standard deviation of the scores below which the weights are taken as uniform: their squares differ by less than 1 %."""
 _GRID = 0.02
 """Relative step between the standard deviations for which the integrals are done."""
 
@@ -33,13 +35,13 @@ def softmax_moments(count: float, std: float) -> SoftmaxMoments:
     """Moments of the softmax over `count` independent scores of that standard deviation."""
     if count <= 1.0:
         return SoftmaxMoments(1.0, 0.0)
-    if not std > 0.0:
+    if not std > _FLATTEST:
         return SoftmaxMoments(1.0 / count, 1.0 / count * (1.0 - 1.0 / count))
     if std > _STEEPEST:
         steepest = softmax_moments(count, _STEEPEST)
         share = _STEEPEST / std
         return SoftmaxMoments(1.0 - (1.0 - steepest.squares) * share, steepest.jacobian * share)
-    step = round(math.log(max(std, 1e-3)) / _GRID)
+    step = round(math.log(std) / _GRID)
     return _moments(count, math.exp(step * _GRID))
 
 
@@ -59,22 +61,21 @@ def causal_moments(count: int, std: float, *, pairs: bool = False) -> SoftmaxMom
 
 @lru_cache(maxsize=4096)
 def _moments(count: float, std: float) -> SoftmaxMoments:
-    z = np.linspace(-9.0, 9.0, 61 + 2 * int(18 * std))
-    weight = np.exp(-0.5 * z * z)
+    step = min(0.2, 0.9 * std)
+    reach = math.ceil(9.0 * std / step)
+    score = step * np.arange(-reach, reach + 1)
+    weight = np.exp(-0.5 * (score / std) ** 2)
     weight /= weight.sum()
-    highest = 9.0 * std + 5.0
-    log_t = np.linspace(-highest - math.log(count), highest, 120 + int(30 * std))
-    step = log_t[1] - log_t[0]
-    u = np.exp(np.minimum(log_t[:, None] + std * z, 50.0))  # t·exp(s)
+    # log t and scores lie on one grid, so that E[f(t·exp(s))] is a convolution
+    low, high = -9.0 * std - 5.0 - math.log(count), 9.0 * std + 5.0
+    times = math.ceil((high - low) / step)
+    log_u = low + step * np.arange(-reach, times + reach)
+    u = np.exp(np.minimum(log_u, 50.0))
     decay = np.exp(-u)
-    first = decay @ weight
-    square = u * u
-    decay *= square
-    second = decay @ weight
-    decay *= u
-    third = decay @ weight
-    decay *= u
-    fourth = decay @ weight
+    size = 1 << (len(u) + len(weight)).bit_length()
+    functions = np.fft.rfft([decay, decay * u**2, decay * u**3, decay * u**4], size)
+    expected = np.fft.irfft(functions * np.fft.rfft(weight, size), size)[:, 2 * reach : 2 * reach + times]
+    first, second, third, fourth = np.maximum(expected, 0.0)
     others = first ** (count - 2.0)
     rest = others * first
     squares = step * count * float(second @ rest)
