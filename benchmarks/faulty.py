@@ -51,11 +51,14 @@ DIAGNOSES: dict[str, frozenset[str]] = {
     "no-nonlinearity": frozenset({"linear-stack"}),
     "redundant-bias-before-bn": frozenset({"bias-before-batchnorm"}),
     "numerical-log-zero": frozenset({"unguarded-log", "confident-output-init"}),
-    "excessive-pooling": frozenset({"spatial-collapse"}),
+    "excessive-pooling": frozenset({"spatial-collapse", "excessive-pooling"}),
+    "missing-flatten": frozenset({"missing-flatten"}),
+    "kernel-size": frozenset({"shrinking-kernels"}),
+    "non-increasing-filters": frozenset({"shrinking-filters"}),
+    "dense-width-increasing": frozenset({"growing-dense-widths"}),
     "layer-size": frozenset({"narrow-bottleneck"}),
 }  # fmt: skip
-"""Fault label → rules that name it. A label without an entry has no rule: kernel sizes, filter counts and dense widths that grow are a
-matter of taste (judged by their consequences, none of these keeps a network from training)."""
+"""Fault label → rules that name it. A label without an entry has no rule: what it names is not in a model file."""
 
 
 @dataclass(frozen=True, slots=True)

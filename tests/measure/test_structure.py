@@ -12,11 +12,11 @@ from tests.measure.test_chains_and_roles import transformer_block
 from trainaudit.ir.graph import Graph, Origin
 from trainaudit.ir.ops import Op
 from trainaudit.measure.catalog import BY_NAME, GRAPH
-from trainaudit.measure.facts import Unmeasured
+from trainaudit.measure.facts import Columns, Unmeasured
 from trainaudit.measure.static.model_facts import mask_user
 from trainaudit.measure.static.naming import is_dotted_path, module_code
 from trainaudit.measure.static.rows import layer_rows, shape_text
-from trainaudit.measure.static.structure import loss_in_graph, measure_structure
+from trainaudit.measure.static.structure import Subjects, loss_in_graph, measure_structure
 
 
 def relu(g: Sketch, x: str) -> str:
@@ -53,8 +53,21 @@ def varied() -> Graph:
     )
 
 
+def stacked() -> Graph:
+    """Plain convolutions and dense layers, and a dense layer on a feature map: what `varied` has none of."""
+    g = Sketch({"x": IMAGE})
+    h = relu(g, g.conv("conv2", relu(g, g.conv("conv1", "x", 8)), 16, stride=2))
+    cells = g.dense("cells", g.transpose("last", h, 0, 2, 3, 1), 5)
+    h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 16), start_dim=1)
+    return g.graph(g.dense("head", relu(g, g.dense("hidden", h, 8)), 4), cells)
+
+
 def test_every_fact_is_in_the_catalog_with_its_type_and_words() -> None:
-    subjects, columns = measure_structure(varied())
+    check_facts(*measure_structure(varied()))
+    check_facts(*measure_structure(stacked()))
+
+
+def check_facts(subjects: Subjects, columns: Columns) -> None:
     for fact, column in columns.items():
         spec = BY_NAME[fact]
         for subject, value in column.items():
@@ -74,8 +87,7 @@ def test_every_fact_is_in_the_catalog_with_its_type_and_words() -> None:
 
 
 def test_every_fact_of_the_graph_is_measured() -> None:
-    columns = facts(varied())
-    filled = {fact for fact, column in columns.items() if column}
+    filled = {fact for graph in (varied(), stacked()) for fact, column in facts(graph).items() if column}
     wanted = {name for name, spec in BY_NAME.items() if spec.source == GRAPH}
     assert wanted - filled == set()
 

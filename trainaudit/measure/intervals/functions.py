@@ -89,7 +89,7 @@ _MONOTONE: dict[Op, Callable[[float], float]] = {
 _DIPPING: dict[Op, tuple[Callable[[float], float], float, float]] = {
     Op.GELU: (_gated(_normal), -0.7517916243460315, -0.16997120747990369),
     Op.SILU: (_gated(sigmoid), -1.2784645427610737, -0.27846454276107374),
-    Op.MISH: (_gated(lambda x: math.tanh(softplus(x))), -1.1924312145154954, -0.3088395240434),
+    Op.MISH: (_gated(lambda x: math.tanh(softplus(x))), -1.1924312145154954, -0.3088434130172503),
     Op.HARD_SWISH: (_gated(lambda x: min(max(x / 6.0 + 0.5, 0.0), 1.0)), -1.5, -0.375),
 }
 """Function, where it is lowest, and how low it is there. The tanh and sigmoid forms of GELU differ in the third digit and get their own."""
