@@ -65,7 +65,7 @@ def open_object(model: Any, example: Any, inputs: Sequence[InputSpec], shown: st
         graph = load_program(model, name=shown)
         return replace(graph, origin=replace(graph.origin, format="torch", capture=_CAPTURES["program"]))
     if not is_model(model):
-        what = f"{shown} is a {type(model).__name__}, which is no model."
+        what = f"A value of the type {type(model).__name__} is no model."
         raise TrainauditError("no-module", what, "Give a path, a torch.nn.Module or an ExportedProgram.")
     if isinstance(model, torch.jit.ScriptModule):
         what = f"{shown} is a TorchScript module, whose code is compiled."

@@ -38,7 +38,8 @@ def resolve(target: Target) -> Resolved:
     name, attribute = python
     with seeded():
         module = import_target(name, target.root)
-    found: Any = attribute_of(module, attribute, name)
+    with user_code(target.spec, *_folders(target)):  # a module may make its attributes when they are asked for
+        found: Any = attribute_of(module, attribute, name)
     file, line = _place(found, module)
     if not is_model(found) and not _is_pair(found):
         with seeded():  # anew: the module may have been imported before
@@ -71,9 +72,13 @@ def _call(found: Any, target: Target) -> Any:
     if not callable(found):
         raise TrainauditError("no-module", f"{target.spec} is {_a(found)}, which is no model.", _SIMPLE)
     _check_arguments(found, target)
-    folders = (str(Path.cwd()), *([target.root] if target.root else ()))
-    with user_code(target.spec, *folders):
+    with user_code(target.spec, *_folders(target)):
         return found(**target.arguments)
+
+
+def _folders(target: Target) -> tuple[str, ...]:
+    """Where modules are looked for while the user's code runs."""
+    return (str(Path.cwd()), *([target.root] if target.root else ()))
 
 
 def _check_arguments(found: Any, target: Target) -> None:
