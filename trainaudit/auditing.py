@@ -16,9 +16,8 @@ from trainaudit.judge.judging import Judgment, judge
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.rulefile import load_rules
 from trainaudit.judge.selection import active_ignores, select_rules
-from trainaudit.load.module_tree import WEIGHTS_ALONE
 from trainaudit.load.opening import open_target, require_torch
-from trainaudit.load.target import InputSpec, Kind, Target, parse_inputs
+from trainaudit.load.target import WEIGHTS_ALONE, InputSpec, Kind, Target, parse_inputs
 from trainaudit.measure.facts import FactTable, FactValue, Unmeasured
 from trainaudit.measure.measuring import measure
 from trainaudit.measure.static.rows import layer_rows
@@ -220,7 +219,9 @@ def _model_info(target: str, graph: Graph, table: FactTable, digest: str) -> Mod
             for value in values
         )
 
-    count, state = fact("model.parameter_count"), fact("model.weights_state")
+    count, state, predicted = (
+        fact(f"model.{name}") for name in ("parameter_count", "weights_state", "signal_coverage")
+    )
     unknown = sum(times for _, times in graph.unrecognized)
     return ModelInfo(
         name=Path(target).name or target,
@@ -238,6 +239,7 @@ def _model_info(target: str, graph: Graph, table: FactTable, digest: str) -> Mod
         coverage=1.0 - unknown / graph.node_count if graph.node_count else 1.0,
         unrecognized=graph.unrecognized,
         weights_state=state if isinstance(state, str) else "unknown",
+        signal_coverage=predicted if isinstance(predicted, float) else None,
         capture=graph.origin.capture,
         file=shown_target(graph.origin.path) if graph.origin.path else "",
         line=graph.origin.line,

@@ -19,9 +19,6 @@ from trainaudit.load.known import FLOATING
 from trainaudit.load.naming import layer_names
 from trainaudit.load.recurrent_weights import recurrent_levels
 
-WEIGHTS_ALONE = "weights alone: kinds of layers as their names and shapes tell"
-"""`Origin.capture` of such a graph."""
-
 _WRAPPERS = ("_orig_mod.", "module.", "_fsdp_wrapped_module.")
 _PARAMETRIZED = "parametrizations.weight.original"
 _WORDS = {

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph, Origin
 from trainaudit.load.from_onnx import load_onnx
-from trainaudit.load.target import INDEX, Kind, Target
+from trainaudit.load.target import INDEX, WEIGHTS_ALONE, Kind, Target
 
 _WHOLE = ("model.safetensors", f"model{INDEX}")
 """What transformers calls the weights of a whole model; beside config.json they are that model."""
@@ -29,20 +28,26 @@ def open_target(target: Target) -> Graph:
 
 def require_torch(shown: str) -> None:
     """Raises `TrainauditError` where torch is not installed; does not import it."""
-    if find_spec("torch") is None:
+    if not _is_installed("torch"):
         what = f"{shown} needs torch, which is not installed."
         raise TrainauditError("no-torch", what, "Install it: pip install 'trainaudit[torch]'.")
 
 
+def _is_installed(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
+
+
 def _safetensors(target: Target) -> Graph:
     """The whole model where transformers knows the config.json beside it, else its weights alone."""
-    from trainaudit.load.module_tree import WEIGHTS_ALONE, module_tree
+    from trainaudit.load.module_tree import module_tree
     from trainaudit.load.safetensors import read_safetensors, read_sharded
 
     path = Path(target.path)
     note = ""
     if path.name in _WHOLE and path.with_name("config.json").is_file():
-        if find_spec("torch") is not None and find_spec("transformers") is not None:
+        if _is_installed("torch") and _is_installed("transformers"):
             from trainaudit.load.torch.opening import open_config
 
             try:
@@ -61,7 +66,12 @@ def _safetensors(target: Target) -> Graph:
     return module_tree(
         tensors,
         Origin(
-            target.path, "safetensors", found.size, leaked_paths=leaked, capture=WEIGHTS_ALONE, notes=(note,) if note else ()
+            target.path,
+            "safetensors",
+            found.size,
+            leaked_paths=leaked,
+            capture=WEIGHTS_ALONE,
+            notes=(note,) if note else (),
         ),
     )
 

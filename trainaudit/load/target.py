@@ -18,11 +18,12 @@ DTYPES = (
 )  # fmt: skip
 INPUT_EXAMPLE = "--input 'float32[8,3,224,224]', or by name --input 'ids=int64[2,128]'"
 INDEX = ".safetensors.index.json"
+WEIGHTS_ALONE = "weights alone: kinds of layers as their names and shapes tell"
+"""`Origin.capture` of a graph that a file of weights gives."""
 _MOST_VALUES = 1 << 28
-_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<dtype>[a-z]\w*)\[(?P<shape>(?:\d{1,18}(?:,\d{1,18})*,?)?)\]")
-_AROUND_MARKS = re.compile(r"\s*([=,\[\]])\s*")
-_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_ARGUMENT = re.compile(r"[^\W\d]\w*")
+_INPUT = r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<dtype>[a-z]\w*)\[(?P<shape>(?:\d{1,18}(?:,\d{1,18})*,?)?)\]"
+_AROUND_MARKS = r"\s*([=,\[\]])\s*"
+_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -99,14 +100,14 @@ def kind_of(spec: str) -> Kind:
 def split_python(spec: str) -> tuple[str, str] | None:
     """The module or file and the attribute of `pkg.mod:attr` and `path/file.py:attr`; None for what is no such thing."""
     module, colon, attribute = spec.rpartition(":")
-    if not colon or not _DOTTED.fullmatch(attribute):
+    if not colon or not re.fullmatch(_DOTTED, attribute):
         return None
-    return (module, attribute) if module.lower().endswith(".py") or _DOTTED.fullmatch(module) else None
+    return (module, attribute) if module.lower().endswith(".py") or re.fullmatch(_DOTTED, module) else None
 
 
 def parse_input(text: str) -> InputSpec:
     """`float32[8,3,224,224]` or `name=float32[8,3,224,224]`. Raises `TrainauditError` that shows how it is written."""
-    match = _INPUT.fullmatch(_AROUND_MARKS.sub(r"\1", text.strip()))
+    match = re.fullmatch(_INPUT, re.sub(_AROUND_MARKS, r"\1", text.strip()))
     if match is None:
         raise _bad_input(text, "is no input")
     dtype = match["dtype"]
@@ -137,7 +138,7 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, object]:
     arguments: dict[str, object] = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if not equals or not _ARGUMENT.fullmatch(key.strip()):
+        if not equals or not key.strip().isidentifier():
             raise TrainauditError("bad-argument", f'The argument "{text[:80]}" is not KEY=VALUE.', "Write -k width=64.")
         arguments[key.strip()] = _literal(value.strip())
     return arguments

@@ -13,8 +13,8 @@ from typing import Any
 
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph, Origin
-from trainaudit.load.module_tree import WEIGHTS_ALONE, module_tree
-from trainaudit.load.target import INPUT_EXAMPLE, InputSpec, Kind, Target
+from trainaudit.load.module_tree import module_tree
+from trainaudit.load.target import INPUT_EXAMPLE, WEIGHTS_ALONE, InputSpec, Kind, Target
 from trainaudit.load.torch.checkpoint import read_checkpoint
 from trainaudit.load.torch.config_folder import model_of
 from trainaudit.load.torch.examples import Example, example_for
