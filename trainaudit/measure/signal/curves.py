@@ -21,6 +21,8 @@ _SELU_ALPHA = 1.6732632423543772
 """Klambauer et al. 2017, arXiv:1706.02515."""
 _REACH = 9.0
 _STEPS = 4097
+_PER_UNIT = (_STEPS - 1) / (2.0 * _REACH)
+_MANY = 256
 _TINY = 1e-30
 
 
@@ -48,8 +50,19 @@ def normal_table() -> tuple[Floats, Floats]:
 
 def normal_cdf(x: Floats) -> Floats:
     """Φ to within 10⁻⁶."""
-    grid, table = normal_table()
-    return np.interp(x, grid, table)
+    return looked_up(x, normal_table()[1])
+
+
+def looked_up(x: Floats, table: Floats) -> Floats:
+    """What a table over the grid of `normal_table` says at x, linearly between its entries and constant beyond its ends."""
+    if x.size < _MANY:
+        return np.interp(x, normal_table()[0], table)
+    place = np.clip(x * _PER_UNIT + 0.5 * (_STEPS - 1), 0.0, _STEPS - 1.001)  # np.interp would search for each
+    index = place.astype(np.int32)
+    place -= index
+    low = table.take(index)
+    index += 1
+    return low + place * (table.take(index) - low)
 
 
 def curve_of(op: Op, attributes: Mapping[str, Attribute]) -> Curve | None:
@@ -108,7 +121,11 @@ def positive_power(power: float) -> Curve:
     )
 
 
-_STEPS_OF: dict[Op, Function] = {Op.SIGN: np.sign, Op.FLOOR: np.floor, Op.CEIL: np.ceil, Op.ROUND: np.round}
+_WHOLE = tuple(float(k) for k in range(-8, 9))
+_STEPS_OF: dict[Op, tuple[Function, tuple[float, ...]]] = {
+    Op.SIGN: (np.sign, (0.0,)), Op.FLOOR: (np.floor, _WHOLE), Op.CEIL: (np.ceil, _WHOLE),
+    Op.ROUND: (np.round, tuple(k + 0.5 for k in _WHOLE)),
+}  # fmt: skip
 
 
 @lru_cache(maxsize=256)
@@ -127,7 +144,9 @@ def _curve(op: Op, p: tuple[float | str, ...]) -> Curve | None:
             return _clip(min(numbers), max(numbers))
         case Op.THRESHOLDED_RELU:
             t = numbers[0]
-            return Curve(lambda x: np.where(x > t, x, 0.0), lambda x: (x > t) * 1.0, (t,), 0.0, None, t >= 0.0)
+            return Curve(
+                lambda x: np.where(x > t, x, 0.0), lambda x: np.where(x > t, 1.0, 0.0), (t,), 0.0, None, t >= 0.0
+            )
         case Op.ELU:
             return _elu(numbers[0], 1.0, 1.0)
         case Op.CELU:
@@ -171,13 +190,13 @@ def _curve(op: Op, p: tuple[float | str, ...]) -> Curve | None:
             power = numbers[0]
             return Curve(lambda x: x**power, lambda x: power * x ** (power - 1.0), is_positive=power != 3.0)
         case Op.SIGN | Op.FLOOR | Op.CEIL | Op.ROUND:
-            return Curve(_STEPS_OF[op], np.zeros_like, (0.0,), 0.0)
+            return Curve(_STEPS_OF[op][0], np.zeros_like, _STEPS_OF[op][1], 0.0)
         case Op.HARD_SIGMOID:
             return _hard_sigmoid(*numbers)
         case Op.HARD_SWISH:
             return Curve(
                 lambda x: x * np.clip(x / 6.0 + 0.5, 0.0, 1.0),
-                lambda x: np.where(np.abs(x) < 3.0, x / 3.0 + 0.5, (x > 0.0) * 1.0),
+                lambda x: np.where(np.abs(x) < 3.0, x / 3.0 + 0.5, np.where(x > 0.0, 1.0, 0.0)),
                 (-3.0, 3.0), 0.0,
             )  # fmt: skip
         case _:
@@ -205,7 +224,12 @@ def _clip(low: float, high: float) -> Curve:
         return rectifier(0.0)
     knots = tuple(k for k in (low, high) if math.isfinite(k))
     return Curve(
-        lambda x: np.clip(x, low, high), lambda x: ((x > low) & (x < high)) * 1.0, knots, 0.0, None, low >= 0.0
+        lambda x: np.clip(x, low, high),
+        lambda x: np.where((x > low) & (x < high), 1.0, 0.0),
+        knots,
+        0.0,
+        None,
+        low >= 0.0,
     )
 
 
@@ -214,7 +238,7 @@ def _hard_sigmoid(alpha: float, beta: float) -> Curve:
         return Curve(lambda x: np.full_like(x, beta), np.zeros_like)
     knots = tuple(sorted((-beta / alpha, (1.0 - beta) / alpha)))
     return Curve(
-        lambda x: np.clip(alpha * x + beta, 0.0, 1.0), lambda x: ((x > knots[0]) & (x < knots[1])) * alpha, knots, 0.0,
+        lambda x: np.clip(alpha * x + beta, 0.0, 1.0), lambda x: np.where((x > knots[0]) & (x < knots[1]), alpha, 0.0), knots, 0.0,
         None, True,
     )  # fmt: skip
 

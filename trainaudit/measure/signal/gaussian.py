@@ -11,14 +11,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from trainaudit.measure.signal.curves import Curve, Function, normal_cdf, normal_table
+from trainaudit.measure.signal.curves import Curve, looked_up, normal_cdf, normal_table
 from trainaudit.measure.signal.prediction import NONE, Floats, Signal
 
 _NODES = 24
 _PIECE_NODES = 14
 _REACH = 7.5
 """Standard deviations to integrate over: the density beyond is below 1e-12."""
-_SHARED_NODES = 8
+_SHARED_NODES = 16
 _DEGREE = 12
 """Hermite coefficients that the shared variance of a general function is summed over."""
 _TINY = 1e-300
@@ -44,7 +44,7 @@ def through(curve: Curve, mean: Floats, own: Floats, shared: Floats) -> tuple[Fl
         total = (deviation * deviation * weights).sum(axis=-1)
         if shared is NONE:
             return center, total, NONE
-        common = _dual(curve.function, mean, std, shared / np.maximum(variance, _TINY), first=1)
+        common = _dual(deviation, points, weights, mean, std, shared / np.maximum(variance, _TINY), total)
     common = np.minimum(common, total)
     return center, total - common, common
 
@@ -75,8 +75,13 @@ def slopes(curve: Curve, mean: Floats, own: Floats, shared: Floats, *, pairs: bo
     second = (values * values * weights).sum(axis=-1)
     if not pairs:
         return second, NONE
+    center = (values * weights).sum(axis=-1)
+    square = center * center
+    if shared is NONE:
+        return second, square
+    deviation = values - center[:, None]
     ratio = shared / np.maximum(variance, _TINY)
-    return second, np.minimum(_dual(curve.slope, mean, std, ratio, first=0), second)
+    return second, square + _dual(deviation, points, weights, mean, std, ratio, np.maximum(second - square, 0.0))
 
 
 def slope_mean(curve: Curve, z: Signal) -> Floats:
@@ -105,23 +110,23 @@ def _waved(phase: float, mean: Floats, own: Floats, shared: Floats) -> tuple[Flo
 def _rectified(leak: float, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
     """Mean of max(z, leak·z), and its variance as a share of z's."""
     ratio = mean / np.maximum(std, _TINY)
-    grid, below, spread = _rectifier_table()
-    center = std * (np.maximum(ratio, 0.0) + np.interp(-np.abs(ratio), grid, below))
+    below, spread = _rectifier_table()
+    center = std * (np.maximum(ratio, 0.0) + looked_up(-np.abs(ratio), below))
     if leak == 0.0:
-        return center, np.interp(ratio, grid, spread)
+        return center, looked_up(ratio, spread)
     rest = 1.0 - leak
-    variance = leak * leak + rest * rest * np.interp(ratio, grid, spread) + 2.0 * leak * rest * normal_cdf(ratio)
+    variance = leak * leak + rest * rest * looked_up(ratio, spread) + 2.0 * leak * rest * normal_cdf(ratio)
     return leak * mean + rest * center, np.maximum(variance, 0.0)
 
 
 @lru_cache(maxsize=1)
-def _rectifier_table() -> tuple[Floats, Floats, Floats]:
-    """Of max(z, 0), z ~ N(r, 1): the grid of r, the mean, and the variance."""
+def _rectifier_table() -> tuple[Floats, Floats]:
+    """Mean and variance of max(z, 0), z ~ N(r, 1), over the grid of r."""
     grid, cdf = normal_table()
     density = np.exp(-0.5 * grid * grid) / math.sqrt(2.0 * math.pi)
     center = np.maximum(grid * cdf + density, 0.0)
     second = (1.0 + grid * grid) * cdf + grid * density
-    return grid, center, np.clip(second - center * center, 0.0, 1.0)
+    return center, np.clip(second - center * center, 0.0, 1.0)
 
 
 def _variance_of_means(leak: float, mean: Floats, own: Floats, shared: Floats) -> Floats:
@@ -132,14 +137,27 @@ def _variance_of_means(leak: float, mean: Floats, own: Floats, shared: Floats) -
     return np.maximum(centers**2 @ weights - (centers @ weights) ** 2, 0.0)
 
 
-def _dual(function: Function, mean: Floats, std: Floats, ratio: Floats, *, first: int) -> Floats:
-    """Σ cₙ²ρⁿ over n ≥ first, with the Hermite coefficients cₙ of φ(mean + std·t)."""
-    nodes, weights = _hermite(_NODES)
-    values = function(mean[:, None] + std[:, None] * nodes)
-    squares: Floats = (values @ (_polynomials() * weights).T) ** 2
-    powers = ratio[:, None] ** np.arange(first, _DEGREE)
-    dual: Floats = (squares[:, first:] * powers).sum(axis=1)
-    return dual
+def _dual(
+    deviation: Floats, points: Floats, weights: Floats, mean: Floats, std: Floats, ratio: Floats, total: Floats
+) -> Floats:
+    """Σ cₙ²ρⁿ over n ≥ 1, with the Hermite coefficients cₙ of a function whose deviations from its mean at the points are given. What is missing
+    of the total, in coefficients of a higher degree, is added as if it all were of half as high a degree again."""
+    if weights.ndim == 1:
+        squares = (deviation @ (_polynomials() * weights).T) ** 2
+        found = squares[:, 1:].sum(axis=1)
+        dual = (squares[:, 1:] * ratio[:, None] ** np.arange(1, _DEGREE)).sum(axis=1)
+    else:
+        t = (points - mean[:, None]) / np.maximum(std[:, None], _TINY)
+        before, polynomial = np.ones_like(t), t
+        weighted = deviation * weights
+        found, dual = np.zeros(len(t)), np.zeros(len(t))
+        for n in range(1, _DEGREE):
+            square = (weighted * polynomial).sum(axis=1) ** 2
+            found, dual = found + square, dual + square * ratio**n
+            before, polynomial = polynomial, (t * polynomial - math.sqrt(n) * before) / math.sqrt(n + 1.0)
+    rest = np.maximum(total - found, 0.0) * ratio ** (1.5 * _DEGREE)
+    result: Floats = np.minimum(dual + rest, total)
+    return result
 
 
 def _points(curve: Curve, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
