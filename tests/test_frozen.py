@@ -85,3 +85,17 @@ def test_wrong_arguments_are_refused_by_name() -> None:
         kind()
     with pytest.raises(TypeError, match="unexpected keyword"):
         kind("a", color=1)
+
+
+@frozen(eq=False)
+class Identified:
+    size: int
+
+
+def test_compared_by_identity() -> None:
+    one = Identified(1)
+    assert one == one
+    assert one != Identified(1)
+    assert len({one, Identified(1)}) == 2
+    with pytest.raises(FrozenInstanceError):
+        one.size = 2  # type: ignore[misc]

@@ -7,20 +7,36 @@ that at each start. Here a class gets its constructor compiled, and everything e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from functools import partial
+from typing import Any, NoReturn, TypeVar, dataclass_transform, overload
 
 Kind = TypeVar("Kind")
 
 
+@overload
+def frozen(kind: type[Kind]) -> type[Kind]: ...
+
+
+@overload
+def frozen(*, eq: bool = ...) -> Callable[[type[Kind]], type[Kind]]: ...
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def frozen(kind: type[Kind]) -> type[Kind]:
-    """The class as a frozen dataclass with slots, compared and hashed by its fields."""
+def frozen(kind: type[Kind] | None = None, *, eq: bool = True) -> Any:
+    """The class as a frozen dataclass with slots, compared and hashed by its fields; by identity where `eq` is False."""
+    if kind is None:
+        return partial(_frozen, eq=eq)
+    return _frozen(kind, eq=eq)
+
+
+def _frozen(kind: type[Kind], *, eq: bool) -> type[Kind]:
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True)(kind)
     made.__init__ = _constructor(made)
     made.__setattr__ = made.__delattr__ = _refuse
     made.__getstate__, made.__setstate__ = _values, _restore
-    for method in (_repr, _eq, _hash):
+    for method in (_repr, _eq, _hash) if eq else (_repr,):
         if f"_{method.__name__}__" not in kind.__dict__:
             setattr(made, f"_{method.__name__}__", method)
     return made  # type: ignore[no-any-return]

@@ -6,13 +6,13 @@ torch is imported inside functions only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import TensorData
 from trainaudit.ir.tensor import widen_bfloat16
 from trainaudit.load.known import FillData
@@ -35,7 +35,7 @@ def type_word(dtype: Any) -> str:
     return _SMALL_FLOATS.get(word, word)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TorchTensor:
     """A `TensorData` over a torch tensor of any layout on any device. float32, float16 and integers in contiguous host memory are
     seen without a copy; other layouts and devices are copied block by block."""

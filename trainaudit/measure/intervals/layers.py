@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph, Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.intervals.functions import exponential
@@ -37,7 +38,7 @@ from trainaudit.measure.intervals.ranges import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """Of a stored tensor: mean, standard deviation and largest absolute value."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from trainaudit.frozen import frozen
 from trainaudit.measure.intervals.interval import ANY, INFINITY, Interval, within
 
 NO_ZEROS, SOME_ZEROS, ZERO_VECTORS = 0, 1, 2
@@ -17,7 +18,7 @@ MANY_ROOTS = 8
 _STANDARD = (-3.0, 3.0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Range:
     """`bounds` hold for every input that the declaration allows: what lies outside is impossible. `typical` is how far the values of one batch
     spread at the present weights (mean ± 3 standard deviations, within the bounds): what lies inside does occur. It is None where that

@@ -8,10 +8,10 @@ is correlated with that of the step before, here by a factor called echo.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.curves import Curve, curve_of
 from trainaudit.measure.signal.gaussian import slopes, through
@@ -20,7 +20,7 @@ from trainaudit.measure.signal.prediction import NONE, Floats
 _TINY = 1e-300
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Moments:
     """Mean and variance of each unit. `ahead` is the covariance of a state with what the next step adds to it."""
 
@@ -37,7 +37,7 @@ State = tuple[Moments, ...]
 """The output h, then the inner state c of an LSTM."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Step:
     """`pre` are the sums before each gate, `hidden` the recurrent part of them alone, `gates` what the gates make of them."""
 
@@ -48,7 +48,7 @@ class Step:
     gates: list[Moments]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Slopes:
     """Of one step: E[φ′²] of each gate, the share of it that is E[φ′]², and what else a cell needs."""
 
@@ -57,7 +57,7 @@ class Slopes:
     more: tuple[Floats, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Flow:
     """Second moments of gradients at one step: by the gates' sums, by the recurrent parts of them, and by the states before, without what the
     recurrent weights bring. Gradients by a gate's sum at two steps correlate as `factor` · `decay`^distance."""
@@ -69,7 +69,7 @@ class Flow:
     factor: list[Floats]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Cell:
     """`forward(pre, hidden, state, echo)` gives the next state and the gates; `echo` is the correlation of the gates' sums with those one step
     earlier. `backward(step, slopes, gradients, echo)` gives the flow; `gradients` are by the states after the step, and last the covariance that

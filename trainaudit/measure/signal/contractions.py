@@ -6,11 +6,11 @@ out = Σ_k a_k b_k over K pairs. With a and b independent, E[out] = K·E[a]·E[b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.layout import count_of, lay_out_gradient
@@ -19,7 +19,7 @@ from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Operand:
     """One factor: its signal, its axes' letters, and its moments at the summed axes. They are per unit where no unit axis is summed over
     (`kept`), else of all units together; `apart` is E[a_k a_k′] of two different places of the sum."""
@@ -33,7 +33,7 @@ class _Operand:
     apart: Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Product:
     first: _Operand
     second: _Operand

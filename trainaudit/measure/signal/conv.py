@@ -6,12 +6,12 @@ Imports ir and sibling modules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.dense import bias_gradient
@@ -21,7 +21,7 @@ from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import AnyMatrix, Model
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Taps:
     """How often each tap of a window meets an input: `shares` per output position (padding and strides of a transpose leave some out),
     `reach` per input position. `before` and `after` are the positions of one sample."""
@@ -32,7 +32,7 @@ class Taps:
     after: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Convolution:
     x: Signal
     weight: Parameter

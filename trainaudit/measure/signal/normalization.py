@@ -8,11 +8,11 @@ arXiv:1902.08129; Xiong et al. 2020, arXiv:2002.04745).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import stored_units
@@ -25,7 +25,7 @@ _SMALLEST = 1e-200
 _CHANNELWISE = (Op.BATCH_NORM, Op.GROUP_NORM, Op.INSTANCE_NORM)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Normalized:
     """`x` is the input on the axes that the layer works on; `hat` the normalized value before scale and shift; `inverse` is 1/σ per unit; `units`
     and `elements` are how many units and how many elements one mean is taken over (0 for a batch, which counts as large)."""

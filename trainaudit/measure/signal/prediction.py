@@ -7,11 +7,12 @@ Yang & Schoenholz 2017 (arXiv:1712.08969), Yang et al. 2019 (arXiv:1902.08129), 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.measure.signal.curves import Curve
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +26,7 @@ class NotCovered(Exception):  # noqa: N818 (no error: an answer)
     """The prediction stops at this layer; the message is the reason, a short clause without a full stop."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Signal:
     """The distribution of a value x[sample, position, unit] over samples and positions, unit by unit.
 
@@ -72,7 +73,7 @@ class Signal:
         return float(np.sqrt(np.mean(self.variance) + np.var(self.mean)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Gradient:
     """Second moment of the loss's gradient by each unit of a value, laid out as the value's `Signal`: `shared` is the part that is the same at
     all positions of a sample, `own` the rest. Its mean over samples is zero, because the loss's derivative by the output is."""
@@ -98,7 +99,7 @@ class Gradient:
         return float(np.sqrt(np.mean(self.own) + np.mean(self.shared)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prediction:
     """The predicted signal of a graph for standardised inputs: float inputs are independent standard normal numbers, integer inputs are
     uniform over the vocabulary that they index. Gradients are those of a loss whose derivative by every element of the model's primary

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.measure.facts import Unmeasured
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trainaudit.measure.signal.prediction import Floats, Prediction
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Readings:
     """A prediction as facts read it. `missing` is the reason for what it does not reach."""
 

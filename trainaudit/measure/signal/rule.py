@@ -18,14 +18,15 @@ Sizes: `model.shape(value)`; weights: `model.vector(name)`, `model.matrix(...)`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer
 from trainaudit.measure.signal.prediction import Gradient, Signal
 from trainaudit.measure.signal.weights import Model
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backflow:
     """What a layer hands back: the gradients by its inputs, and per parameter name the mean square of the gradient of one sample's loss by one
     element of it."""
@@ -38,7 +39,7 @@ Forward = Callable[[Model, Layer, Sequence[Signal]], Sequence[Signal]]
 Backward = Callable[[Model, Layer, Sequence[Signal], Sequence[Signal], Sequence[Gradient | None]], Backflow]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """`needs` is the number of leading inputs whose signals must be known; None for all."""
 

@@ -7,8 +7,8 @@ Along a segment every layer multiplies what the one before it made, so that a fa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.ops import NORMALIZATIONS, RECURRENT, Op
 from trainaudit.measure.static.index import INPUT, Index
 
@@ -28,7 +28,7 @@ _Ends = dict[int, tuple[str, str, int | None]]
 NORMALIZATION, RESIDUAL, RECURRENCE, OUTPUT = "normalization", "residual", "recurrence", "output"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Segment:
     """`chain` holds the positions of its weighted layers along the deepest path, an output head left out; `ends` names the value behind each of
     them: what the next one reads, or, behind the last, the normalized value, the operand of the sum, what the head or the recurrence reads, or the
@@ -43,7 +43,7 @@ class Segment:
     head: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stack:
     """Residual sums in a row with no normalization on either path: their positions, the value that enters the first of them, and the weighted
     layers that end their branches."""
@@ -53,7 +53,7 @@ class Stack:
     ends: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """`plain_depth` counts the weighted layers of the longest path without a skip connection or recurrence, `plain_first` is the first of them;
     `post_normalized` are the normalizations that alone read a residual sum."""

@@ -6,10 +6,10 @@ Steps are followed until the moments stand still; the rest of the sequence repea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.measure.signal.cells import Cell, Flow, Moments, Slopes, State, Step, cell_of
 from trainaudit.measure.signal.layout import full
@@ -22,7 +22,7 @@ _SQUARED = 1 << 22
 """Weights up to which a recurrent matrix is squared once for all steps."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Direction:
     """One direction of a recurrent layer with its weights."""
 
@@ -51,7 +51,7 @@ class Direction:
         return squares @ self.squares
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Sums:
     """Second moments of gradients by the gates' sums, added over the steps: `alone` as if steps were independent; `constant` adds what correlated
     steps bring where they meet the same number, `varying` where they meet an input as correlated as its neighbors."""
@@ -61,7 +61,7 @@ class Sums:
     varying: Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Back:
     """What flows back through time: sums by the gates' sums, by the recurrent parts of them, the mean square by an element of the recurrent
     weight, and the second moments by the state before the first step."""

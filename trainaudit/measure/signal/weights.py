@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph, Layer, Parameter, Role
 from trainaudit.measure.signal.prediction import NONE, Floats, NotCovered
 from trainaudit.measure.static.stored_blocks import widened
@@ -31,7 +32,7 @@ _SAMPLE = 65_536
 _FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Matrix:
     """A weight matrix W, (outputs, inputs), as it acts on independent inputs. Stored the other way round where it `is_turned`."""
 
@@ -71,7 +72,7 @@ class Matrix:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class GroupedMatrix:
     """Several equal matrices side by side, (groups, outputs, inputs), each for its own units: a grouped or depthwise kernel."""
 
@@ -127,7 +128,7 @@ def _into_columns(array: Float32s, squares: Float32s) -> Floats:
     return result.T
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DrawnMatrix:
     """What stands for a weight matrix that is too large to be read: independent elements of that mean and standard deviation. An output sees
     one group of the inputs."""
@@ -165,7 +166,7 @@ class DrawnMatrix:
 AnyMatrix = Matrix | GroupedMatrix | DrawnMatrix
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Model:
     """A graph, the symbolic sizes with the number that is assumed for each, and the names of the parameters that are read whole."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Shape
 from trainaudit.ir.ops import RECURRENT, WEIGHTED, Op
 from trainaudit.measure.facts import FactValue, Unmeasured
@@ -40,7 +41,7 @@ _SWAPPED = Unmeasured("with these sizes a view in place of a transposition looks
 _AMBIGUOUS = Unmeasured("the first two axes of the input could both be the batch")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Tracked:
     """The batch stands in `part`. `origin` is the reshape that merged it into the last axis (−1 for none)."""
 
@@ -48,7 +49,7 @@ class _Tracked:
     origin: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Mixed:
     """A reshape (`origin`) mixed samples up; viewing the values with sizes `before` again would undo it."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +60,7 @@ class Identity:
         return "|".join(self.names) or "unknown"
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class MeasuredParameter:
     """A parameter whose values were read, and what they are."""
 

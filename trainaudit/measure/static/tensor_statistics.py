@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Parameter, Role, TensorData
 from trainaudit.measure.static.stored_blocks import LEADING, LeadingValues, regular, widened
 
@@ -35,7 +36,7 @@ _SQUARES_SAFE_FROM = 1e-24
 """A float32 sum of squares below this may have lost terms to underflow."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen(eq=False)
 class TensorStatistics:
     """Of one floating-point tensor. Moments, range and sample are over the finite values.
 
