@@ -11,7 +11,11 @@ from trainaudit.load.raw import RawNode
 
 _FRAME = re.compile(r'File "([^"\n]+)", line (\d+)')
 _ITEM = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
-_OUTSIDE = ("site-packages", "dist-packages", "/torch/", "\\torch\\", "<frozen", "/lib/python", "\\lib\\python")
+_OUTSIDE = ("site-packages", "dist-packages", "<frozen", "/lib/python", "\\lib\\python")
+_OF_TORCH = re.compile(
+    r"[/\\]torch[/\\](nn|_\w+|fx|utils|export|onnx|jit|autograd|ao|distributed|optim|func)[/\\.]|[/\\]torch[/\\](functional|_\w+)\.py"
+)
+"""Files of torch itself, wherever it lies; a user's folder may be called torch too."""
 _PARAMETER_WORDS = frozenset(
     {
         "weight", "bias", "weight_bias", "in_proj_weight", "in_proj_bias", "kernel", "gamma", "beta", "running_mean",
@@ -95,9 +99,10 @@ class Namer:
         """The innermost frame of the user's own code, else the innermost one outside torch."""
         outside_torch: tuple[str, str] | None = None
         for path, line in reversed(frames):
-            if not any(mark in path for mark in _OUTSIDE):
+            is_torch = _OF_TORCH.search(path) is not None
+            if not is_torch and not any(mark in path for mark in _OUTSIDE):
                 return self._shown(path), int(line)
-            if outside_torch is None and "/torch/" not in path and "\\torch\\" not in path:
+            if outside_torch is None and not is_torch and not path.endswith("torch/__init__.py"):
                 outside_torch = (path, line)
         if outside_torch is None:
             return None, None
@@ -142,7 +147,7 @@ def path_of_parameter(name: str) -> str | None:
     head, dot, tail = name.rpartition(".")
     if not dot or not head or (tail not in _PARAMETER_WORDS and not tail.startswith(("weight_", "bias_"))):
         return None
-    return head
+    return head.partition(".parametrizations.")[0]
 
 
 def layer_names(modules: list[str | None], ops: Sequence[str], nodes: list[str], weighted: list[bool]) -> list[str]:

@@ -210,7 +210,7 @@ def _cosine_similarity(emit: Emitter, call: Call) -> Names:
 
 TABLE: dict[str, Translate] = {
     "linear": _linear, "bilinear": _bilinear, "einsum": _einsum,
-    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _product),
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "vdot"), _product),
     "addmm": _added_product("mat1", "mat2"), "baddbmm": _added_product("batch1", "batch2"), "addmv": _added_product("mat", "vec"),
     "embedding": _embedding, **dict.fromkeys(("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), _embedding_bag),
     **dict.fromkeys(

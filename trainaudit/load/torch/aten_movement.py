@@ -218,7 +218,7 @@ _VIEWS = (
 TABLE: dict[str, Translate] = {
     **dict.fromkeys(_VIEWS, _view), "flatten": _flatten,
     **dict.fromkeys(("permute", "permute_copy"), _permute),
-    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT", "adjoint", "transpose_copy"), _swap),
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "t", "numpy_T", "mT", "adjoint", "matrix_H", "transpose_copy"), _swap),
     **dict.fromkeys(("movedim", "moveaxis"), _moved), "unsqueeze": _unsqueeze, "squeeze": _squeeze,
     **dict.fromkeys(("expand", "expand_as", "broadcast_to", "expand_copy"), _expand),
     **dict.fromkeys(("repeat", "tile"), _repeat), "repeat_interleave": _repeat_interleave,

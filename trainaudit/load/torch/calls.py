@@ -24,6 +24,7 @@ from trainaudit.load.torch import (
 from trainaudit.load.torch.emit import Call, Emitter, Names, Translate, traced
 from trainaudit.load.torch.sizes import shape_of
 from trainaudit.load.torch.source import metadata_of
+from trainaudit.load.torch.stored_calls import PRODUCTS, computed_from, sources_of
 from trainaudit.load.torch.tensors import type_word
 
 TABLE: dict[str, Translate] = {
@@ -44,7 +45,7 @@ TABLE: dict[str, Translate] = {
 def translate(emit: Emitter, graph: Any) -> list[str]:
     """Write the nodes of all calls that the outputs need; what the outputs are called. Placeholders and attributes are named in
     `emit.values` beforehand."""
-    live = _live(graph)
+    live = live_calls(graph)
     outputs: list[str] = []
     for node in graph.nodes:
         if node.op == "output":
@@ -71,6 +72,8 @@ def _call(emit: Emitter, node: Any) -> None:
     schema = getattr(target, "_schema", None)
     spelling = schema.name.partition("::")[2] if schema is not None else getattr(target, "__name__", str(target))
     emit.metadata, emit.label = metadata_of(node, spelling), node.name
+    if (spelling in PRODUCTS or spelling.removesuffix("_") not in TABLE) and _computed(emit, node):
+        return
     before = len(emit.nodes)
     names = None
     if schema is not None and schema.name.startswith("aten::"):
@@ -84,6 +87,19 @@ def _call(emit: Emitter, node: Any) -> None:
     emit.values[node] = names
     if _writes(node) and node.args and hasattr(node.args[0], "meta"):
         emit.values[node.args[0]] = names  # who reads the changed tensor later reads this
+
+
+def _computed(emit: Emitter, node: Any) -> bool:
+    """Enter the result of a call on stored tensors as a tensor of its own."""
+    data = computed_from(node, emit.stored)
+    if data is None:
+        return False
+    name = emit.fresh(node.name)
+    emit.tensors[name] = data
+    emit.constants.add(name)
+    emit.joined[name] = tuple(str(emit.values[source]) for source in sources_of(node, emit.stored))
+    emit.values[node] = name
+    return True
 
 
 def _unknown(emit: Emitter, node: Any, schema: Any, spelling: str) -> Names:
@@ -152,7 +168,7 @@ def _inline(emit: Emitter, node: Any, graph: Any, operands: list[Any]) -> None:
 # --- which calls matter --------------------------------------------------------------------------------------------------
 
 
-def _live(graph: Any) -> set[Any]:
+def live_calls(graph: Any) -> set[Any]:
     """The calls that the outputs need. A call that writes into a tensor counts where that tensor is read later."""
     live: set[Any] = set()
     for node in reversed(list(graph.nodes)):

@@ -6,14 +6,16 @@ torch is imported inside functions only.
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from typing import Any
 
-from trainaudit.load.torch.calls import writes_through_views
+from trainaudit.load.torch.calls import live_calls, writes_through_views
+from trainaudit.load.torch.prepare import Example, set_mode
 from trainaudit.load.torch.restore import left_as_found
 
 
@@ -31,29 +33,28 @@ class Captured:
     """How many of the graph's outputs, counted from the end, are the user's; None for all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """What a module is called with."""
+def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
+    """The module's calls, in training mode or not; where neither way works, what stopped the first. The module is left as found.
 
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-
-def capture(module: Any, example: Example, *, training: bool) -> Captured | Exception:
-    """The module's calls, in training mode or not; where neither way works, what stopped the first. The module is left as found."""
-    failure: Exception
+    Raises what the module itself raises on the example.
+    """
     with left_as_found(module, computes=False), _quiet():
-        _set_mode(module, training)
+        set_mode(module, training=training)
         exported = _exported(module, example)
-    if not isinstance(exported, Exception):
+    if isinstance(exported, Captured):
         return exported
-    failure = exported
     with left_as_found(module, computes=True), _quiet():
-        _set_mode(module, training)
+        set_mode(module, training=training)
         try:
-            return _recorded(module, example, failure)
+            return _recorded(module, example, exported)
         except Exception:  # whatever a user's module raises while it runs
-            return failure
+            pass
+    import torch
+
+    with left_as_found(module, computes=True), _quiet(), torch.no_grad():
+        set_mode(module, training=training)
+        module(*example.args, **example.kwargs)
+    return first_line(exported)
 
 
 def from_exported(program: Any, how: str = "torch.export") -> Captured:
@@ -150,9 +151,6 @@ def _recorded(module: Any, example: Example, failure: Exception) -> Captured:
     )
     with _module_paths(module):
         recorded = trace(*(leaves[place].detach().clone() for place in places))
-    if writes_through_views(recorded.graph):
-        functional = torch.func.functionalize(recorded)
-        recorded = make_fx(functional, record_stack_traces=True)(*(leaves[place].detach().clone() for place in places))
     names = {id(tensor): name for name, tensor in (*module.named_buffers(), *module.named_parameters())}
     stored: dict[Any, tuple[str, Any]] = {}
     inputs: list[Any] = []
@@ -163,7 +161,30 @@ def _recorded(module: Any, example: Example, failure: Exception) -> Captured:
             tensor = getattr(recorded, str(node.target), None)
             if isinstance(tensor, torch.Tensor):
                 stored[node] = (names.get(id(tensor), ""), tensor)
-    return Captured(recorded.graph, stored, inputs, "make_fx", (_why_recorded(failure),))
+    if inputs and live_calls(recorded.graph).isdisjoint(inputs):
+        raise RuntimeError("what the module makes of its inputs was computed outside torch")
+    _name_inputs(module, example, inputs)
+    notes = (_why_recorded(failure), *((_THROUGH_VIEWS,) if writes_through_views(recorded.graph) else ()))
+    return Captured(recorded.graph, stored, inputs, "make_fx", notes)
+
+
+_THROUGH_VIEWS = (
+    "Some values are changed in place through views: what reads them later may be shown as it was before the change."
+)
+
+
+def _name_inputs(module: Any, example: Example, inputs: list[Any]) -> None:
+    """The names of forward's parameters for the recorded inputs, numbered where one holds several tensors."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    bound = inspect.signature(module.forward).bind(*example.args, **dict(example.kwargs)).arguments
+    words: list[str] = []
+    for key, value in bound.items():
+        count = sum(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(value))
+        words += [key] if count == 1 else [f"{key}_{place}" for place in range(count)]
+    for node, word in zip(inputs, words, strict=len(words) == len(inputs)):
+        node.name = word
 
 
 def _why_recorded(failure: Exception) -> str:
@@ -216,25 +237,14 @@ def _module_paths(module: Any) -> Iterator[None]:
 # --- around both ---------------------------------------------------------------------------------------------------------
 
 
-def _set_mode(module: Any, training: bool) -> None:
-    """Training mode as `module.train()` sets it; the fused kernels of nn.MultiheadAttention, which no training uses, are off."""
-    import torch
-
-    module.train(training)
-    torch.backends.mha.set_fastpath_enabled(False)
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings and log lines of the tracers."""
-    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx", "torch._export", "torch._dynamo")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    """Without the warnings, log lines and prints of the tracers and of the module, which may run several times."""
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
+        logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(disabled)

@@ -39,6 +39,8 @@ class Emitter:
     metadata: dict[str, str] = field(default_factory=dict)
     label: str = ""
     """Of the call being translated: its nodes' metadata, and the name that its values are made from."""
+    stored: dict[Any, tuple[str, Any]] = field(default_factory=dict)
+    """Traced placeholders and attributes that are tensors of the module: name and tensor."""
     joined: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Stored tensors that stand for several of the module, and those."""
     sizes_known: dict[tuple[str, int], str] = field(default_factory=dict)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph, Origin, Parameter
 from trainaudit.load.canonical import canonicalize
+from trainaudit.load.module_tree import module_tree
 from trainaudit.load.raw import RawGraph
 from trainaudit.load.shapes.inference import infer_shapes
 from trainaudit.load.torch.calls import translate
-from trainaudit.load.torch.capture import Captured, Example, capture, from_exported
+from trainaudit.load.torch.capture import Captured, capture, from_exported
 from trainaudit.load.torch.emit import Emitter
+from trainaudit.load.torch.prepare import example_of, materialized, on_device, refuse_quantized, unwrapped
 from trainaudit.load.torch.sizes import name_symbols, shape_of
 from trainaudit.load.torch.tensors import UNREAD, data_of, is_unread, type_word
 
@@ -25,13 +27,48 @@ def load_module(module: Any, example: Any, *, name: str, training: bool = True) 
 
     `example` is what it is called with: a tensor, a tuple of positional arguments, a dict of keyword arguments, or None where nothing is
     known. `origin.format` says how it was captured: "torch.export", "make_fx" or "module tree", and `origin.notes` what that means where
-    it is a fallback. Raises `TrainauditError` where nothing of it can be read.
+    it is a fallback. Raises `TrainauditError` where nothing of it can be read, and what the module itself raises on the example.
     """
-    captured = capture(module, _example(example), training=training)
-    if isinstance(captured, Exception):
-        raise captured
-    state = _State.of(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    module = unwrapped(module)
+    refuse_quantized(module, name)
+    if example is None:
+        return _tree(module, name, "No example input was given")
+    called = on_device(module, example_of(example))
+    ready = materialized(module, called, training=training)
+    captured = capture(ready, called, training=training)
+    if isinstance(captured, str):
+        return _tree(ready, name, f"Neither torch.export nor make_fx could capture the module ({captured})")
+    if ready is not module:
+        captured = replace(captured, notes=(*captured.notes, _COPIED))
+    state = _State.of(ready.named_parameters(remove_duplicate=False), ready.named_buffers(remove_duplicate=False))
     return _graph(captured, state, name, "training" if training else "inference")
+
+
+_COPIED = "Its lazy parameters were initialized on a copy, which ran once on the example input."
+
+
+def _tree(module: Any, name: str, why: str) -> Graph:
+    """The module's layers by their classes and weights alone, without edges."""
+    import torch
+
+    state = _State.of(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    lazy = next((word for word, tensor in state.tensors.items() if torch.nn.parameter.is_lazy(tensor)), None)
+    if lazy is not None:
+        raise TrainauditError("lazy-module", f"{lazy} has no shape yet (a lazy module).", "Give an example input.")
+    first = {word: data_of(tensor, word) for word, tensor in state.tensors.items()}
+    tensors = {word: first[state.names[id(tensor)]] for word, tensor in state.all_names.items()}
+    classes = {path: type(part).__name__ for path, part in module.named_modules()}
+    note = f"{why}: its layers stand without edges, and rules that follow the graph were not run."
+    origin = Origin(
+        path=name, format="module tree", size=sum(data.nbytes for data in first.values()), producer=f"torch {torch.__version__}",
+        capture="module tree", notes=(note,),
+    )  # fmt: skip
+    graph = module_tree(tensors, origin, classes)
+    emit = Emitter({})
+    trained = {word for word, is_trained in state.trainable.items() if is_trained}
+    return replace(
+        graph, parameters={key: _as_in_module(item, state, emit, trained) for key, item in graph.parameters.items()}
+    )
 
 
 def load_program(program: Any, *, name: str) -> Graph:
@@ -39,16 +76,11 @@ def load_program(program: Any, *, name: str) -> Graph:
     return _graph(from_exported(program), _State.of(program.named_parameters(), program.named_buffers()), name, "")
 
 
-def _example(given: Any) -> Example:
-    if isinstance(given, Mapping):
-        return Example(kwargs=given)
-    return Example(args=tuple(given) if isinstance(given, (tuple, list)) else (given,))
-
-
 class _State:
     """A module's tensors by name, each under the first name that it has. `trainable` says which of them an optimizer may change."""
 
     def __init__(self) -> None:
+        self.all_names: dict[str, Any] = {}
         self.tensors: dict[str, Any] = {}
         self.names: dict[int, str] = {}
         self.trainable: dict[str, bool] = {}
@@ -58,6 +90,7 @@ class _State:
         state = cls()
         for items, are_parameters in ((parameters, True), (buffers, False)):
             for name, tensor in items:
+                state.all_names[name] = tensor
                 if id(tensor) not in state.names:
                     state.names[id(tensor)] = name
                     state.tensors[name] = tensor
@@ -69,6 +102,7 @@ def _graph(captured: Captured, state: _State, name: str, form: str) -> Graph:
     import torch
 
     emit = Emitter(name_symbols([node.meta["val"] for node in captured.inputs]))
+    emit.stored = captured.stored
     for node, (word, tensor) in captured.stored.items():
         emit.values[node] = _store(emit, state.names.get(id(tensor), word), tensor)
     for word, tensor in state.tensors.items():
