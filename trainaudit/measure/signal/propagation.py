@@ -118,7 +118,9 @@ def _is_float_result(graph: Graph, layer: Layer) -> bool:
 
 
 def _is_bounded(signal: Signal) -> bool:
-    return float(np.abs(signal.mean).max()) < _LIMIT and 0.0 <= float((signal.own + signal.shared).max()) < _LIMIT
+    mean, own, shared = signal.mean, signal.own, signal.shared
+    variance = float(np.add.reduce(own)) + (0.0 if shared is NONE else float(np.add.reduce(shared)))
+    return float(mean @ mean) < _LIMIT and 0.0 <= variance < _LIMIT
 
 
 # --- backward ------------------------------------------------------------------------------------------------------------
