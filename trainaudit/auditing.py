@@ -175,6 +175,8 @@ def _refuse_unknown(target: str, graph: Graph) -> None:
 def shown_target(path: str) -> str:
     """A path as the record holds it: as typed; an absolute one relative to the working folder, or outside it the file's name alone, so that
     records can be passed on and a baseline does not depend on how a path was typed."""
+    if path.startswith("hf:"):
+        return f"hf:{shown_target(path.removeprefix('hf:'))}"
     if not Path(path).is_absolute():
         return path
     relative = os.path.relpath(path)

@@ -186,6 +186,8 @@ class ModelInfo:
     unrecognized: tuple[tuple[str, int], ...]
     weights_state: str
     """"fresh", "trained", "mixed", "generated" or "unknown"."""
+    signal_coverage: float | None = None
+    """Share of the layers whose signal is predicted, 0 to 1; None where nothing was predicted."""
     capture: str = ""
     """How the graph was had from a module or a file of weights, in one clause; "" where the file is the graph."""
     file: str = ""
@@ -211,6 +213,14 @@ class LayerRow:
     wanted_gain: float | None = None
     file: str | None = None
     line: int | None = None
+    predicted_std: float | None = None
+    """Of the layer's output over samples and positions, for standardised inputs."""
+    predicted_rms: float | None = None
+    """√E[x²] of the same."""
+    predicted_gradient: float | None = None
+    """Rms of the weight's gradient over that of the last trainable layer."""
+    predicted_backward: float | None = None
+    """Norm of the gradient by the layer's output over that by the last weighted layer's output."""
 
 
 @frozen

@@ -40,6 +40,8 @@ REPORTS: dict[str, Callable[[], str]] = {
     "several.md": lambda: render(samples.several(), "markdown"),
     "faulty.html": lambda: _body(render(samples.faulty(), "html")),
     "clean.html": lambda: _body(render(samples.clean(), "html")),
+    "decaying.html": lambda: _body(render(samples.decaying(), "html")),
+    "decaying.txt": lambda: render(samples.decaying(), "full"),
     "clean.txt": lambda: render(samples.clean(), "full"),
     "hostile.txt": lambda: render_full(samples.hostile(), verbose=True),
     "hostile.md": lambda: render(samples.hostile(), "markdown"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from trainaudit.result import (
     Audit,
     Evidence,
@@ -338,6 +340,63 @@ def faulty() -> Run:
 
 def clean() -> Run:
     return run_of(clean_audit())
+
+
+def _signal_rule(rule: str, name: str, limit: ThresholdInfo) -> RuleInfo:
+    return replace(
+        RULES[0],
+        id=rule,
+        name=name,
+        category="signal",
+        needs=("layer.predicted_end_to_end_ratio",),
+        thresholds=(limit,),
+    )
+
+
+SIGNAL_RULES = (
+    _signal_rule(
+        "predicted-vanishing-signal", "The signal vanishes", ThresholdInfo("floor", 1e-3, "", "He et al. 2015.")
+    ),
+    _signal_rule(
+        "predicted-exploding-signal", "The signal explodes", ThresholdInfo("ceiling", 1e3, "", "He et al. 2015.")
+    ),
+    _signal_rule(
+        "predicted-vanishing-gradient", "The gradient vanishes", ThresholdInfo("floor", 1e-4, "ratio", "Glorot 2010.")
+    ),
+    _signal_rule(
+        "predicted-exploding-gradient", "The gradient explodes", ThresholdInfo("ceiling", 1e4, "ratio", "Glorot 2010.")
+    ),
+)
+
+
+def decaying() -> Run:
+    """A deep plain network whose predicted signal and gradient decay, with the finding that says so."""
+    names = [f"layers.{index}" for index in range(16)]
+    rows = tuple(
+        replace(
+            row(index, name), predicted_std=0.4 ** (index + 1), predicted_rms=0.2, predicted_gradient=0.4 ** (15 - index),
+            predicted_backward=0.45 ** (15 - index),
+        )
+        for index, name in enumerate(names)
+    )  # fmt: skip
+    evidence = Evidence("layer.predicted_end_to_end_ratio", 0.4**15, "ratio", "<", 1e-4, "Glorot 2010.")
+    found = replace(
+        finding("zero-init-hidden"), rule="predicted-vanishing-gradient", name="The gradient vanishes", category="signal",
+        occurrences=(occurrence("layers.0", evidence=(evidence,), message="The first layer gets 1.07e-6 of the last one's gradient."),),
+    )  # fmt: skip
+    audit = Audit(
+        target="models/deep.onnx",
+        evidence=("structure", "weights"),
+        model=replace(model("deep.onnx", layers=32), signal_coverage=0.97),
+        findings=(found,),
+        outcomes=(
+            outcome(found.rule, State.VIOLATED),
+            *(outcome(rule.id, State.CLEAN) for rule in SIGNAL_RULES if rule.id != found.rule),
+        ),
+        layers=rows,
+        facts={},
+    )
+    return replace(run_of(audit), rules=SIGNAL_RULES)
 
 
 def several() -> Run:

@@ -102,5 +102,11 @@ def fact_label(fact: str) -> str:
     return visible(" ".join(words).replace("_", " "))
 
 
+def evidence_label(fact: str) -> tuple[str, str]:
+    """How the number was had, and its name: "predicted" and "segment end std", "measured" and "wanted gain"."""
+    text = fact_label(fact)
+    return ("predicted", text.removeprefix("predicted ")) if text.startswith("predicted ") else ("measured", text)
+
+
 def _singular(unit: str) -> str:
     return "axis" if unit == "axes" else unit.removesuffix("s")

@@ -7,7 +7,9 @@ from collections import Counter
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, STEPS, Step
 from trainaudit.report import charts, numbers, view
+from trainaudit.report.depth_charts import DepthChart, depth_charts
 from trainaudit.report.ladder import Rung, ladder
+from trainaudit.report.signal_charts import coverage_sentence, signal_charts
 from trainaudit.result import Audit, Evidence, Finding, LayerRow, Occurrence, Reference, RuleInfo, Run, State
 
 MAX_OTHERS = 60
@@ -61,7 +63,9 @@ class Section:
     cards: tuple[Card, ...]
     fixes: tuple[Card, ...]
     anchors: dict[str, str]
-    depth_charts: tuple[charts.DepthChart, ...]
+    signal_charts: tuple[DepthChart, ...]
+    signal_coverage: str
+    depth_charts: tuple[DepthChart, ...]
     shares: tuple[charts.ShareBar, ...]
     rows: tuple[LayerRow, ...]
     rows_left_out: int
@@ -127,7 +131,9 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         cards=cards,
         fixes=fixes,
         anchors=anchors,
-        depth_charts=tuple(charts.depth_charts(audit)),
+        signal_charts=tuple(signal_charts(run, audit, [card.finding for card in cards])),
+        signal_coverage=coverage_sentence(audit),
+        depth_charts=tuple(depth_charts(audit)),
         shares=tuple(charts.share_bars(audit)),
         rows=rows,
         rows_left_out=len(audit.layers) - len(rows),

@@ -125,7 +125,8 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verb
         if not expected:
             words.append(f"{numbers.fact_label(evidence.fact)}: {measured}")
             continue
-        lines += _measured(f"{numbers.fact_label(evidence.fact)} {measured}", expected, width, color)
+        label, what = numbers.evidence_label(evidence.fact)
+        lines += _measured(label, f"{what} {measured}", expected, width, color)
         limit = view.paragraph(evidence.because) if verbose else view.opening(evidence.because)
         lines += _labelled("limit", limit, width, color)
     lines += _labelled("facts", "; ".join(words), width, color)
@@ -151,11 +152,11 @@ def _header(finding: Finding, width: int, color: bool) -> list[str]:
     return lines + (wrapped(f"  {rest}", width, 2) if rest else [])
 
 
-def _measured(measured: str, expected: str, width: int, color: bool) -> list[str]:
-    label = styled("dim", color, f"  {'measured':<{_LABEL - 2}}")
+def _measured(word: str, measured: str, expected: str, width: int, color: bool) -> list[str]:
+    label = styled("dim", color, f"  {word:<{_LABEL - 2}}")
     column = max(_LABEL + 36, _LABEL + _cells(measured) + 2)
     if column + 10 + _cells(expected) > width:
-        return _labelled("measured", measured, width, color) + _labelled("expected", expected, width, color)
+        return _labelled(word, measured, width, color) + _labelled("expected", expected, width, color)
     gap = " " * (column - _LABEL - _cells(measured))
     return [f"{label}{measured}{gap}{styled('dim', color, 'expected')}  {expected}"]
 

@@ -154,6 +154,8 @@ def model_sentence(model: ModelInfo) -> str:
         weights,
         f"{numbers.share(model.coverage)} of nodes recognized",
     ]
+    if model.signal_coverage is not None:
+        parts.append(f"signal predicted for {numbers.share(model.signal_coverage)} of layers")
     return ", ".join(parts)
 
 

@@ -69,9 +69,8 @@ def _changes(index: Index, segment: Segment, read: Readings) -> tuple[dict[str, 
         "segment.predicted_start_std": read.missing if start is None else start,
         "segment.predicted_end_std": read.missing if start is None or changes[0] is None else start * changes[0],
     }
-    known = [change for change in changes if change is not None]
-    facts["segment.predicted_shrinkage"] = min(known) if len(known) == 2 else read.missing
-    facts["segment.predicted_growth"] = max(known) if len(known) == 2 else read.missing
+    both = _product(changes)
+    facts["segment.predicted_change"] = read.missing if both is None else math.sqrt(both)
     damage = [(abs(math.log(change)), way) for way, change in enumerate(changes) if change]
     if not damage or max(damage)[0] == 0.0:
         return facts, 0

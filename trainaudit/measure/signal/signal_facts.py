@@ -26,8 +26,8 @@ from trainaudit.measure.static.index import Index
 if TYPE_CHECKING:
     from trainaudit.measure.signal.prediction import Prediction, Signal
 
-_BESIDE = frozenset({"gate", "modulation", "auxiliary", "embedding"})
-"""Roles of weighted layers whose gradients do not tell how far the gradient reaches."""
+_BESIDE = frozenset({"gate", "modulation", "auxiliary", "embedding", "attention-query", "attention-key"})
+"""Roles of weighted layers whose gradients do not tell how far the gradient reaches: queries and keys get little where attention starts even."""
 _SATURATED = {Op.TANH: math.atanh(0.97), Op.SIGMOID: math.log(0.97 / 0.03), Op.HARD_TANH: 1.0, Op.HARD_SIGMOID: 3.0}
 """Input beyond which the function counts as saturated: |tanh| > 0.97 (makemore), sigmoid outside [0.03, 0.97]; the hard ones where they are flat."""
 _RARE = 3.0902
@@ -79,16 +79,26 @@ def _unpredictable(graph: Graph, structure: Columns) -> Unmeasured | None:
 def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read: Readings) -> Columns:
     """Spread, saturation and silence, layer by layer."""
     std: dict[str, FactValue] = {}
+    out_rms: dict[str, FactValue] = {}
+    backward: dict[str, FactValue] = {}
     input_rms: dict[str, FactValue] = {}
     variation: dict[str, FactValue] = {}
     columns: Columns = {
-        "layer.predicted_std": std, "layer.predicted_input_rms": input_rms, "layer.predicted_input_variation": variation,
+        "layer.predicted_std": std, "layer.predicted_rms": out_rms, "layer.predicted_backward_ratio": backward, "layer.predicted_input_rms": input_rms, "layer.predicted_input_variation": variation,
     }  # fmt: skip
     roles, activations = structure.get("layer.role", {}), structure.get("layer.activation", {})
     uses = structure.get("layer.softmax_use", {})
+    gradients = (read.gradient(index.layers[i].outputs[0]) for i in reversed(index.of(WEIGHTED)))
+    last = next((gradient for gradient in gradients if gradient), None)
     for i in index.of(WEIGHTED):
         layer = index.layers[i]
         std[layer.name] = _or(read.std(layer.outputs[0]), read.missing)
+        out_rms[layer.name] = _or(read.rms(layer.outputs[0]), read.missing)
+        arriving = read.gradient(layer.outputs[0])
+        if arriving is None:
+            backward[layer.name] = read.missing
+        elif last:
+            backward[layer.name] = arriving / last
         if layer.op is Op.EMBEDDING:
             continue
         rms, spread = read.rms(layer.inputs[0]), read.std(layer.inputs[0])

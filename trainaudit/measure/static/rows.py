@@ -22,7 +22,8 @@ REPORT_FACTS = frozenset(
     {
         "model.name", "model.form", "model.weights_state", "model.layer_count", "model.parameter_count", "model.depth",
         "model.recognition_coverage", "model.dtype", "layer.name", "layer.op", "layer.role", "layer.depth", "layer.gain",
-        "layer.wanted_gain", "layer.weight_scheme", "parameter.std", "model.signal_coverage", "layer.predicted_gradient_ratio",
+        "layer.wanted_gain", "layer.weight_scheme", "parameter.std", "model.signal_coverage", "layer.predicted_std",
+        "layer.predicted_rms", "layer.predicted_gradient_ratio", "layer.predicted_backward_ratio",
     }
 )  # fmt: skip
 """Facts that reports show even where no rule reads them."""
@@ -34,6 +35,9 @@ def layer_rows(graph: Graph, columns: Mapping[str, Mapping[str, FactValue]]) -> 
     depth, role = columns.get("layer.depth", {}), columns.get("layer.role", {})
     scheme, std = columns.get("layer.weight_scheme", {}), columns.get("parameter.std", {})
     gain, wanted = columns.get("layer.gain", {}), columns.get("layer.wanted_gain", {})
+    predicted = [
+        columns.get(f"layer.predicted_{what}", {}) for what in ("std", "rms", "gradient_ratio", "backward_ratio")
+    ]
     rows = []
     for layer in graph.layers:
         if layer.op not in _SHOWN and not layer.parameters:
@@ -56,6 +60,10 @@ def layer_rows(graph: Graph, columns: Mapping[str, Mapping[str, FactValue]]) -> 
                 weight_std=_number(std.get(weight)) if weight is not None else None,
                 gain=_number(gain.get(name)),
                 wanted_gain=_number(wanted.get(name)),
+                predicted_std=_number(predicted[0].get(name)),
+                predicted_rms=_number(predicted[1].get(name)),
+                predicted_gradient=_number(predicted[2].get(name)),
+                predicted_backward=_number(predicted[3].get(name)),
                 file=layer.source.file,
                 line=layer.source.line,
             )
