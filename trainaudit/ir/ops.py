@@ -20,6 +20,7 @@ that the file does not tell is absent):
     hard_tanh, clip             min, max                 thresholded_relu   threshold
     dropout, alpha_dropout      p
     add, sub, mul, div, pow     scalar (where one operand is one stored number), scalar_side: "left" or "right"
+    log, sqrt, div, reciprocal  epsilon_dropped: an ε before it was (or was not) left out of the file, where the exporter's note tells
     where                       fill (where one branch is one stored number)
     reshape                     shape (ints as ONNX writes them: 0 copies, -1 infers), where it is stored
     transpose                   perm                     flatten    start_dim

@@ -37,6 +37,7 @@ from trainaudit.load import (
 )
 from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
+from trainaudit.load.dropped import mark_dropped
 from trainaudit.load.elementwise import arithmetic, clip, is_argument, operand_use, prelu, where
 from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
@@ -143,6 +144,7 @@ def _canonicalize(wiring: Wiring) -> Graph:
         if "" in draft.outputs:
             draft.outputs = [name for name in draft.outputs if name]
     drafts.sort(key=attrgetter("last"))
+    mark_dropped(wiring, drafts)
     return assemble(wiring, _living(wiring, drafts, folded), unrecognized)
 
 

@@ -25,7 +25,7 @@ _WATCHED = frozenset({Op.LOG, Op.SQRT, Op.REDUCE_L2, Op.DIV, Op.RECIPROCAL, Op.P
 _NO_TYPE = Unmeasured("the type of its result is not known")
 _CHOSEN = Unmeasured("a condition chooses among its results, which may leave out those that matter")
 _MAY_BE_GUARDED = Unmeasured(
-    "its operand comes down to zero without an ε, and the exporter drops an ε below 1e-8 when it optimizes"
+    "its operand comes down to zero without an ε in the file, and the exporter leaves out an ε below 1e-8 when it optimizes"
 )
 
 
@@ -120,9 +120,11 @@ def _smallest_divisor(graph: Graph, layer: Layer, range_: Range) -> FactValue:
 
 
 def _zero(graph: Graph, layer: Layer) -> FactValue:
-    """Zero from one side. In a file that torch's optimizing exporter wrote, an ε may have been there."""
-    is_optimized = graph.origin.format == "onnx" and graph.form != "training" and layer.source.module_class is not None
-    return _MAY_BE_GUARDED if is_optimized else 0.0
+    """Zero from one side. In a file that torch's optimizing exporter wrote, an ε may have been there: its notes tell."""
+    is_dropped = layer.attributes.get("epsilon_dropped")
+    if is_dropped is None:
+        is_dropped = graph.origin.format == "onnx" and graph.form != "training" and layer.source.module_class is not None
+    return _MAY_BE_GUARDED if is_dropped else 0.0
 
 
 def _largest(range_: Range) -> FactValue:

@@ -40,7 +40,7 @@ def measure_neighbors(index: Index) -> Columns:
                 dropout[name] = _dropout(ops, uses, i)
                 beside[name] = is_normalized or (above >= 0 and ops[above] in NORMALIZATIONS)
         if op in _FED:
-            if above >= 0 and ops[above] in ACTIVATIONS:
+            if above >= 0 and ops[above] in ACTIVATIONS and not layers[i].attributes.get("epsilon_dropped"):
                 previous[name] = OP_WORDS[ops[above]]
                 previous_layer[name] = layers[above].name
             else:
