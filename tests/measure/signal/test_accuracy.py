@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from benchmarks.signal import BACKWARD, FORWARD, REQUIRED, Cell, run_cell  # noqa: E402
+from benchmarks.signal import BACKWARD, FORWARD, REQUIRED, Cell, run_cell
 
 CELLS = [
     ("mlp relu 64×10", "default"),

@@ -45,7 +45,7 @@ class _Attention:
 
 def _forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal]:
     attention = _attention(model, layer, inputs)
-    value, query = attention.value, attention.query
+    value, query, key = attention.value, attention.query, attention.key
     shared = attention.common.squares * value.own
     own = np.maximum(attention.own.squares * value.own - shared, 0.0)
     if attention.dropped:
@@ -54,7 +54,10 @@ def _forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signa
         shared = shared + value.shared
     if query.positions == 1:
         own, shared = own + shared, NONE
-    return [Signal(value.mean, own, shared, query.positions, query.axes, query.batch)]
+    mixed = Signal(value.mean, own, shared, query.positions, query.axes, query.batch)
+    share = np.array([1.0 / key.positions])
+    weights = Signal(share, np.maximum(share * attention.own.squares - share**2, 0.0), positions=query.positions)
+    return [mixed, *[weights] * (len(layer.outputs) - 1)]
 
 
 def _backward(
@@ -66,8 +69,8 @@ def _backward(
 ) -> Backflow:
     attention = _attention(model, layer, inputs)
     gradient = gradients[0]
-    if gradient is None:
-        return Backflow([None] * len(inputs))
+    if gradient is None or any(other is not None for other in gradients[1:]):
+        raise NotCovered("its weights are used elsewhere")
     query, key, value = attention.query, attention.key, attention.value
     queries, keys = query.positions, key.positions
     own, common = attention.own, attention.common

@@ -51,18 +51,31 @@ def multiply_back(
 ) -> Backflow:
     x, y, gradient = inputs[0], inputs[1], gradients[0]
     assert gradient is not None
-    curve = _curve_of_both(x, y)
-    if curve is not None and (x.before is None or y.before is None):  # all of it by the value itself
-        z = x if x.before is None else x.before
-        second, pair = slopes(curve, z.mean, z.own, z.shared, pairs=gradient.shared is not NONE)
-        shared = NONE if gradient.shared is NONE else gradient.shared * pair
-        whole = Gradient(gradient.total * second - shared, shared)
-        return Backflow([whole, None] if x.before is None else [None, whole])
     wide = aligned(model, layer, inputs)
-    return Backflow([
+    flows = [
         handed_back(model, layer, slot, inputs[slot], outputs[0], by_factor(gradient, wide[slot], wide[1 - slot]))
         for slot in (0, 1)
-    ])  # fmt: skip
+    ]
+    curve = _curve_of_both(x, y)
+    for slot, z in enumerate((x, y)):
+        other = inputs[1 - slot]
+        if curve is not None and z.before is None and other.curve is not None:
+            flows[slot] = _directly(curve, z, other.curve, gradient, flows[1 - slot])
+    if layer.inputs[0] == layer.inputs[1]:  # 2x, not two independent x
+        return Backflow([Gradient(2.0 * flow.own, 2.0 * flow.shared) for flow in flows])
+    return Backflow(flows)
+
+
+def _directly(curve: Curve, z: Signal, inner: Curve, gradient: Gradient, by_inner: Gradient) -> Gradient:
+    """The gradient by z of z · f(z) without what will come back through f: together they are that of the one function they make."""
+    pairs = gradient.shared is not NONE
+    whole, whole_pair = slopes(curve, z.mean, z.own, z.shared, pairs=pairs)
+    later, later_pair = slopes(inner, z.mean, z.own, z.shared, pairs=pairs)
+    total = np.maximum(gradient.total * whole - by_inner.total * later, 0.0)
+    if not pairs:
+        return Gradient(total)
+    shared = np.clip(gradient.shared * whole_pair - by_inner.shared * later_pair, 0.0, total)
+    return Gradient(total - shared, shared)
 
 
 def _curve_of_both(x: Signal, y: Signal) -> Curve | None:

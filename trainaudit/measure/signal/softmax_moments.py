@@ -25,29 +25,32 @@ _GRID = 0.02
 @dataclass(frozen=True, slots=True)
 class SoftmaxMoments:
     """`squares` is E[Σ_j p_j²]. `jacobian` is E[Σ_j p_j² (1 − 2p_j + Σ_k p_k²)]: the mean square of the gradient by the scores, summed over them,
-    where the gradients by the weights are independent with unit variance."""
+    where the gradients by the weights are independent with unit variance. `log_sum` is E[log Σ_j exp(s_j)]."""
 
     squares: float
     jacobian: float
+    log_sum: float
 
 
 def softmax_moments(count: float, std: float) -> SoftmaxMoments:
     """Moments of the softmax over `count` independent scores of that standard deviation."""
     if count <= 1.0:
-        return SoftmaxMoments(1.0, 0.0)
+        return SoftmaxMoments(1.0, 0.0, 0.0)
     if not std > _FLATTEST:
-        return SoftmaxMoments(1.0 / count, 1.0 / count * (1.0 - 1.0 / count))
+        return SoftmaxMoments(1.0 / count, (1.0 - 1.0 / count) / count, math.log(count))
     if std > _STEEPEST:
         steepest = softmax_moments(count, _STEEPEST)
         share = _STEEPEST / std
-        return SoftmaxMoments(1.0 - (1.0 - steepest.squares) * share, steepest.jacobian * share)
+        return SoftmaxMoments(
+            1.0 - (1.0 - steepest.squares) * share, steepest.jacobian * share, steepest.log_sum / share
+        )
     step = round(math.log(std) / _GRID)
     return _moments(count, math.exp(step * _GRID))
 
 
 def causal_moments(count: int, std: float, *, pairs: bool = False) -> SoftmaxMoments:
-    """The mean over the rows of a causal mask: row t sees t scores, t = 1 … count. With `pairs`, over pairs of different rows, of which the later
-    one's weights count."""
+    """The mean over the rows of a causal mask: row t sees t scores, t = 1 … count (`log_sum` is not told). With `pairs`, over pairs of different
+    rows, of which the later one's weights count."""
     if count <= 1:
         return softmax_moments(count, std)
     rows = np.arange(1, count + 1)
@@ -56,7 +59,7 @@ def causal_moments(count: int, std: float, *, pairs: bool = False) -> SoftmaxMom
     squares = np.exp(np.interp(np.log(rows), np.log(seen), [np.log(m.squares) for m in found]))
     jacobian = np.interp(np.log(rows), np.log(seen), [m.jacobian for m in found])
     weight = (rows - 1.0) * 2.0 / (count * (count - 1.0)) if pairs else np.full(count, 1.0 / count)
-    return SoftmaxMoments(float(squares @ weight), float(jacobian @ weight))
+    return SoftmaxMoments(float(squares @ weight), float(jacobian @ weight), math.nan)
 
 
 @lru_cache(maxsize=4096)
@@ -81,4 +84,6 @@ def _moments(count: float, std: float) -> SoftmaxMoments:
     squares = step * count * float(second @ rest)
     cubes = step * count * float(third @ rest) / 2.0
     squares_squared = step * float(count * fourth @ rest + count * (count - 1.0) * second**2 @ others) / 6.0
-    return SoftmaxMoments(min(squares, 1.0), max(squares - 2.0 * cubes + squares_squared, 0.0))
+    # log Z = ∫ (exp(−t) − exp(−tZ)) / t dt
+    log_sum = step * float((np.exp(-np.exp(low + step * np.arange(times))) - rest * first).sum())
+    return SoftmaxMoments(min(squares, 1.0), max(squares - 2.0 * cubes + squares_squared, 0.0), log_sum)

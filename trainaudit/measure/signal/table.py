@@ -20,6 +20,7 @@ from trainaudit.measure.signal import (
     repetition,
     scaling,
     selection,
+    softmax,
     sources,
 )
 from trainaudit.measure.signal.rule import Rule
@@ -42,4 +43,5 @@ RULES: dict[Op, Rule] = {
     **embedding.RULES,
     **products.RULES,
     **recurrence.RULES,
+    **softmax.RULES,
 }
