@@ -146,10 +146,7 @@ class Residual(nn.Module):
         self.inner, self.norm, self.post, self.sum = inner, norm, post, Sum()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.post:
-            out: Tensor = self.norm(self.sum(x, self.inner(x)))
-            return out
-        out = self.sum(x, self.inner(self.norm(x)))
+        out: Tensor = self.norm(self.sum(x, self.inner(x))) if self.post else self.sum(x, self.inner(self.norm(x)))
         return out
 
 
@@ -357,8 +354,8 @@ NETWORKS: Mapping[str, Network] = {
     "transformer, pre-norm": Network(lambda: encoder(post=False), (16,), tokens=True, batch=32),
     "transformer, post-norm": Network(lambda: encoder(post=True), (16,), tokens=True, batch=32),
     "decoder, rms-norm, swiglu": Network(decoder, (16,), tokens=True, batch=32),
-    "vit": Network(vit, _IMAGE, batch=16),
-    "mixer": Network(mixer, _IMAGE, batch=16),
+    "vit": Network(vit, _IMAGE, batch=32),
+    "mixer": Network(mixer, _IMAGE, batch=32),
     "lstm": Network(lambda: recurrent(nn.LSTM), (16,), tokens=True),
     "gru": Network(lambda: recurrent(nn.GRU), (16,), tokens=True),
     "rnn": Network(lambda: recurrent(nn.RNN), (16,), tokens=True),
