@@ -324,4 +324,4 @@ def test_weights_alone_are_audited_without_torch(work: Path) -> None:
     states = {outcome["rule"]: outcome for outcome in audit["outcomes"]}
     for rule in ("hidden-softmax", "dead-branch", "linear-stack", "predicted-vanishing-gradient", "ignored-input"):
         assert states[rule]["state"] == "not-measured", rule
-        assert states[rule]["reason"] == "the file holds weights and no graph"
+        assert states[rule]["reason"] == "only weights are known, and no graph"

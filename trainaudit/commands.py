@@ -216,5 +216,10 @@ def _environment() -> dict[str, str]:
 
 def _command_line() -> str:
     """The command as typed, with absolute paths of this machine cut to their names."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    words = [
+        f"{head}{Path(path).name if Path(path).is_absolute() else path}"
+        for head, path in (
+            ("hf:", word.removeprefix("hf:")) if word.startswith("hf:") else ("", word) for word in sys.argv[1:]
+        )
+    ]
     return shlex.join(["trainaudit", *words])

@@ -32,7 +32,7 @@ def expand_targets(words: Sequence[str], settings: Settings, *, named: bool, for
     for word in words or settings.named:
         if not word.strip():
             raise TrainauditError("nothing-to-audit", "An empty path names no model.", "Give the path of a model file.")
-        general = settings.named.get(word) or Target(word)
+        general = settings.named.get(word) or Target(word, root="" if named else str(settings.root or ""))
         general = replace(
             general,
             inputs=settings.inputs or general.inputs,
@@ -101,7 +101,7 @@ def _audit_one(target: Target, settings: Settings, rules: Sequence[Rule], detail
     except TrainauditError as error:
         if error.__cause__ is not None and os.environ.get("TRAINAUDIT_DEBUG"):
             traceback.print_exception(error.__cause__)
-        return str(error).removeprefix(f"{target.spec} ")
+        return str(error).removeprefix(f"{target.spec} ").replace(target.path, shown_target(target.path))
     except MemoryError:
         return "needs more memory than there is. Audit it on a larger machine."
     except Exception as error:

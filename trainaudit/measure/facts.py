@@ -23,6 +23,9 @@ class Unmeasured:
 
 FactValue = FactScalar | Unmeasured
 
+NO_GRAPH = Unmeasured("only weights are known, and no graph")
+"""Of a fact that needs edges, where there are none."""
+
 Columns = dict[str, dict[str, FactValue]]
 """fact name → subject id → value. What a measurement returns."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from trainaudit.ir.graph import Graph
 from trainaudit.measure.catalog import CATALOG, WEIGHTS
-from trainaudit.measure.facts import Columns, FactTable, Subject, Unmeasured
+from trainaudit.measure.facts import NO_GRAPH, Columns, FactTable, Subject, Unmeasured
 from trainaudit.measure.intervals.singularities import FACTS, measure_singularities
 from trainaudit.measure.signal.signal_facts import measure_signal, not_predicted
 from trainaudit.measure.static.index import Index, build_index
@@ -38,7 +38,7 @@ def measure(
         index = build_index(graph)
         subjects, columns = measure_structure(graph, index)
     loss = loss or loss_in_graph(graph)
-    no_loss = _NO_LOSS if graph.is_connected else _NO_GRAPH
+    no_loss = _NO_LOSS if graph.is_connected else NO_GRAPH
     columns["model.loss"] = {"model": loss or no_loss}
     columns["model.loss_expects"] = {"model": expects.get(loss or "", no_loss)}
     if graph.is_connected:
@@ -50,7 +50,6 @@ def measure(
     return FactTable(subjects=subjects, columns=columns)
 
 
-_NO_GRAPH = Unmeasured("the file holds weights and no graph")
 _NO_LOSS = Unmeasured("the loss is not known: declare it with --loss NAME or in the settings")
 
 

@@ -112,6 +112,8 @@ def _takes_any(module: Any) -> bool:
 
 
 def _inferred(module: Any, shown: str) -> Example:
+    if not inspect.signature(module.forward).parameters:
+        return Example(())
     required = [p for p in _parameters(module) if p.default is p.empty]
     if len(required) > 1:
         names = ", ".join(p.name for p in required)
@@ -189,6 +191,7 @@ def _refuted(module: Any, value: tuple[Any, ...]) -> Exception | None:
     import torch
     from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeCopyMode, FakeTensorMode
 
+    device = next((p.device for p in module.parameters()), "cpu")
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     try:
         with FakeCopyMode(mode):
@@ -197,7 +200,7 @@ def _refuted(module: Any, value: tuple[Any, ...]) -> Exception | None:
         return None
     try:
         with mode, torch.no_grad():
-            stand_in(*[mode.from_tensor(tensor) for tensor in value])
+            stand_in(*[mode.from_tensor(tensor.to(device)) for tensor in value])
     except (DynamicOutputShapeException, NotImplementedError):
         return None
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:

@@ -20,6 +20,7 @@ from trainaudit.load.torch.config_folder import model_of
 from trainaudit.load.torch.examples import Example, example_for
 from trainaudit.load.torch.from_torch import load_module, load_program
 from trainaudit.load.torch.importing import told
+from trainaudit.load.torch.prepare import unwrapped
 from trainaudit.load.torch.program_file import load_program_file
 from trainaudit.load.torch.resolving import is_model, own_example, resolve
 
@@ -70,6 +71,7 @@ def open_object(model: Any, example: Any, inputs: Sequence[InputSpec], shown: st
     if isinstance(model, torch.jit.ScriptModule):
         what = f"{shown} is a TorchScript module, whose code is compiled."
         raise TrainauditError("torchscript-module", what, "Audit the module that it was made from.")
+    model = unwrapped(model)
     known = own_example(model) if example is None else example
     with _quiet():
         return _captured(model, example_for(model, inputs, known, shown), shown)

@@ -12,7 +12,7 @@ from itertools import zip_longest
 from trainaudit.ir.graph import Graph
 from trainaudit.ir.ops import RECURRENT, WEIGHTED, Op
 from trainaudit.measure.catalog import CATALOG, SETTINGS, SUBJECT_KINDS
-from trainaudit.measure.facts import Columns, FactValue, Subject, Unmeasured
+from trainaudit.measure.facts import NO_GRAPH, Columns, FactValue, Subject
 from trainaudit.measure.static.flow import trace_uses
 from trainaudit.measure.static.index import build_index
 from trainaudit.measure.static.layer_facts import layer_width, main_parameter, measure_layers
@@ -21,7 +21,6 @@ from trainaudit.measure.static.parameters import measure_parameters, trainable_s
 from trainaudit.measure.static.structure import Subjects, subjects_of
 from trainaudit.measure.static.weights import measure_weights
 
-UNKNOWN = Unmeasured("the file holds weights and no graph")
 UNTOLD = "(what the file does not tell)"
 
 _KNOWN = frozenset(
@@ -71,9 +70,9 @@ def measure_unconnected(graph: Graph) -> tuple[Subjects, Columns]:
     subjects = _with_untold(subjects_of(graph, {}))
     for spec in CATALOG:
         if spec.source != SETTINGS and spec.name not in _KNOWN | _KNOWN_OF_WEIGHTS:
-            columns[spec.name] = dict.fromkeys(subjects[spec.kind], UNKNOWN)
+            columns[spec.name] = dict.fromkeys(subjects[spec.kind], NO_GRAPH)
     for name in _OF_ANY_LAYER:
-        columns.setdefault(name, {})[UNTOLD] = UNKNOWN
+        columns.setdefault(name, {})[UNTOLD] = NO_GRAPH
     columns["layer.name"][UNTOLD] = UNTOLD
     return subjects, columns
 
@@ -92,7 +91,7 @@ def _roles(graph: Graph) -> dict[str, FactValue]:
     weighted = [layer for layer in graph.layers if layer.op in WEIGHTED]
     roles: dict[str, FactValue] = {}
     for layer, following in zip_longest(weighted, weighted[1:]):
-        role: FactValue = UNKNOWN
+        role: FactValue = NO_GRAPH
         if layer.op is Op.EMBEDDING:
             role = "embedding"
         elif layer.op in RECURRENT:
