@@ -219,6 +219,17 @@ def test_low_rank_weights_of_a_fresh_model_are_not_called_trained() -> None:
     assert ratio < 0.3
 
 
+def test_a_designed_shift_does_not_hide_a_low_rank() -> None:
+    """A fresh model may hold a bias that looks changed (decay rates, a table of positions)."""
+    low = (normal(64, 3) @ normal(3, 64, seed=1)).astype(np.float32)
+    ramp = np.linspace(-1, 1, 64, dtype=np.float32) ** 3
+    body = [fresh_linear(64, 64, seed) for seed in range(4)]
+    facts = measure_weights(chain([*body, linear(low, ramp), fresh_linear(10, 64, 9)]), {})
+    assert facts["model.weights_state"]["model"] == "fresh"
+    assert facts["parameter.state"]["4.weight"] == "fresh"
+    assert facts["parameter.stable_rank_ratio"]["4.weight"] < 0.3  # type: ignore[operator]
+
+
 @pytest.mark.parametrize(
     "name",
     [

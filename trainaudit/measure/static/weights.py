@@ -66,9 +66,11 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
             identity = _identify(graph, parameter, statistics, branches, folded)
             _put_statistics(columns, parameter, statistics)
             measured[parameter.name] = MeasuredParameter(parameter, trimmed(statistics, side), identity)
-        if not any(_has_moved(one) for one in measured.values()):
+        state = model_state(measured.values())
+        if state != TRAINED or not any(_has_moved(one) for one in measured.values()):
             measured = {name: _without_false_training(one) for name, one in measured.items()}
-        state = "generated" if generated > len(measured) else model_state(measured.values())
+            state = model_state(measured.values())
+        state = "generated" if generated > len(measured) else state
         states = parameter_states(measured.values(), state)
         columns["model.weights_state"] = {"model": state}
         for name, one in measured.items():
