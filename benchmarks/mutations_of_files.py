@@ -38,6 +38,17 @@ def _bypass(model: Any, node: Any) -> None:
     model.graph.node.remove(node)
 
 
+def _no_skip(model: Any, place: str) -> None:
+    """Behind the last sum of a block stands its branch alone. The branch is the addend that comes from deeper inside the block."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    total = _nodes(model, "Add", place)[-1]
+    branch = max(total.input, key=lambda name: makers[name].name.count("/") if name in makers else 0)
+    for index, name in enumerate(total.input):
+        if name == branch:
+            total.input[0], total.input[index] = total.input[index], total.input[0]
+    _bypass(model, total)
+
+
 def _remove_activation(model: Any, place: str) -> None:
     for node in _nodes(model, "Relu", ""):
         maker = next(maker for maker in model.graph.node if node.input[0] in maker.output)
@@ -99,6 +110,18 @@ def _dead_branch(model: Any, _place: str) -> None:
     )
 
 
+def _ignored(model: Any, place: str) -> None:
+    """Whoever read the input reads a constant of its shape instead, for a batch of two."""
+    declared = next(value for value in model.graph.input if value.name == place)
+    shape = [axis.dim_value or 2 for axis in declared.type.tensor_type.shape.dim]
+    dtype = helper.tensor_dtype_to_np_dtype(declared.type.tensor_type.elem_type)
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, dtype), "fixed"))
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name == place:
+                node.input[index] = "fixed"
+
+
 MUTATIONS = (
     Mutation(
         "ReLU → sigmoid throughout, in the file", ("saturating-stack", "predicted-vanishing-gradient", "saturated-activation"),
@@ -112,12 +135,21 @@ MUTATIONS = (
         "an activation removed, in the file", ("linear-stack",), {"nerf": "layers.3", "dlrm": "top.1"}, change_file=_remove_activation,
     ),
     Mutation(
+        "the skip of one block dropped, in the file", ("odd-block-out",),
+        {"resnet": "layers.1", "vit": "blocks.1", "mixer": "blocks.1", "gpt2_from_paper": "blocks.2"},
+        change_file=_no_skip,
+    ),
+    Mutation(
         "attention without its scale, Glorot weights", ("missing-attention-scale",), everywhere("bert_mlm", "gpt2_from_paper", "llama_from_paper"),
         change=_glorot, change_file=_unscaled_attention,
     ),
     Mutation(
         "attention's softmax over the batch", ("softmax-axis",), {"bert_mlm": "layers.1", "gpt2_from_paper": "blocks.2", "gru_seq2seq": ""},
         change_file=_attention_over_batch,
+    ),
+    Mutation(
+        "an input that is ignored", ("ignored-input",), {"siamese": "input1", "dit": "input2", "diffusion_unet": "input1", "dlrm": "input1"},
+        change_file=_ignored,
     ),
     Mutation(
         "a layer that nothing reads", ("dead-branch", "unreachable-parameter"), dict.fromkeys(("resnet", "vgg_bn", "vae", "dlrm"), "forgotten"),

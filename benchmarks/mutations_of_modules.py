@@ -68,19 +68,6 @@ class WrongAxis(nn.Module):
         return self.norm(x.transpose(1, 2)).transpose(1, 2)
 
 
-class IgnoresLast(nn.Module):
-    """Feeds a fixed value where the last input belongs."""
-
-    def __init__(self, model: nn.Module, value: Tensor) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("value", value)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        output = self.model(*inputs[:-1], self.value)
-        return output[0] if isinstance(output, tuple) else output
-
-
 def _step_after(make: Callable[[], nn.Module]) -> Callable[[nn.Module, str], nn.Module]:
     return lambda model, _: After(model, make())
 
@@ -136,10 +123,6 @@ def _plain(width: int) -> nn.Module:
 
 def _sigmoids(width: int) -> nn.Module:
     return nn.Sequential(*[layer for _ in range(6) for layer in (nn.Linear(width, width), nn.Sigmoid())])
-
-
-def _ignoring(value: Callable[[], Tensor]) -> Callable[[nn.Module, str], nn.Module]:
-    return lambda model, _: IgnoresLast(model, value())
 
 
 def _smaller_epsilon(model: nn.Module, place: str) -> nn.Module:
@@ -222,9 +205,6 @@ MUTATIONS = (
     Mutation("batch and features mixed by a view", ("batch-mixing-reshape",), CLASSIFIERS, _before_head(
         lambda _: Apply(lambda x: x.transpose(0, 1).reshape(x.shape))
     )),
-    Mutation("an input that is ignored", ("ignored-input",), everywhere("siamese"), _ignoring(lambda: torch.randn(2, 1, 28, 28))),
-    Mutation("the label is ignored", ("ignored-input",), everywhere("dit"), _ignoring(lambda: torch.zeros(2, dtype=torch.long))),
-    Mutation("the time step is ignored", ("ignored-input",), everywhere("diffusion_unet"), _ignoring(lambda: torch.zeros(2, dtype=torch.long))),
     Mutation("a bottleneck of two units", ("narrow-bottleneck",), CLASSIFIERS, _before_head(
         lambda width: nn.Sequential(nn.Linear(width, 2), nn.ReLU(), nn.Linear(2, width), nn.ReLU())
     )),

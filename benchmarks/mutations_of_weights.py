@@ -43,15 +43,14 @@ RECTIFIED = {
 }
 
 HEADS = {
-    "resnet": "fc", "vgg_bn": "classifier.6", "vit": "head", "densenet": "25", "squeezenet": "12", "llama_from_paper": "output",
-    "lstm_language_model": "decoder", "tcn": "head", "gru_seq2seq": "out",
+    "resnet": "fc", "vit": "head", "densenet": "25", "squeezenet": "12", "llama_from_paper": "output", "preactivation_resnet": "14",
 }  # fmt: skip
 
 TRAINED = ("resnet", "vgg_bn", "vit", "gpt2_from_paper", "llama_from_paper", "autoencoder", "nerf")
 
 TOO_LARGE = (
     "oversized-init", "init-activation-mismatch", "confident-output-init", "predicted-exploding-signal",
-    "predicted-exploding-gradient", "extreme-weights", "saturated-activation",
+    "predicted-exploding-gradient", "extreme-weights", "saturated-activation", "exp-overflow", "unscaled-residual-branches",
 )  # fmt: skip
 TOO_SMALL = (
     "undersized-init", "init-activation-mismatch", "predicted-vanishing-signal", "predicted-vanishing-gradient",
@@ -178,7 +177,10 @@ MUTATIONS = (
     Mutation("all layers × 0.05, no normalization", TOO_SMALL, everywhere("autoencoder", "nerf", "squeezenet"), _all_weights(0.05)),
     Mutation("all layers N(0, 1), no normalization", TOO_LARGE, everywhere(*PLAIN), _redrawn(1.0)),
     Mutation("all layers N(0, 0.001), no normalization", TOO_SMALL, everywhere("autoencoder", "nerf", "squeezenet"), _redrawn(0.001)),
-    Mutation("output layer × 100", ("confident-output-init",), {name: place for name, place in HEADS.items() if name != "vgg_bn"}, _weight(lambda weight: 100 * weight)),
+    Mutation("output layer × 100", ("confident-output-init",), HEADS, _weight(lambda weight: 100 * weight)),
+    Mutation("output layer × 1000", ("confident-output-init",), {
+        "lstm_language_model": "decoder", "gru_seq2seq": "out", "tcn": "head", "vgg_bn": "classifier.6",
+    }, _weight(lambda weight: 1000 * weight)),
     Mutation("bias −5 before ReLU", ("dead-by-bias", "unfireable-relu"), RECTIFIED, _bias(-5.0)),
     Mutation(
         "BatchNorm shift −5 before ReLU", ("dead-by-bias", "unfireable-relu"),
