@@ -25,12 +25,31 @@ def aligned(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal
     """The operands of an elementwise op on the same unit axes, broadcast over positions."""
     axes = max(inputs, key=lambda signal: (signal.mean.size, signal.own.size, len(signal.axes))).axes
     positions = max(signal.positions for signal in inputs)
-    return [
-        spread_over_positions(lay_out(signal, model.sizes(name), _within(axes, model.sizes(name))), positions)
-        if signal.axes != axes or signal.positions != positions
-        else signal
-        for signal, name in zip(inputs, layer.inputs, strict=False)
-    ]
+    found = []
+    for signal, name in zip(inputs, layer.inputs, strict=False):
+        sizes = model.sizes(name)
+        if signal.axes != axes or signal.positions != positions:
+            signal = spread_over_positions(lay_out(signal, sizes, _within(axes, sizes)), positions)
+        if len(axes) > 1:
+            signal = _stretched(signal, sizes, model.sizes(layer.outputs[0]), axes)
+        found.append(signal)
+    return found
+
+
+def _stretched(signal: Signal, sizes: Sizes | None, result: Sizes | None, axes: tuple[int, ...]) -> Signal:
+    """An operand with one entry per unit of the result, where it is broadcast over some of several unit axes."""
+    if sizes is None or result is None or signal.mean.size == signal.own.size == signal.shared.size == 1:
+        return signal
+    old = tuple(sizes[a] if -a <= len(sizes) else 1 for a in axes)
+    new = tuple(result[a] for a in axes)
+    if old == new:
+        return signal
+
+    def wide(array: Floats) -> Floats:
+        return array if array.size == 1 else np.broadcast_to(array.reshape(old), new).reshape(-1)
+
+    shared = NONE if signal.shared is NONE else wide(signal.shared)
+    return replace(signal, mean=wide(signal.mean), own=wide(signal.own), shared=shared, before=None, curve=None)
 
 
 def handed_back(model: Model, layer: Layer, slot: int, signal: Signal, output: Signal, gradient: Gradient) -> Gradient:

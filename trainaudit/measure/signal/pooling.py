@@ -113,7 +113,39 @@ def reduce_back(
     return Backflow([lay_out_gradient(Gradient(own, shared), x, sizes, inputs[0].axes)])
 
 
+_SMALLEST = 1e-300
 _SUMS = frozenset({Op.REDUCE_SUM})
+
+
+def norm(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
+    """Euclidean norm, or sum of squares: of many elements nearly the same for every sample."""
+    x, _, positions, sizes = _reduced(model, layer, inputs[0])
+    over = _over(layer, sizes)
+    scatter = 2.0 * x.variance**2 + 4.0 * x.mean**2 * x.variance
+    mean, own = (_total(array, x.axes, sizes, over) * positions for array in (x.second, scatter))
+    if layer.op is Op.REDUCE_L2:
+        mean, own = np.sqrt(mean), own / np.maximum(4.0 * mean, _SMALLEST)
+    after = max(1, x.positions // positions)
+    return [_without(Signal(mean, own, NONE, after, x.axes, x.batch), layer, sizes)]
+
+
+def norm_back(
+    model: Model,
+    layer: Layer,
+    inputs: Sequence[Signal],
+    outputs: Sequence[Signal],
+    gradients: Sequence[Gradient | None],
+) -> Backflow:
+    x, _, _, sizes = _reduced(model, layer, inputs[0])
+    gradient = gradients[0]
+    assert gradient is not None
+    over = _over(layer, sizes)
+    square = gradient.total * (4.0 if layer.op is Op.REDUCE_SUM_SQUARE else 1.0)
+    if layer.op is Op.REDUCE_L2:
+        square = square / np.maximum(outputs[0].second, _SMALLEST)
+    return Backflow(
+        [lay_out_gradient(Gradient(_spread(square, x.axes, sizes, over) * x.second), x, sizes, inputs[0].axes)]
+    )
 
 
 def _over(layer: Layer, sizes: Sizes) -> frozenset[int]:
@@ -208,6 +240,8 @@ RULES = {
     Op.GLOBAL_AVERAGE_POOL: Rule(reduce, reduce_back, 1),
     Op.REDUCE_MEAN: Rule(reduce, reduce_back, 1),
     Op.REDUCE_SUM: Rule(reduce, reduce_back, 1),
+    Op.REDUCE_L2: Rule(norm, norm_back, 1),
+    Op.REDUCE_SUM_SQUARE: Rule(norm, norm_back, 1),
     Op.GLOBAL_MAX_POOL: Rule(reduce_max, reduce_max_back, 1),
     Op.REDUCE_MAX: Rule(reduce_max, reduce_max_back, 1),
 }

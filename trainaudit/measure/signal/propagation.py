@@ -15,6 +15,7 @@ from trainaudit.ir.graph import Graph, Layer, Value
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Prediction, Signal
 from trainaudit.measure.signal.rule import Rule
+from trainaudit.measure.signal.sources import stored_values
 from trainaudit.measure.signal.table import RULES
 from trainaudit.measure.signal.weights import ASSUMED, BUDGET, Model, model_of
 
@@ -69,6 +70,8 @@ def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal]) -> st
         return f"no rule for {layer.raw_op}"
     for name in layer.inputs if rule.needs is None else layer.inputs[: rule.needs]:
         if name not in signals:
+            if layer.parameters and signals.keys().isdisjoint(layer.inputs):
+                return _stored_forward(model, layer, signals)
             return f"its input is not known: {_maker(model.graph, name)}"
     try:
         found = rule.forward(model, layer, [signals.get(name) for name in layer.inputs])  # type: ignore[misc]
@@ -80,6 +83,17 @@ def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal]) -> st
         if not _is_bounded(signal):
             return "the predicted signal leaves the range of numbers"
         signals[name] = signal
+    return None
+
+
+def _stored_forward(model: Model, layer: Layer, signals: dict[str, Signal]) -> str | None:
+    try:
+        found = stored_values(model, layer)
+    except NotCovered as reason:
+        return str(reason)
+    if found is None:
+        return "it depends on no activation"
+    signals.update(zip(layer.outputs, found, strict=True))
     return None
 
 
@@ -145,7 +159,8 @@ def _backward(model: Model, signals: dict[str, Signal]) -> tuple[dict[str, Gradi
             if all(gradient is None for gradient in arriving):
                 continue
             rule = RULES[layer.op]
-            if rule.backward is None:
+            if rule.backward is None or (layer.inputs and rule.needs != 0 and signals.keys().isdisjoint(layer.inputs)):
+                lost_parameters.update(layer.parameters.values())
                 continue
             inputs = [signals.get(name) for name in layer.inputs]
             try:

@@ -1,4 +1,4 @@
-"""Rules for layers that take some of the values out: split, slice, one index of an axis. Imports ir and sibling modules."""
+"""Rules for layers that take neighboring values out: split and slice. Imports ir and sibling modules."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Sig
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
 
+NOTHING = "it takes nothing out"
+
 # --- split and slice -----------------------------------------------------------------------------------------------------
 
 
@@ -27,7 +29,7 @@ def split(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sign
         return [replace(x, positions=max(1, x.positions * width // share)) for width in widths]
     found, start = [], 0
     for width in widths:
-        found.append(_taken(x, sizes, axis, start, width))
+        found.append(taken(x, sizes, axis, start, width))
         start += width
     return found
 
@@ -42,7 +44,7 @@ def split_back(
     x = inputs[0]
     sizes, axis, widths = _split_sizes(model, layer)
     if axis not in x.axes:
-        parts = [(_diluted(g, w / sizes[axis])) for g, w in zip(gradients, widths, strict=True) if g is not None]
+        parts = [(diluted(g, w / sizes[axis])) for g, w in zip(gradients, widths, strict=True) if g is not None]
         own = sum((part.own for part in parts), NONE)
         shared = sum((part.shared for part in parts), NONE)
         return Backflow([Gradient(own, shared if any(p.shared is not NONE for p in parts) else NONE)])
@@ -72,13 +74,13 @@ def _split_sizes(model: Model, layer: Layer) -> tuple[Sizes, int, tuple[int, ...
     return sizes, axis, found
 
 
-def _taken(x: Signal, sizes: Sizes, axis: int, start: int, width: int, step: int = 1) -> Signal:
+def taken(x: Signal, sizes: Sizes, axis: int, start: int, width: int, step: int = 1) -> Signal:
     mean, own, shared = (cut(array, sizes, x.axes, axis, start, width, step) for array in (x.mean, x.own, x.shared))
-    inner = None if x.before is None else _taken(x.before, sizes, axis, start, width, step)
+    inner = None if x.before is None else taken(x.before, sizes, axis, start, width, step)
     return Signal(mean, own, NONE if x.shared is NONE else shared, x.positions, x.axes, x.batch, inner, x.curve)
 
 
-def _diluted(gradient: Gradient, share: float) -> Gradient:
+def diluted(gradient: Gradient, share: float) -> Gradient:
     """A gradient that only this share of the positions receives."""
     if gradient.shared is NONE:
         return Gradient(gradient.own * share)
@@ -91,7 +93,7 @@ def slice_(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
     for axis, start, width, step in _ranges(model, layer):
         assert sizes is not None
         if axis in x.axes:
-            x = _taken(x, sizes, axis, start, width, step)
+            x = taken(x, sizes, axis, start, width, step)
             sizes = tuple(width if k - len(sizes) == axis else size for k, size in enumerate(sizes))
         elif axis != x.batch:
             x = replace(x, positions=max(1, x.positions * width // max(1, sizes[axis])))
@@ -125,7 +127,7 @@ def slice_back(
             now[axis] = sizes[axis]
             gradient = Gradient(arrays[0], NONE if gradient.shared is NONE else arrays[1])
         elif axis != x.batch:
-            gradient = _diluted(gradient, width / max(1, sizes[axis]))
+            gradient = diluted(gradient, width / max(1, sizes[axis]))
     return Backflow([gradient])
 
 
@@ -150,7 +152,7 @@ def _ranges(model: Model, layer: Layer) -> list[tuple[int, int, int, int]]:
         else:
             raise NotCovered("what it takes out is not known")
         if not indices:
-            raise NotCovered("it takes nothing out")
+            raise NotCovered(NOTHING)
         if indices.step < 0:
             indices = indices[::-1]
         found.append((place, indices.start, len(indices), indices.step))
@@ -161,74 +163,4 @@ def _end(end: int, size: int) -> int | None:
     return None if end < -size else end
 
 
-# --- one entry of an axis -------------------------------------------------------------------------------------------------
-
-
-def gather(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    """One index along an axis, which disappears; or stored indices along an axis of positions."""
-    x, sizes, axis, index = _gathered(model, layer, inputs[0])
-    result = model.sizes(layer.outputs[0])
-    disappears = result is not None and len(result) == len(sizes) - 1
-    moved = tuple(a + 1 if disappears and a < axis else a for a in x.axes if a != axis or not disappears)
-    batch = None if x.batch is None else x.batch + 1 if disappears and x.batch < axis else x.batch
-    if axis in x.axes:
-        y = _taken(x, sizes, axis, index, 1)
-        inner = None if y.before is None else replace(y.before, axes=moved, batch=batch)
-        return [replace(y, axes=moved, batch=batch, before=inner)]
-    positions = max(1, x.positions // max(1, sizes[axis]))
-    own, shared = x.own, x.shared
-    if positions == 1 and shared is not NONE:
-        own, shared = own + shared, NONE
-    inner = x.before
-    if inner is not None:
-        both = inner.own + inner.shared if positions == 1 else inner.own
-        inner = replace(
-            inner,
-            own=both,
-            shared=NONE if positions == 1 else inner.shared,
-            positions=positions,
-            axes=moved,
-            batch=batch,
-        )
-    return [Signal(x.mean, own, shared, positions, moved, batch, inner, x.curve)]
-
-
-def gather_back(
-    model: Model,
-    layer: Layer,
-    inputs: Sequence[Signal],
-    outputs: Sequence[Signal],
-    gradients: Sequence[Gradient | None],
-) -> Backflow:
-    x, sizes, axis, index = _gathered(model, layer, inputs[0])
-    gradient = gradients[0]
-    assert gradient is not None
-    size = max(1, sizes[axis])
-    if axis not in x.axes:
-        if outputs[0].positions == 1:
-            return Backflow([Gradient(gradient.total / size)])
-        return Backflow([_diluted(gradient, 1.0 / size)])
-    arrays = []
-    at = x.axes.index(axis)
-    for array in (gradient.own, gradient.shared):
-        shape = [sizes[a] for a in x.axes]
-        wide = np.zeros(shape)
-        shape[at] = 1
-        wide[(slice(None),) * at + (slice(index, index + 1),)] = full(array, prod(shape)).reshape(shape)
-        arrays.append(wide.reshape(-1))
-    return Backflow([Gradient(arrays[0], NONE if gradient.shared is NONE else arrays[1])])
-
-
-def _gathered(model: Model, layer: Layer, x: Signal) -> tuple[Signal, Sizes, int, int]:
-    sizes, dim, index = model.sizes(layer.inputs[0]), layer.attributes.get("dim"), layer.attributes.get("index")
-    if sizes is None or not isinstance(dim, int) or not sizes or not isinstance(index, int) or len(layer.inputs) > 1:
-        raise NotCovered("what it takes out is not known")
-    axis = dim % len(sizes) - len(sizes)
-    if axis == x.batch:
-        raise NotCovered("it takes one sample out")
-    return x, sizes, axis, index % max(1, sizes[axis])
-
-
-RULES = {
-    Op.SPLIT: Rule(split, split_back, 1), Op.SLICE: Rule(slice_, slice_back, 1), Op.GATHER: Rule(gather, gather_back, 1),
-}  # fmt: skip
+RULES = {Op.SPLIT: Rule(split, split_back, 1), Op.SLICE: Rule(slice_, slice_back, 1)}

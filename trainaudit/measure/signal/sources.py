@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from trainaudit.ir.graph import Layer
-from trainaudit.ir.ops import Op
+from trainaudit.ir.ops import SHAPING, Op
 from trainaudit.measure.signal.curves import Curve, normal_cdf
 from trainaudit.measure.signal.movement import keep_back
 from trainaudit.measure.signal.prediction import NONE, Floats, NotCovered, Signal
@@ -45,6 +46,26 @@ def cast(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signa
     if len(value.shape) < 2 or value.shape[1:] == (1,):
         return [_independent(model, value.name, np.full(1, 0.5 * STEPS), np.full(1, STEPS**2 / 12.0))]
     return [_independent(model, value.name, _ONE, NONE)]
+
+
+def stored_values(model: Model, layer: Layer) -> Sequence[Signal] | None:
+    """Values that come from a stored tensor alone (a table of sines), by the moments of the whole tensor; None where the layer does not just move
+    them."""
+    if layer.op not in _MOVING or len(layer.parameters) != 1:
+        return None
+    (name,) = layer.parameters.values()
+    stored = model.graph.parameters.get(name)
+    if stored is None or "float" not in stored.dtype or not stored.size:
+        return None
+    mean, std = model.moments(stored)
+    found = []
+    for output in layer.outputs:
+        signal = _independent(model, output, np.full(1, mean), np.full(1, std * std))
+        found.append(replace(signal, batch=None))
+    return found
+
+
+_MOVING = SHAPING | {Op.GATHER, Op.CONCAT, Op.RESIZE}
 
 
 def _independent(model: Model, name: str, mean: Floats, variance: Floats) -> Signal:
