@@ -62,7 +62,7 @@ def backward(
 
 
 def _table(model: Model, layer: Layer) -> Parameter:
-    table = model.parameter(layer, Role.EMBEDDING)
+    table = model.parameter(layer, Role.EMBEDDING) or model.parameter(layer, Role.POSITION)
     if table is None or len(table.shape) < 2 or not table.size:
         raise NotCovered("its table is not known")
     if table.quantized:
@@ -79,6 +79,8 @@ def _rows(table: Parameter, width: int) -> Floats:
 
 def _is_fixed(model: Model, layer: Layer) -> bool:
     """Whether the ids do not depend on the inputs' values, as those of positions."""
+    if Role.POSITION.value in layer.parameters:
+        return True
     pending, seen = list(layer.inputs[:1]), 0
     while pending:
         value = model.graph.values.get(pending.pop())
