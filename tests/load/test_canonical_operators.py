@@ -6,10 +6,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx.defs
 import pytest
 
-from tests.load.canonical_models import loaded, ops
+from tests.load.canonical_models import graph_of, loaded, ops
 from tests.load.onnx_files import TEST_DATA
 from trainaudit.load.canonical import convert
 from trainaudit.load.raw import RawGraph, RawNode
@@ -102,3 +103,11 @@ def test_the_light_models_say_that_the_graph_makes_their_weights() -> None:
     assert {item.generated for item in weights} == {"ConstantOfShape"}
     assert all(item.trainable and item.data.nbytes == 0 for item in weights)
     assert sum(layer.nodes for layer in graph.layers) <= graph.node_count
+
+
+def test_rotary_positions_turn_and_do_not_copy(tmp_path: Path) -> None:
+    """A turned value has the length of the value, not its numbers: what bounds one does not bound the other."""
+    tables = {"c": np.ones((32, 4), np.float32), "s": np.zeros((32, 4), np.float32)}
+    body = "y = com.microsoft.RotaryEmbedding(x, p, c, s)"
+    graph = graph_of(tmp_path, body, tables, inputs="float[n, 5, 8] x, int64[n, 5] p")
+    assert ops(graph) == ["rotary"]

@@ -160,6 +160,8 @@ class Op(StrEnum):
     WHERE = "where"
     TRIANGLE = "triangle"
     IDENTITY = "identity"
+    ROTARY = "rotary"
+    """Rotary positions (Su et al. 2021): pairs of features turned by an angle, which keeps their length."""
     CAST = "cast"
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
@@ -219,7 +221,7 @@ STEPS = frozenset(
 SHAPING = frozenset(
     {
         Op.RESHAPE, Op.FLATTEN, Op.TRANSPOSE, Op.SQUEEZE, Op.UNSQUEEZE, Op.EXPAND, Op.TILE, Op.SLICE, Op.SPLIT,
-        Op.IDENTITY, Op.CAST, Op.QUANTIZE, Op.DEQUANTIZE, Op.PAD, Op.DEPTH_TO_SPACE, Op.SPACE_TO_DEPTH,
+        Op.IDENTITY, Op.ROTARY, Op.CAST, Op.QUANTIZE, Op.DEQUANTIZE, Op.PAD, Op.DEPTH_TO_SPACE, Op.SPACE_TO_DEPTH,
     }
 )  # fmt: skip
 """Layers that move or relabel values of one tensor and compute nothing."""

@@ -68,7 +68,7 @@ TABLE: dict[str, Row] = {
     **_rows(Op.GRID_SAMPLE, "GridSample AffineGrid"), **_rows(Op.ROI_POOL, "RoiAlign MaxRoiPool"),
     **_rows(Op.UNFOLD, "Col2Im Im2Col"), **_rows(Op.TOP_K, "TopK", translate.dimension(-1), 1),
     **_rows(Op.TRIANGLE, "Trilu", translate.triangle, 1),
-    **_rows(Op.IDENTITY, "Identity Optional OptionalGetElement"), **_rows(Op.IDENTITY, "RotaryEmbedding", None, 1),
+    **_rows(Op.IDENTITY, "Identity Optional OptionalGetElement"), **_rows(Op.ROTARY, "RotaryEmbedding", None, 1),
     **_rows(Op.CAST, "Cast CastLike", translate.cast, 1),
     **_rows(Op.QUANTIZE, "QuantizeLinear DynamicQuantizeLinear", None, 1),
     **_rows(Op.DEQUANTIZE, "DequantizeLinear", None, 1),
@@ -90,7 +90,7 @@ TABLE: dict[str, Row] = {
 MICROSOFT: dict[str, Row] = {
     **_rows(Op.GELU, "Gelu", translate.gelu), **_rows(Op.CAST, "QuantizeWithOrder DequantizeWithOrder"),
     **_rows(Op.QUANTIZE, "QuantizeLinear DynamicQuantizeLinear", None, 1), **_rows(Op.DEQUANTIZE, "DequantizeLinear", None, 1),
-    **_rows(Op.IDENTITY, "RotaryEmbedding GemmaRotaryEmbedding", None, 1), **_rows(Op.LINEAR_ALGEBRA, "Inverse"),
+    **_rows(Op.ROTARY, "RotaryEmbedding GemmaRotaryEmbedding", None, 1), **_rows(Op.LINEAR_ALGEBRA, "Inverse"),
     **_rows(Op.TRANSPOSE, "TransposeMatMul"), **_rows(Op.DROPOUT, "BitmaskDropout", translate.dropout, 1),
     **_rows(Op.GATHER, "GatherND ExpandDims Gather"), **_rows(Op.GRID_SAMPLE, "GridSample"), **_rows(Op.TRIANGLE, "Trilu", None, 1),
     **_rows(Op.UNIQUE, "Unique"), **_rows(Op.MAX_POOL, "MaxpoolWithMask NhwcMaxPool", translate.pool, 1),
@@ -105,7 +105,7 @@ MICROSOFT: dict[str, Row] = {
     **_rows(Op.TRANSPOSE, "ReorderInput ReorderOutput"), **_rows(Op.RESHAPE, "RemovePadding RestorePadding", None, 1),
     **_rows(Op.UNFOLD, "UnfoldTensor"), **_rows(Op.RMS_NORM, "GatedRMSNorm BranchwiseRMSNorm"), **_rows(Op.ADD, "GatedAdd"),
     **_rows(Op.WHERE, "QLinearWhere"), **_rows(Op.REDUCE_SUM, "ReduceSumInteger"), **_rows(Op.LAYER_NORM, "QOrderedLayerNormalization"),
-    **_rows(Op.IDENTITY, "MRotaryEmbedding BifurcationDetector", None, 1), **_rows(Op.RANDOM, "SampleOp"),
+    **_rows(Op.ROTARY, "MRotaryEmbedding", None, 1), **_rows(Op.IDENTITY, "BifurcationDetector", None, 1), **_rows(Op.RANDOM, "SampleOp"),
     **_rows(Op.GATHER, "GatherBlockQuantized"), **_rows(Op.RESIZE, "CropAndResize", None, 1), **_rows(Op.LOSS, "SoftmaxCrossEntropyLossInternal"),
 }  # fmt: skip
 """com.microsoft, where an operator stands for one layer."""
