@@ -224,7 +224,7 @@ _SIGNAL = (
             "share of a rectified layer's units that fire with probability < 1e-3 under their predicted pre-activation"),
     _number("layer.rarely_firing_share", "share", SIGNAL, "the part of them that would fire more often without their bias"),
     _number("layer.predicted_residual_growth", "ratio", SIGNAL,
-            "predicted variance behind a stack of residual sums without normalization, over that before it; at the layers that end its branches"),
+            "predicted second moment behind a stack of residual sums without normalization, over that before it; at the layers that end its branches"),
     _count("layer.residual_count", "layers", SIGNAL, "residual sums of that stack"),
     _number("layer.predicted_gradient_ratio", "ratio", SIGNAL, "predicted rms of the layer's weight gradient over that of the last trainable layer"),
     _number("layer.predicted_end_to_end_ratio", "ratio", SIGNAL,

@@ -37,6 +37,11 @@ def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal
     axes = tuple(range(-(len(table.shape) - 1), 0))
     batch = None if batch is None else batch - len(axes)
     places = [size for axis, size in enumerate(sizes[: len(sizes) - len(axes)]) if axis - len(sizes) != batch]
+    shape = model.graph.values[layer.outputs[0]].shape or ()
+    if (
+        fixed and len(places) > 1 and not isinstance(shape[0], int)
+    ):  # an open first axis counts samples, also of ids that are the same for all
+        places = places[1:]
     positions = max(1, prod(places))
     values = _rows(table, width)
     if fixed:

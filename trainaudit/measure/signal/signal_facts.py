@@ -190,7 +190,7 @@ _OUTPUT_FUNCTIONS = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.SIGMOID, Op.LOG_SI
 
 
 def _stack_facts(index: Index, layout: Layout, read: Readings) -> Columns:
-    """How much the variance grows over a stack of residual sums without normalization; it stands at the layers that end the branches."""
+    """How much the second moment grows over a stack of residual sums without normalization; it stands at the layers that end the branches."""
     growth: dict[str, FactValue] = {}
     count: dict[str, FactValue] = {}
     for stack in layout.stacks:
@@ -198,7 +198,7 @@ def _stack_facts(index: Index, layout: Layout, read: Readings) -> Columns:
         users = index.uses[last]
         if len(users) == 1 and index.ops[users[0]] in NORMALIZATIONS:
             continue
-        before, after = read.std(stack.start), read.std(index.layers[last].outputs[0])
+        before, after = read.rms(stack.start), read.rms(index.layers[last].outputs[0])
         for i in stack.ends:
             name = index.layers[i].name
             count[name] = len(stack.joins)
