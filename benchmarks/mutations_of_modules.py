@@ -181,8 +181,7 @@ MUTATIONS = (
     Mutation("GroupNorm of one element", ("single-element-normalization",), {
         "resnet": "avgpool", "mobilenet_v2": "14",
     }, _in_place(lambda module: nn.Sequential(module, nn.GroupNorm(256, 256)))),
-    Mutation("LayerNorm over 17 tokens", ("normalization-axis",), {"vit": "blocks.1.norm1"}, _in_place(lambda _: WrongAxis(17))),
-    Mutation("LayerNorm over 16 tokens", ("normalization-axis",), {"mixer": "blocks.1.norm2"}, _in_place(lambda _: WrongAxis(16))),
+    Mutation("LayerNorm over the tokens", ("normalization-axis",), {"vit": "blocks.1.norm1"}, _in_place(lambda _: WrongAxis(17))),
     Mutation("ε of 1e-13", ("tiny-epsilon",), {**BLOCK_NORMS, "unet": "middle.1"}, _smaller_epsilon),
     Mutation("softmax before cross-entropy", ("double-softmax",), CLASSIFIERS, _step_after(lambda: nn.Softmax(dim=-1)), loss="cross-entropy"),
     Mutation("softmax over the batch", ("softmax-axis",), CLASSIFIERS, _step_after(lambda: nn.Softmax(dim=0))),

@@ -27,7 +27,7 @@ APPROVED: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("appro
 MODELS = {**ARCHITECTURES, **CONFIGS}
 # torch.export takes seconds where tracing takes a tenth of one: the configurations see it less often
 WAYS = (("torchscript", "training"), ("dynamo", "training"), ("torchscript", "inference"), ("dynamo", "inference"))
-RARE = (*WAYS, ("torchscript", "training"), ("torchscript", "inference"))
+RARE = (*WAYS, *[("torchscript", "training"), ("torchscript", "inference")] * 2)
 TURNS = [
     *((name, *WAYS[index % len(WAYS)]) for index, name in enumerate(ARCHITECTURES)),
     *((name, *RARE[index % len(RARE)]) for index, name in enumerate(CONFIGS)),
