@@ -371,6 +371,20 @@ def test_a_configuration_is_initialized(spelling: str, bert: Any) -> None:
     )  # the architecture that is named
 
 
+def test_a_language_model_is_captured_as_it_trains() -> None:
+    """Without the keys and values that it keeps for the next token."""
+    import trainaudit
+
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2, intermediate_size=64, vocab_size=50
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config)
+    found = trainaudit.audit(model, {"input_ids": torch.ones(2, 8, dtype=torch.int64)})
+    assert found.model.capture == "captured with torch.export in training mode"
+    assert model.config.use_cache is True
+
+
 def test_weights_beside_a_configuration_are_read(bert: Any, capfd: pytest.CaptureFixture[str]) -> None:
     import transformers
 

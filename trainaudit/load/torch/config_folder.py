@@ -165,6 +165,8 @@ def _value(name: str, model: Any, config: Any) -> Any:
         size = getattr(vision, "image_size", None) or 224
         height, width = size if isinstance(size, (tuple, list)) else (size, size)
         return tensor_of(InputSpec(name, dtype, (_BATCH, getattr(vision, "num_channels", 3) or 3, height, width)))
+    if name == "input_values" and getattr(config, "num_mel_bins", None) and getattr(config, "max_length", None):
+        return tensor_of(InputSpec(name, dtype, (_BATCH, config.max_length, config.num_mel_bins)))
     if name == "input_values":
         return tensor_of(InputSpec(name, dtype, (_BATCH, 16_000)))
     if name == "input_features":

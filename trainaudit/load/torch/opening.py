@@ -79,7 +79,8 @@ def open_object(model: Any, example: Any, inputs: Sequence[InputSpec], shown: st
 
 def _captured(model: Any, example: Example, shown: str) -> Graph:
     try:
-        graph = load_module(model, example.value, name=shown)
+        with _without_cache(model):
+            graph = load_module(model, example.value, name=shown)
     except TrainauditError:
         raise
     except Exception as error:  # whatever the user's forward raises
@@ -104,6 +105,23 @@ def _shapes(value: Any) -> Iterator[str]:
 def _placed(graph: Graph, file: str, line: int | None = None) -> Graph:
     """The graph with the file that it is from."""
     return replace(graph, origin=replace(graph.origin, path=file, line=line))
+
+
+@contextlib.contextmanager
+def _without_cache(model: Any) -> Iterator[None]:
+    """While a transformers model is captured it keeps no keys and values for the next token, which no training step does."""
+    configs = {
+        id(part.config): part.config
+        for part in model.modules()
+        if getattr(getattr(part, "config", None), "use_cache", None) is True
+    }
+    for config in configs.values():
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        for config in configs.values():
+            config.use_cache = True
 
 
 @contextlib.contextmanager
