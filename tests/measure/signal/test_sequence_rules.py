@@ -60,6 +60,41 @@ class States(nn.Module):
         return self.decoder(x, last)[0]
 
 
+class OneKey(nn.Module):
+    """Multi-query attention: all heads share keys and values (Shazeer 2019)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = linear(), linear(16), linear(16)
+        self.attend = Apply(self.mixed)
+
+    def mixed(self, q, k, v):
+        q = q.view(-1, STEPS, 4, 16).transpose(1, 2)
+        weights = (q @ k.unsqueeze(1).transpose(2, 3) / 4.0).softmax(-1)
+        return (weights @ v.unsqueeze(1)).transpose(1, 2).reshape(-1, STEPS, WIDTH)
+
+    def forward(self, x):
+        return self.attend(self.query(x), self.key(x), self.value(x))
+
+
+class LearntBias(nn.Module):
+    """A learnt number for each head and distance is added to the scores (Raffel et al. 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = linear(), linear(), linear()
+        self.bias = nn.Parameter(torch.randn(4, STEPS, STEPS))
+        self.attend = Apply(self.mixed)
+
+    def mixed(self, *projected):
+        q, k, v = (x.view(-1, STEPS, 4, 16).transpose(1, 2) for x in projected)
+        weights = (q @ k.transpose(2, 3) / 4.0 + self.bias).softmax(-1)
+        return (weights @ v).transpose(1, 2).reshape(-1, STEPS, WIDTH)
+
+    def forward(self, x):
+        return self.attend(self.query(x), self.key(x), self.value(x))
+
+
 class SelfGated(nn.Module):
     """x · tanh(x), which no loader knows by name."""
 
@@ -115,6 +150,8 @@ NETWORKS = {
     ),
     "attention": on_tokens(lambda: SelfAttention(WIDTH), linear),
     "causal attention": on_tokens(lambda: SelfAttention(WIDTH, causal=True), linear),
+    "multi-query attention": on_tokens(OneKey, linear),
+    "attention with a learnt bias": on_tokens(LearntBias, linear),
     "products of queries and keys": on_tokens(
         lambda: Two(linear(), linear(), Apply(lambda q, k: q @ k.transpose(1, 2))), lambda: linear(WIDTH, STEPS)
     ),

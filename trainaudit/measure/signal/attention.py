@@ -22,6 +22,9 @@ from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.softmax_moments import SoftmaxMoments, causal_moments, softmax_moments
 from trainaudit.measure.signal.weights import Model
 
+_MASK = 100.0
+"""A bias of the scores beyond this masks."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Attention:
@@ -40,7 +43,7 @@ class _Attention:
 
     def per_head(self, products: Floats) -> float:
         """Mean over the heads of a sum over the units of one head."""
-        return float(full(products, self.units).sum()) / self.heads
+        return float(products.sum()) / self.heads if products.size > 1 else float(products[0]) * self.units / self.heads
 
 
 def _forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal]:
@@ -88,13 +91,18 @@ def _backward(
         Gradient(by_key + against, -against) if keys > 1 else Gradient(by_key),
         _by_value(attention, gradient, queries, keys),
     ]
-    back: list[Gradient | None] = [
-        lay_out_gradient(flow, used, model.sizes(name), signal.axes)
-        for flow, used, name, signal in zip(flows, (query, key, value), layer.inputs, inputs, strict=False)
-    ]
+    back: list[Gradient | None] = []
+    for flow, name, signal in zip(flows, layer.inputs, inputs, strict=False):
+        used = _by_head(model, name, signal)
+        back.append(
+            lay_out_gradient(
+                _over_heads(flow, used, attention.units // attention.heads), used, model.sizes(name), signal.axes
+            )
+        )
     position = layer.parameters.get(Role.POSITION.value)
     found = {} if position is None else {position: scores / keys}
-    return Backflow([*back, *[None] * (len(inputs) - 3)], found)
+    by_bias = Gradient(np.array([scores / keys]))
+    return Backflow([*back, *[None if signal is None else by_bias for signal in inputs[3:]]], found)
 
 
 def _by_value(attention: _Attention, gradient: Gradient, queries: int, keys: int) -> Gradient:
@@ -127,11 +135,13 @@ def _attention(model: Model, layer: Layer, inputs: Sequence[Signal]) -> _Attenti
     if not isinstance(width, int) or not isinstance(scale, int | float):
         raise NotCovered("the size of its heads or its scale is not known")
     query, key, value = (_by_head(model, name, signal) for name, signal in zip(layer.inputs, inputs[:3], strict=False))
-    units = max(signal.mean.size for signal in (query, key, value))
-    units = units if units > 1 else width
-    heads = max(1, units // width)
-    products = scale**2 * full(key.own * query.second, units)
-    variance = float(products.sum()) / heads
+    heads = max(1, max(query.mean.size, key.mean.size) // width)
+    units = heads * width
+    key, value = _repeated(key, heads, width), _repeated(value, heads, width)
+    variance = scale**2 * float(full(key.own * query.second, units).sum()) / heads
+    for bias in inputs[3:]:
+        if bias is not None and bias.rms < _MASK:
+            variance += float(bias.own.mean())
     cap = layer.attributes.get("softcap")
     if isinstance(cap, int | float) and cap:
         variance /= 1.0 + variance / cap**2
@@ -146,6 +156,31 @@ def _attention(model: Model, layer: Layer, inputs: Sequence[Signal]) -> _Attenti
     else:
         own, both = softmax_moments(key.positions, std), softmax_moments(key.positions, common)
     return _Attention(query, key, value, units, heads, float(scale), own, both, dropped)
+
+
+def _repeated(signal: Signal, heads: int, width: int) -> Signal:
+    """Keys or values that several heads share (Shazeer 2019; Ainslie et al. 2023), once for each of them."""
+    size = signal.mean.size
+    if size == 1 or size % width or size >= heads * width or heads * width % size:
+        return signal
+    parts = [
+        part if part.size == 1 else np.repeat(part.reshape(-1, width), heads * width // size, axis=0).reshape(-1)
+        for part in (signal.mean, signal.own, signal.shared)
+    ]
+    shared = NONE if signal.shared is NONE else parts[2]
+    return Signal(parts[0], parts[1], shared, signal.positions, signal.axes, signal.batch)
+
+
+def _over_heads(gradient: Gradient, signal: Signal, width: int) -> Gradient:
+    """The gradient by keys or values that several heads share, added over these heads."""
+    size, wide = signal.mean.size, gradient.own.size
+    if size in (1, wide) or wide % size:
+        return gradient
+    own, shared = (
+        part if part.size == 1 else part.reshape(-1, wide // size, width).sum(axis=1).reshape(-1)
+        for part in (gradient.own, gradient.shared)
+    )
+    return Gradient(own, NONE if gradient.shared is NONE else shared)
 
 
 def _by_head(model: Model, name: str, signal: Signal) -> Signal:
