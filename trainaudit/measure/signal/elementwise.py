@@ -64,7 +64,8 @@ def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
     pairs = gradient.shared is not NONE
     second, pair = slopes(curve, z.mean, z.own, z.shared, pairs=pairs)
     if gradient.chosen_of > 1:  # where a maximum is taken, a rectifier is more often open
-        second = slope_of_largest(curve, z, gradient.chosen_of)
+        share = gradient.chosen_share
+        second = share * slope_of_largest(curve, z, gradient.chosen_of) + (1.0 - share) * second
     total = gradient.total * second
     silent = gradient.silent
     if silent > 0.0:  # what φ' lets through at some samples and not at others does not add up to zero any more

@@ -82,6 +82,8 @@ class Gradient:
     shared: Floats = field(default_factory=lambda: NONE)
     chosen_of: int = 1
     """Where it reaches only the largest of so many neighbors (max-pooling), their number."""
+    chosen_share: float = 1.0
+    """The share of it of which that is true."""
     silent: float = 0.0
     """The share of it whose sum over samples and positions is zero: all of it in front of a batch normalization, which removes what its input
     has in common. A bias there learns nothing, and the mean of an input adds nothing to a weight's gradient."""

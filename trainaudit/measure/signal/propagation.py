@@ -209,15 +209,19 @@ def _sum(first: Gradient, second: Gradient) -> Gradient:
         if first.shared is NONE
         else first.shared + second.shared
     )
-    if not (first.silent or second.silent or first.silent_units or second.silent_units):
-        return Gradient(first.own + second.own, shared)
+    own = first.own + second.own
+    marks = first.silent + second.silent + first.silent_units + second.silent_units + first.chosen_of + second.chosen_of
+    if marks == 2.0:
+        return Gradient(own, shared)
     one, other = float(first.total.mean()), float(second.total.mean())
     weight = one / max(one + other, 1e-300)
-    return Gradient(
-        first.own + second.own, shared, 1,
-        weight * first.silent + (1.0 - weight) * second.silent,
-        weight * first.silent_units + (1.0 - weight) * second.silent_units,
-    )  # fmt: skip
+    if first.chosen_of > 1 or second.chosen_of == 1:
+        chosen_of, chosen_share = first.chosen_of, weight * first.chosen_share
+    else:
+        chosen_of, chosen_share = second.chosen_of, (1.0 - weight) * second.chosen_share
+    silent = weight * first.silent + (1.0 - weight) * second.silent
+    silent_units = weight * first.silent_units + (1.0 - weight) * second.silent_units
+    return Gradient(own, shared, chosen_of, chosen_share, silent, silent_units)
 
 
 def _start(graph: Graph, signals: dict[str, Signal]) -> str | None:
