@@ -175,6 +175,7 @@ def test_normal_weights_follow_their_normalizations() -> None:
     assert model_state(net(0.0, 0.0)) == "fresh"
     assert model_state(net(0.05, 0.3)) == "trained"
     assert model_state(net(0.0, 0.3)) == "fresh"  # a forward pass in training mode, as an export makes one
+    assert model_state(net(0.05, 0.0)) == "trained"  # statistics that were reset, or never taken
 
 
 def test_zero_biases_of_a_converter_do_not_make_trained_weights_fresh() -> None:

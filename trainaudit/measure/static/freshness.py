@@ -41,6 +41,12 @@ def model_state(measured: Iterable[MeasuredParameter]) -> str:
     changed_layers = {one.parameter.owners[0] for one in known if _is_weight(one) and one.identity.standing == CHANGED}
     # A forward pass in training mode (an export makes one) moves running statistics; training moves scales and shifts as well.
     is_scaled = any(one.parameter.role in (Role.SCALE, Role.SHIFT) for one in known)
+    # and statistics that stand still beside a trained scale were reset, or never taken: they speak for no fresh model
+    moved_layers = {
+        one.parameter.owners[0]
+        for one in known
+        if one.parameter.role in (Role.SCALE, Role.SHIFT) and one.identity.standing == CHANGED
+    }
     drawn_alike = _is_drawn_alike(known)
     untouched = changed = silent = still = moved = constant = 0
     for one in known:
@@ -51,7 +57,9 @@ def model_state(measured: Iterable[MeasuredParameter]) -> str:
             changed += large and standing == CHANGED
             silent += large and standing not in (UNTOUCHED, CHANGED)
             constant += standing == CONSTANT and one.parameter.size >= _CONSTANT_SIZE
-        elif role in (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE) and is_scaled and standing == CHANGED:
+        elif role in (Role.RUNNING_MEAN, Role.RUNNING_VARIANCE) and (
+            is_scaled if standing == CHANGED else layer in moved_layers
+        ):
             continue
         elif role not in (Role.POSITION, Role.CONSTANT):
             moved += standing == CHANGED or (standing == LOOSE and not drawn_alike)
