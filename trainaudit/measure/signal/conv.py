@@ -93,7 +93,7 @@ def _gather(
         squares = squares + fixed[:, None] * (shares * (1.0 - shares))
     means = mean if mean is NONE else (mean[:, None] * shares).reshape(-1)
     out_mean, out_own = matrix.forward(means, squares.reshape(-1, 1))
-    common = NONE if shared is NONE else matrix.summed(shares).forward(shared, shared[:, None])[1][:, 0]
+    common = NONE if shared is NONE else matrix.summed(shares).forward(NONE, shared[:, None])[1][:, 0]
     return out_mean, out_own[:, 0], common
 
 
@@ -109,11 +109,15 @@ def _scatter(
     if shared is not NONE:
         shared = full(shared, units)
         fixed = fixed + shared
-    means, seconds = matrix.forward(mean, np.stack([own, fixed], axis=1))
     taps = shares.size
-    split = seconds.reshape(-1, taps, 2)
+    if shared is NONE or taps > 1:
+        means, seconds = matrix.forward(mean, np.stack([own, fixed], axis=1))
+        common = NONE if shared is NONE else matrix.summed(shares).forward(NONE, shared[:, None])[1][:, 0]
+    else:
+        means, seconds = matrix.forward(mean, np.stack([own, fixed, shared], axis=1))
+        common = seconds[:, 2] * shares[0] ** 2
+    split = seconds.reshape(len(seconds) // taps, taps, -1)
     out_own = split[:, :, 0] @ shares + split[:, :, 1] @ (shares * (1.0 - shares))
-    common = NONE if shared is NONE else matrix.summed(shares).forward(shared, shared[:, None])[1][:, 0]
     return means if means is NONE else means.reshape(-1, taps) @ shares, out_own, common
 
 

@@ -95,10 +95,13 @@ _IDENTITY = Curve(lambda z: z, np.ones_like)
 def by_factor(gradient: Gradient, x: Signal, other: Signal) -> Gradient:
     """The gradient by x of x · other, both in the layout of the product."""
     total = gradient.total * other.second
+    silent = gradient.silent
+    if silent > 0.0:  # a factor that differs from sample to sample lets something of the sum through
+        silent *= float((other.mean**2).mean()) / max(float(other.second.mean()), 1e-300)
     if max(x.positions, other.positions) == 1:
-        return Gradient(total)
+        return Gradient(total, silent=silent)
     shared = np.minimum(gradient.shared * (other.mean**2 + other.shared), total)
-    return Gradient(total - shared, shared)
+    return Gradient(total - shared, shared, silent=silent)
 
 
 def _glu_halves(model: Model, layer: Layer, inputs: Sequence[Signal]) -> tuple[Signal, Signal, tuple[Floats, ...]]:
