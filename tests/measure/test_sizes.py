@@ -102,6 +102,15 @@ def test_the_trunk_is_what_all_paths_cross() -> None:
     assert trunk(2, skip=True) == {"head": 10 / 64}
 
 
+def test_the_stream_is_as_wide_as_its_sums() -> None:
+    g = Sketch({"x": ("batch", 3, 32, 32)})
+    h = g.conv("stem", "x", 8)
+    branch = g.conv("second", g.layer(Op.RELU, "relu", g.conv("first", h, 64)), 64)
+    h = g.layer(Op.ADD, "sum", g.conv("projection", h, 64, 1), branch, shape=("batch", 64, 32, 32))
+    columns = facts(g.graph(g.conv("code", g.layer(Op.RELU, "relu2", h), 2)))
+    assert columns["layer.trunk_width_ratio"] == {"code": 2 / 64}
+
+
 def test_a_low_rank_factor_is_no_bottleneck() -> None:
     assert "code" not in trunk(2, skip=False, factor=True)
 

@@ -174,7 +174,7 @@ _LAYER_SIZES = (
     _boolean("layer.is_coarsened", GRAPH, "a pooling stands between the convolution before and this one, or this one has a stride"),
     _count("layer.growth_run", "layers", GRAPH, "dense layers that plainly follow each other up to this one, each wider than the one before"),
     _number("layer.trunk_width_ratio", "ratio", GRAPH,
-            "output units over those of the widest layer before, for dense layers and convolutions that every path to the output crosses"),
+            "output units over the widest that the stream was before, for dense layers and convolutions that every path to the output crosses"),
 )  # fmt: skip
 
 _LAYER_WEIGHTS = (
@@ -203,7 +203,7 @@ _SIGNAL = (
             "predicted rms of the weight gradient of the first trainable layer over that of the last"),
     _count("model.plain_depth", "layers", SIGNAL, "weighted layers on the longest path without a skip connection, concatenation or recurrence"),
     _count("model.longest_segment", "layers", SIGNAL, "weighted layers of the longest segment"),
-    _count("model.post_norm_count", "layers", SIGNAL, "residual sums that nothing but a layer normalization reads"),
+    _count("model.post_norm_count", "layers", SIGNAL, "residual sums in a row that nothing but a layer normalization of the stream reads"),
     _number("model.predicted_post_norm_ratio", "ratio", SIGNAL,
             "predicted norm of the gradient behind the first of these normalizations over that behind the last"),
     _number("layer.predicted_std", "", SIGNAL,
@@ -248,6 +248,7 @@ _SIGNAL = (
 _LAYER_RANGES = (
     _number("layer.smallest_operand", "", WEIGHTS,
             "smallest number under a logarithm or root: a bound where a guard holds one above zero, else where standardised inputs bring it"),
+    _number("layer.operand_bound", "", WEIGHTS, "number that a root's operand is at or above for every input; absent where it has no such bound"),
     _boolean("layer.operand_has_zeros", WEIGHTS,
              "the number under a root is exactly zero on some inputs: a rectified value, or the distance of a point to itself"),
     _number("layer.smallest_divisor", "", WEIGHTS,

@@ -137,3 +137,20 @@ def test_declared_inputs(tmp_path: Path) -> None:
 
 def test_what_no_input_decides_has_no_facts(tmp_path: Path) -> None:
     assert facts(tmp_path, "s = Shape(x) f = Cast<to = 1>(s) k = Sqrt(f) y = Mul(x, one)") == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "bound"),
+    [
+        ("y = ReduceL2(z, last)", 0.0),
+        ("s = Mul(z, z) t = ReduceSum(s, last) y = Sqrt(t)", 0.0),
+        ("s = Mul(z, z) t = ReduceSum(s, last) g = Add(t, floor) y = Sqrt(g)", 1e-12),
+    ],
+)
+def test_a_length_comes_near_zero_only_for_a_vector_of_zeros(body: str, bound: float, tmp_path: Path) -> None:
+    found = facts(tmp_path, HIDDEN + body)
+    graph = measure(graph_of(tmp_path, HIDDEN + body, WEIGHTS), loss=None, expects={}).columns
+    assert next(iter(graph["layer.operand_bound"].values())) == pytest.approx(bound)
+    assert isinstance(found["smallest_operand"], float)
+    assert found["smallest_operand"] > 0.0
+    assert found["operand_has_zeros"] is False

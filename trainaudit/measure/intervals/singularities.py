@@ -30,7 +30,7 @@ _MAY_BE_GUARDED = Unmeasured(
 
 
 FACTS = (
-    "layer.smallest_operand", "layer.operand_has_zeros", "layer.smallest_divisor", "layer.largest_exponent", "layer.exponent_limit",
+    "layer.smallest_operand", "layer.operand_bound", "layer.operand_has_zeros", "layer.smallest_divisor", "layer.largest_exponent", "layer.exponent_limit",
 )  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def measure_singularities(graph: Graph, columns: Columns, declared: Mapping[str,
     wanted = [(layer, name) for layer, name in watched if name is not None]
     ranges = value_ranges(graph, (name for _, name in wanted), _moments(columns), declared)
     smallest: dict[str, FactValue] = {}
+    bound: dict[str, FactValue] = {}
     has_zeros: dict[str, FactValue] = {}
     divisor: dict[str, FactValue] = {}
     exponent: dict[str, FactValue] = {}
@@ -56,9 +57,12 @@ def measure_singularities(graph: Graph, columns: Columns, declared: Mapping[str,
         else:
             found = _smallest(graph, layer, range_)
             if layer.op is not Op.LOG:
+                low = range_.bounds[0]
+                if low > -INFINITY:
+                    bound[layer.name] = _zero(graph, layer) if low == 0.0 else low
                 has_zeros[layer.name] = range_.zeros >= (ZERO_VECTORS if layer.op is Op.REDUCE_L2 else SOME_ZEROS)
             smallest[layer.name] = found if range_.zeros else _unless_chosen(graph, layer, found)
-    found_facts: tuple[dict[str, FactValue], ...] = (smallest, has_zeros, divisor, exponent, limit)
+    found_facts: tuple[dict[str, FactValue], ...] = (smallest, bound, has_zeros, divisor, exponent, limit)
     return dict(zip(FACTS, found_facts, strict=True))
 
 
@@ -123,7 +127,9 @@ def _zero(graph: Graph, layer: Layer) -> FactValue:
     """Zero from one side. In a file that torch's optimizing exporter wrote, an ε may have been there: its notes tell."""
     is_dropped = layer.attributes.get("epsilon_dropped")
     if is_dropped is None:
-        is_dropped = graph.origin.format == "onnx" and graph.form != "training" and layer.source.module_class is not None
+        is_dropped = (
+            graph.origin.format == "onnx" and graph.form != "training" and layer.source.module_class is not None
+        )
     return _MAY_BE_GUARDED if is_dropped else 0.0
 
 

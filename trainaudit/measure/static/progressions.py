@@ -73,7 +73,7 @@ def _previous(index: Index, position: int) -> tuple[int, bool]:
 
 
 def _trunk_width_ratios(index: Index, linear: Columns) -> dict[str, FactValue]:
-    """Width over that of the widest layer before it, for the layers that every path to the first output crosses. The first half of a low-rank
+    """Width over the widest that the stream was before, for the layers that every path to the first output crosses. The first half of a low-rank
     factorization is left out."""
     first = next((value for name in index.graph.outputs if (value := index.graph.values.get(name)) is not None), None)
     trunk: list[int] = []
@@ -85,9 +85,10 @@ def _trunk_width_ratios(index: Index, linear: Columns) -> dict[str, FactValue]:
     widest = 0
     ratios: dict[str, FactValue] = {}
     for i in reversed(trunk):
-        if index.ops[i] not in _UNITS:
-            continue
         layer = index.layers[i]
+        if index.ops[i] not in _UNITS:
+            widest = max(widest, _joined_width(index, i))
+            continue
         width = layer_width(index.graph, layer)
         if width is None:
             continue
@@ -95,3 +96,22 @@ def _trunk_width_ratios(index: Index, linear: Columns) -> dict[str, FactValue]:
             ratios[layer.name] = width / widest
         widest = max(widest, width)
     return ratios
+
+
+def _joined_width(index: Index, position: int) -> int:
+    """Units of what a residual sum or a concatenation gives; 0 for other layers."""
+    if position in index.joins:
+        current = index.joins[position].branch
+        for _ in range(_FARTHEST):
+            if current < 0:
+                break
+            if index.ops[current] in _UNITS:
+                return layer_width(index.graph, index.layers[current]) or 0
+            row = index.sources[current]
+            current = row[0] if row else INPUT
+    elif index.ops[position] is Op.CONCAT:
+        layer = index.layers[position]
+        shape, axis = index.shape(layer.outputs[0]), layer.attributes.get("dim")
+        size = shape[axis] if shape is not None and isinstance(axis, int) and -len(shape) <= axis < len(shape) else None
+        return size if isinstance(size, int) and axis == 1 else 0
+    return 0
