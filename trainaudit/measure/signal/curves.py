@@ -79,6 +79,7 @@ def curve_of(op: Op, attributes: Mapping[str, Attribute]) -> Curve | None:
 
 _ATTRIBUTES: dict[Op, tuple[tuple[str, float | str], ...]] = {
     Op.LEAKY_RELU: (("negative_slope", 0.01),),
+    Op.PRELU: (("negative_slope", 0.25),),
     Op.ELU: (("alpha", 1.0),),
     Op.CELU: (("alpha", 1.0),),
     Op.HARD_TANH: (("min", -1.0), ("max", 1.0)),
@@ -136,7 +137,7 @@ def _curve(op: Op, p: tuple[float | str, ...]) -> Curve | None:
             return rectifier(0.0)
         case Op.ABS:
             return rectifier(-1.0)
-        case Op.LEAKY_RELU:
+        case Op.LEAKY_RELU | Op.PRELU:
             return rectifier(numbers[0])
         case Op.RELU6:
             return _clip(0.0, 6.0)
