@@ -51,7 +51,7 @@ def _forward(model: Model) -> tuple[dict[str, Signal], dict[str, str]]:
     explained: set[str] = set()
     """Values that are not predicted, and a layer at or above them says why."""
     for layer in graph.layers:
-        reason = _layer_forward(model, layer, signals)
+        reason = _layer_forward(model, layer, signals, explained)
         if reason is None:
             continue
         if explained.isdisjoint(layer.inputs):
@@ -63,13 +63,15 @@ def _forward(model: Model) -> tuple[dict[str, Signal], dict[str, str]]:
     return signals, uncovered
 
 
-def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal]) -> str | None:
-    """Adds the signals of a layer's outputs; the reason where they are not known."""
+def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal], explained: set[str]) -> str | None:
+    """Adds the signals of a layer's outputs; the reason where they are not known, "" where it is explained above."""
     rule = RULES.get(layer.op)
     if rule is None:
         return f"no rule for {layer.raw_op}"
     for name in layer.inputs if rule.needs is None else layer.inputs[: rule.needs]:
         if name not in signals:
+            if name in explained:
+                return ""
             if layer.parameters and signals.keys().isdisjoint(layer.inputs):
                 return _stored_forward(model, layer, signals)
             return f"its input is not known: {_maker(model.graph, name)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,21 +24,32 @@ class Readings:
     graph: Graph
     prediction: Prediction
     missing: Unmeasured
+    known: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    """Value → (mean square of the units' means, mean of their variances), as far as asked for: several facts read one value."""
 
     def std(self, value: str) -> float | None:
         """Standard deviation over samples and positions, the mean over units: what of the value depends on the input."""
-        signal = self.prediction.signals.get(value)
-        if signal is None:
-            return None
-        return _finite(math.sqrt(max(0.0, _mean(signal.own) + _mean(signal.shared))))
+        found = self._moments(value)
+        return None if found is None else _finite(math.sqrt(found[1]))
 
     def rms(self, value: str) -> float | None:
         """√E[x²] over samples, positions and units."""
+        found = self._moments(value)
+        return None if found is None else _finite(math.sqrt(found[0] + found[1]))
+
+    def _moments(self, value: str) -> tuple[float, float] | None:
+        try:
+            return self.known[value]
+        except KeyError:
+            pass
         signal = self.prediction.signals.get(value)
-        if signal is None:
-            return None
-        squared = signal.mean[0] ** 2 if signal.mean.size == 1 else signal.mean @ signal.mean / signal.mean.size
-        return _finite(math.sqrt(max(0.0, float(squared) + _mean(signal.own) + _mean(signal.shared))))
+        found = None
+        if signal is not None:
+            mean = signal.mean
+            squared = float(mean[0]) ** 2 if mean.size == 1 else float(mean @ mean) / mean.size
+            found = squared, max(0.0, _mean(signal.own) + _mean(signal.shared))
+        self.known[value] = found
+        return found
 
     def gradient(self, value: str) -> float | None:
         """L2 norm of the loss's gradient by the whole value of one sample, so that values of different size compare."""
