@@ -169,6 +169,8 @@ _LAYER_SIZES = (
           "what a dense layer sums over: plain features, the channels at each place of a convolution's map, or the width of such a map",
           "features", "map-channels", "map-width"),
     _number("layer.map_share", "share", GRAPH, "places of the feature map that a dense layer works on and the model gives out, over those of the input image"),
+    _number("layer.flattened_share", "share", GRAPH, "places of the feature map that was flattened for a dense layer, over those of the input image"),
+    _boolean("layer.is_before_max_pool", GRAPH, "a max-pooling alone consumes the dropout's result"),
     _count("layer.previous_width", "units", GRAPH, "output units of the layer of the same kind that plainly stands before this one"),
     _count("layer.previous_kernel_size", "values", GRAPH, "longest side of the kernel of the convolution with stride 1 that plainly stands before this one"),
     _boolean("layer.is_coarsened", GRAPH, "a pooling stands between the convolution before and this one, or this one has a stride"),

@@ -56,7 +56,7 @@ class Stack:
 @frozen
 class Layout:
     """`plain_depth` counts the weighted layers of the longest path without a skip connection or recurrence, `plain_first` is the first of them;
-    `post_normalized` are the normalizations that alone read a residual sum."""
+    `post_normalized` are the normalizations of the longest stream that alone read its residual sums."""
 
     segments: tuple[Segment, ...]
     stacks: tuple[Stack, ...]
@@ -205,10 +205,11 @@ def _stacks(index: Index, last: Sequence[int]) -> tuple[Stack, ...]:
 
 
 def _post_normalized(index: Index) -> tuple[int, ...]:
-    """Normalizations over features that alone read a residual sum: where both paths are normalized, the stream itself is."""
-    found = []
-    for i in index.joins:
+    """Normalizations over features that alone read a residual sum, of the longest stream: where both paths are normalized, the stream itself is.
+    Each sum of a stream forks from the normalization before."""
+    streams: dict[int, tuple[int, ...]] = {}
+    for i, join in index.joins.items():
         users = index.uses[i]
         if len(users) == 1 and index.ops[users[0]] in (Op.LAYER_NORM, Op.RMS_NORM):
-            found.append(users[0])
-    return tuple(found)
+            streams[users[0]] = (*streams.get(join.fork, ()), users[0])
+    return max(streams.values(), key=len, default=())
