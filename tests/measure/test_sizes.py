@@ -127,3 +127,19 @@ def test_a_normalized_head(width: int, narrowed: bool) -> None:
     g = Sketch({"x": ("batch", 64)})
     graph = g.graph(g.norm("bn", g.dense("head", "x", width, bias=False)))
     assert facts(graph)["output.is_normalized_head"] == {"bn": narrowed}
+
+
+def test_how_much_of_the_image_is_flattened() -> None:
+    g = Sketch({"x": ("batch", 3, 32, 32)})
+    h = g.layer(Op.FLATTEN, "flatten", g.conv("conv", "x", 8, stride=2), shape=("batch", 2048), start_dim=1)
+    columns = facts(g.graph(g.dense("head", g.layer(Op.RELU, "relu", g.dense("first", h, 16)), 10)))
+    assert columns["layer.flattened_share"] == {"first": 0.25}
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_a_dropout_before_a_max_pooling(pooled: bool) -> None:
+    g = Sketch({"x": ("batch", 3, 32, 32)})
+    h = g.layer(Op.DROPOUT, "drop", g.conv("conv", "x", 8), p=0.5)
+    op = Op.MAX_POOL if pooled else Op.AVERAGE_POOL
+    h = g.layer(op, "pool", h, shape=("batch", 8, 16, 16), kernel_size=(2, 2), stride=(2, 2))
+    assert facts(g.graph(h))["layer.is_before_max_pool"] == {"drop": pooled}

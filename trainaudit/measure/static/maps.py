@@ -7,20 +7,24 @@ from collections.abc import Sequence
 from trainaudit.ir.graph import Attribute, Layer, Shape
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
-from trainaudit.measure.static.index import Index
+from trainaudit.measure.static.index import Index, sole_use
 
 _SLIDING = frozenset({Op.CONV, Op.MAX_POOL, Op.AVERAGE_POOL})
 _KEEPING = (
     ACTIVATIONS | NORMALIZATIONS | DROPOUTS | {Op.MAX_POOL, Op.AVERAGE_POOL, Op.PAD, Op.CAST, Op.IDENTITY, Op.LINEAR}
 )
 """Layers that a feature map passes without losing its axes."""
+_FLATTENING = frozenset({Op.FLATTEN, Op.RESHAPE})
+_FLAT = ACTIVATIONS | NORMALIZATIONS | DROPOUTS | {Op.CAST, Op.IDENTITY}
+_MAXIMA = frozenset({Op.MAX_POOL, Op.GLOBAL_MAX_POOL})
 _FARTHEST = 32
 """Layers that are looked back through from a dense layer."""
 _UNKNOWN = Unmeasured("the size of the feature map that it reads is not fixed in the file")
 
 
 def measure_maps(index: Index) -> Columns:
-    """layer.kernel_size, stride and map_side of convolutions and poolings; dense_axis and map_share of dense layers."""
+    """layer.kernel_size, stride and map_side of convolutions and poolings; dense_axis, map_share and flattened_share of dense layers;
+    is_before_max_pool of dropouts."""
     kernels: dict[str, FactValue] = {}
     strides: dict[str, FactValue] = {}
     sides: dict[str, FactValue] = {}
@@ -35,6 +39,7 @@ def measure_maps(index: Index) -> Columns:
         sides[layer.name] = _side(shape)
     axes: dict[str, FactValue] = {}
     shares: dict[str, FactValue] = {}
+    flattened: dict[str, FactValue] = {}
     for i in index.of((Op.LINEAR,)):
         layer = index.layers[i]
         axes[layer.name] = _dense_axis(index, i)
@@ -42,7 +47,17 @@ def measure_maps(index: Index) -> Columns:
             share = _share(index, layer)
             if share is not None:
                 shares[layer.name] = share
+        whole = _flattened_share(index, i)
+        if whole is not None:
+            flattened[layer.name] = whole
+    outputs = index.output_layers()
+    pooled: dict[str, FactValue] = {}
+    for i in index.of(DROPOUTS):
+        user = sole_use(index, i, outputs)
+        pooled[index.layers[i].name] = user is not None and index.ops[user] in _MAXIMA
     return {
+        "layer.flattened_share": flattened,
+        "layer.is_before_max_pool": pooled,
         "layer.kernel_size": kernels,
         "layer.stride": strides,
         "layer.map_side": sides,
@@ -102,6 +117,26 @@ def _share(index: Index, layer: Layer) -> FactValue | None:
     images = [image for name in index.graph.inputs if (image := index.shape(name)) is not None and len(image) == 4]
     places, whole = _places(shape[1:3]), _places(images[0][2:]) if images else None
     return places / whole if places and whole else _UNKNOWN
+
+
+def _flattened_share(index: Index, position: int) -> FactValue | None:
+    """Places of the map that was flattened for a dense layer, over those of the model's first image. None where no map was."""
+    current = position
+    for _ in range(_FARTHEST):
+        row = index.sources[current]
+        if not row or row[0] < 0:
+            return None
+        current = row[0]
+        shape = index.input_shape(index.layers[current])
+        if index.ops[current] in _FLATTENING and shape is not None and len(shape) == 4:
+            images = [
+                image for name in index.graph.inputs if (image := index.shape(name)) is not None and len(image) == 4
+            ]
+            places, whole = _places(shape[2:]), _places(images[0][2:]) if images else None
+            return places / whole if places and whole else None
+        if index.ops[current] not in _FLAT:
+            return None
+    return None
 
 
 def _places(sizes: Sequence[object]) -> int | None:
