@@ -12,6 +12,8 @@ from trainaudit.frozen import frozen
 from trainaudit.ir.ops import NORMALIZATIONS, RECURRENT, Op
 from trainaudit.measure.static.index import INPUT, Index
 
+_LONG_BRANCH = 3
+"""Weighted layers from which on a residual branch is a segment: whatever a shorter one adds, the sum keeps the rest."""
 _NONE = -3
 """No weighted layer yet."""
 
@@ -110,6 +112,8 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
     found = []
     for w, (end, closing, head) in sorted(ends.items()):
         chain = _chain(w, before)
+        if closing == RESIDUAL and len(chain) < _LONG_BRANCH:
+            continue
         found.append(Segment(chain, (*(behind[i] for i in chain[1:]), end), closing, head))
     inner = {w for segment in found for w in segment.chain[:-1]}
     segments = tuple(segment for segment in found if segment.closing != OUTPUT or segment.chain[-1] not in inner)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -210,11 +210,12 @@ def _stack_facts(index: Index, layout: Layout, read: Readings) -> Columns:
 
 
 def _model_facts(index: Index, layout: Layout, structure: Columns, read: Readings) -> Columns:
-    prediction, graph = read.prediction, index.graph
-    depends = [i for i, layer in enumerate(index.layers) if index.depends[i] and _gives_floats(graph, layer)]
-    covered = sum(index.layers[i].outputs[0] in prediction.signals for i in depends)
+    prediction = read.prediction
+    depends = list(compress(index.layers, index.depends))
+    covered = sum(bool(layer.outputs) and layer.outputs[0] in prediction.signals for layer in depends)
+    open_ones = len(depends) - covered and sum(_lacks_signal(read, layer) for layer in depends)
     columns: Columns = {
-        "model.signal_coverage": {"model": covered / len(depends) if depends else 1.0},
+        "model.signal_coverage": {"model": covered / (covered + open_ones) if covered else 1.0 - bool(open_ones)},
         "model.plain_depth": {"model": layout.plain_depth},
         "model.longest_segment": {"model": max((len(segment.chain) for segment in layout.segments), default=0)},
         "model.post_norm_count": {"model": len(layout.post_normalized)},
@@ -230,9 +231,9 @@ def _model_facts(index: Index, layout: Layout, structure: Columns, read: Reading
     return columns
 
 
-def _gives_floats(graph: Graph, layer: Layer) -> bool:
-    value = graph.values.get(layer.outputs[0]) if layer.outputs else None
-    return value is not None and is_float(value.dtype)
+def _lacks_signal(read: Readings, layer: Layer) -> bool:
+    value = read.graph.values.get(layer.outputs[0]) if layer.outputs else None
+    return value is not None and value.name not in read.prediction.signals and is_float(value.dtype)
 
 
 def _reach(index: Index, structure: Columns, read: Readings) -> Columns:
