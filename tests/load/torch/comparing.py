@@ -25,6 +25,10 @@ from dataclasses import dataclass, field
 from trainaudit.ir.graph import Attribute, Graph, Layer, Shape
 from trainaudit.ir.ops import RECURRENT, Op
 from trainaudit.ir.text import shape_text
+from trainaudit.result import Audit, Occurrence
+
+DIFFERENT: dict[tuple[str, str], str] = {}
+"""(network, exporter) → why its graphs legitimately differ."""
 
 _VIEWS = frozenset({Op.RESHAPE, Op.FLATTEN, Op.SQUEEZE, Op.UNSQUEEZE})
 _NOTHING = frozenset({Op.SLICE, Op.CAST, Op.EXPAND, Op.IDENTITY})
@@ -251,3 +255,22 @@ def _number(value: Attribute) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_number(item) for item in value)})"
     return f"{value:.5g}" if isinstance(value, float) else str(value).lower()
+
+
+def findings_of(audit: Audit) -> set[tuple[str, str]]:
+    """(rule, subject) of all findings. A layer goes by its module, or by its kind where it has none, since the number in its name depends
+    on the layers beside it; an output by its layer's kind. What a finding says about the file alone (leaked paths) is left out."""
+    return {
+        (finding.rule, _subject(finding.kind, occurrence))
+        for finding in audit.findings
+        if finding.rule not in _OF_FILES
+        for occurrence in finding.occurrences
+    }
+
+
+_OF_FILES = ("leaked-paths",)
+
+
+def _subject(kind: str, occurrence: Occurrence) -> str:
+    place = occurrence.location
+    return occurrence.subject if kind not in ("layer", "output") else place.module or place.op or kind

@@ -43,13 +43,15 @@ TABLE: dict[str, Translate] = {
 
 
 def translate(emit: Emitter, graph: Any) -> list[str]:
-    """Write the nodes of all calls that the outputs need; what the outputs are called. Placeholders and attributes are named in
+    """Write the nodes of all calls that the outputs need; what the outputs are called ("" for what is no tensor). Placeholders and attributes are named in
     `emit.values` beforehand."""
     live = live_calls(graph)
     outputs: list[str] = []
     for node in graph.nodes:
         if node.op == "output":
-            outputs = [name for argument in _nodes(node.args) for name in _listed(emit.values.get(argument))]
+            outputs = [
+                _first(emit.values.get(argument)) if hasattr(argument, "meta") else "" for argument in node.args[0]
+            ]
         elif node.op == "call_function" and node in live:
             _call(emit, node)
     return outputs
@@ -229,8 +231,8 @@ def _nodes(arguments: Any) -> Iterator[Any]:
             yield from _nodes(item)
 
 
-def _listed(names: Names | None) -> list[str]:
-    return [] if names is None else [names] if isinstance(names, str) else names
+def _first(names: Names | None) -> str:
+    return "" if names is None else names if isinstance(names, str) else names[0]
 
 
 def _holds_tensors(value: Any) -> bool:

@@ -29,8 +29,8 @@ class Captured:
     inputs: list[Any]
     how: str
     notes: tuple[str, ...] = ()
-    outputs: int | None = None
-    """How many of the graph's outputs, counted from the end, are the user's; None for all."""
+    outputs: tuple[str, ...] = ()
+    """Names for the last outputs of the graph, which are the user's."""
 
 
 def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
@@ -79,7 +79,19 @@ def from_exported(program: Any, how: str = "torch.export") -> Captured:
             stored[node] = ("", program.constants[constants[node.name]])
         elif node.name in users and hasattr(node.meta.get("val"), "shape"):
             inputs.append(node)
-    return Captured(program.graph, stored, inputs, how, outputs=len(signature.user_outputs))
+    return Captured(program.graph, stored, inputs, how, outputs=_output_names(program.call_spec.out_spec))
+
+
+def _output_names(structure: Any) -> tuple[str, ...]:
+    """A name for each leaf of what a module returns: the keys on the way to it, "output" before places in a tuple."""
+    from torch.utils._pytree import tree_flatten_with_path, tree_unflatten
+
+    leaves, _ = tree_flatten_with_path(tree_unflatten(list(range(structure.num_leaves)), structure))
+    names: list[str] = []
+    for path, _place in leaves:
+        words = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path]
+        names.append(".".join(words) if words and not words[0].isdigit() else "output" + ".".join(words))
+    return tuple(names)
 
 
 def _exported(module: Any, example: Example) -> Captured | Exception:
@@ -139,12 +151,16 @@ def _recorded(module: Any, example: Example, failure: Exception) -> Captured:
     leaves, structure = tree_flatten((example.args, dict(example.kwargs)))
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
 
+    returned: list[Any] = []
+
     def call(*tensors: Any) -> Any:
         given = list(leaves)
         for place, tensor in zip(places, tensors, strict=True):
             given[place] = tensor
         args, kwargs = tree_unflatten(given, structure)
-        return tree_flatten(module(*args, **kwargs))[0]
+        results, form = tree_flatten(module(*args, **kwargs))
+        returned.append(form)
+        return results
 
     trace = make_fx(
         call, tracing_mode="real", pre_dispatch=True, record_stack_traces=True, _error_on_data_dependent_ops=False
@@ -165,7 +181,7 @@ def _recorded(module: Any, example: Example, failure: Exception) -> Captured:
         raise RuntimeError("what the module makes of its inputs was computed outside torch")
     _name_inputs(module, example, inputs)
     notes = (_why_recorded(failure), *((_THROUGH_VIEWS,) if writes_through_views(recorded.graph) else ()))
-    return Captured(recorded.graph, stored, inputs, "make_fx", notes)
+    return Captured(recorded.graph, stored, inputs, "make_fx", notes, _output_names(returned[-1]))
 
 
 _THROUGH_VIEWS = (

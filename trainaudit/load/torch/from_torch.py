@@ -114,20 +114,34 @@ def _graph(captured: Captured, state: _State, name: str, form: str) -> Graph:
         emit.values[node] = word
         emit.shapes[word], emit.dtypes[word] = shape_of(value, emit.symbols), type_word(value.dtype)
         inputs.append(word)
-    outputs = translate(emit, captured.graph)
-    outputs = outputs[-captured.outputs :] if captured.outputs else outputs
+    outputs = _named_outputs(emit, translate(emit, captured.graph), captured.outputs)
     origin = Origin(
         path=name, format=captured.how, size=sum(data.nbytes for data in emit.tensors.values()), producer=f"torch {torch.__version__}",
         capture=captured.how, notes=captured.notes,
     )  # fmt: skip
     raw = RawGraph(
-        nodes=emit.nodes, tensors=emit.tensors, constants=emit.constants, inputs=inputs, outputs=list(dict.fromkeys(outputs)),
+        nodes=emit.nodes, tensors=emit.tensors, constants=emit.constants, inputs=inputs, outputs=outputs,
         shapes=emit.shapes, dtypes=emit.dtypes, origin=origin, opset=OPSET, node_count=len(emit.nodes),
     )  # fmt: skip
     graph = canonicalize(raw, infer_shapes(raw))
     derived = _derived(emit, state)
     parameters = {key: _as_in_module(item, state, emit, derived) for key, item in graph.parameters.items()}
     return replace(graph, parameters=parameters, form=form or graph.form)
+
+
+def _named_outputs(emit: Emitter, found: list[str], wanted: tuple[str, ...]) -> list[str]:
+    """The user's outputs, each tensor once, under names from the structure that the module returns."""
+    new: dict[str, str] = {}
+    made = {name for node in emit.nodes for name in node.outputs}
+    for name, word in zip(found[len(found) - len(wanted) :], wanted, strict=True):
+        if name and name not in new:
+            new[name] = emit.fresh(word) if name in made else name
+    for node in emit.nodes:
+        node.inputs = [new.get(name, name) for name in node.inputs]
+        node.outputs = [new.get(name, name) for name in node.outputs]
+    for known in (emit.shapes, emit.dtypes):
+        known.update({word: known[name] for name, word in new.items() if name in known})  # type: ignore[misc]
+    return list(new.values())
 
 
 def _store(emit: Emitter, name: str, tensor: Any) -> str:
