@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -362,3 +363,35 @@ def test_names_cannot_write_to_the_terminal_or_the_page(work: Path) -> None:
     assert "symmetric-init" in result.stdout
     assert "\x1b" not in result.stdout
     assert "<script>alert" not in Path("r.html").read_text("utf-8")
+
+
+def test_many_targets_are_audited_in_parallel(work: Path) -> None:
+    """In a program of its own: the processes of this one may not be forked once torch has threads."""
+    (work / "ends.py").write_text("import os\nos._exit(3)\n")
+    program = [sys.executable, "-m", "trainaudit", "net.py:Net", "net.py:pair", "--isolated", "--jobs", "2"]
+    done = subprocess.run([*program, "--output-format", "json"], capture_output=True, text=True, timeout=300)
+    assert [audit["target"] for audit in json.loads(done.stdout)["audits"]] == ["net.py:Net", "net.py:pair"], (
+        done.stderr
+    )
+    done = subprocess.run([*program, "ends.py:net"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "a process that audited beside it was ended" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_modules_are_found_beside_the_settings_too(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (work / "deep").mkdir()
+    (work / "trainaudit.toml").write_text('targets = ["net:Net"]\n')
+    monkeypatch.chdir(work / "deep")
+    result = CliRunner().invoke(main, ["--output-format", "json", "--exit-zero"])
+    assert [audit["target"] for audit in json.loads(result.stdout)["audits"]] == ["net:Net"]
+
+
+def test_no_absolute_path_reaches_the_record(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (work / "elsewhere").mkdir()
+    monkeypatch.chdir(work / "elsewhere")
+    words = [f"{work}/net.py:Net", f"{work}/net.py:broken", f"{work}/gone.py:Net", f"hf:{work}/none", f"{work}/none.pt"]
+    result = CliRunner().invoke(main, [*words, "--isolated", "--output-format", "json"])
+    record = json.loads(result.stdout)
+    assert len(record["failures"]) == 4
+    assert str(work) not in result.stdout

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from trainaudit.auditing import Audited, audit_file, chosen_rules, shown_target
 from trainaudit.errors import TrainauditError
@@ -16,6 +17,9 @@ from trainaudit.judge.selection import glob as name_pattern
 from trainaudit.load.target import Kind, Target
 from trainaudit.settings import Settings, target_names
 from trainaudit.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 def expand_targets(words: Sequence[str], settings: Settings, *, named: bool, force_exclude: bool) -> list[Target]:
@@ -82,7 +86,8 @@ def audit_all(
         from concurrent.futures import ProcessPoolExecutor
 
         with ProcessPoolExecutor(min(jobs, len(targets))) as pool:
-            results = list(pool.map(_audit_apart, targets, [settings] * len(targets), [detail] * len(targets)))
+            futures = [pool.submit(_audit_apart, target, settings, detail) for target in targets]
+            results = [_result_of(future) for future in futures]
     else:
         results = [_audit_one(target, settings, rules, detail) for target in targets]
     audited = [item for item in results if isinstance(item, Audited)]
@@ -101,7 +106,9 @@ def _audit_one(target: Target, settings: Settings, rules: Sequence[Rule], detail
     except TrainauditError as error:
         if error.__cause__ is not None and os.environ.get("TRAINAUDIT_DEBUG"):
             traceback.print_exception(error.__cause__)
-        return str(error).removeprefix(f"{target.spec} ").replace(target.path, shown_target(target.path))
+        return (
+            str(error).removeprefix(f"{target.spec} ").replace(target.path, shown_target(target.path))
+        )  # no absolute path
     except MemoryError:
         return "needs more memory than there is. Audit it on a larger machine."
     except Exception as error:
@@ -114,6 +121,15 @@ def _audit_one(target: Target, settings: Settings, rules: Sequence[Rule], detail
 def _audit_apart(target: Target, settings: Settings, detail: bool) -> Audited | str:
     """The same in a process of its own, which reads the rules itself."""
     return _audit_one(target, settings, chosen_rules(settings), detail)
+
+
+def _result_of(future: Future[Audited | str]) -> Audited | str:
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return "was not audited, since a process that audited beside it was ended. Try --jobs 1."
 
 
 def _model_of(path: str) -> str:

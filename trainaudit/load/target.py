@@ -79,8 +79,11 @@ class Target:
 
     @property
     def path(self) -> str:
-        """The file or folder that a target which is none of `Kind.PYTHON` names."""
-        return self.spec.removeprefix("hf:") if self.kind is Kind.CONFIG else self.spec
+        """The file or folder that the target names, or the module of a Python target."""
+        kind = self.kind
+        if kind is Kind.PYTHON:
+            return self.spec.rpartition(":")[0]
+        return self.spec.removeprefix("hf:") if kind is Kind.CONFIG else self.spec
 
 
 def kind_of(spec: str) -> Kind:
