@@ -210,16 +210,16 @@ MUTATIONS = (
     Mutation("logarithm of a ReLU", ("unguarded-log",), everywhere("vit", "tcn", "resnet"), _step_after(
         lambda: Apply(lambda x: torch.log(torch.relu(x)))
     )),
-    Mutation("square root of a ReLU", ("unguarded-sqrt",), everywhere("vit", "tcn", "resnet"), _step_after(
-        lambda: Apply(lambda x: torch.sqrt(torch.relu(x)))
+    Mutation("square root of what a dropout has zeroed", ("unguarded-sqrt",), everywhere("vit", "tcn", "resnet"), _step_after(
+        lambda: Apply(lambda x: torch.sqrt(nn.functional.dropout(x.abs(), 0.5)))
     )),
-    Mutation("unguarded norm", ("unguarded-sqrt",), everywhere("vit", "tcn", "resnet"), _step_after(
+    Mutation("unguarded norm", ("unguarded-norm",), everywhere("vit", "tcn", "resnet"), _step_after(
         lambda: Apply(lambda x: torch.sqrt((x * x).sum(-1)))
     )),
     Mutation("division by a sum", ("unguarded-division",), everywhere("vit", "tcn", "resnet"), _step_after(
         lambda: Apply(lambda x: x / x.sum(-1, keepdim=True))
     )),
-    Mutation("softmax written out, temperature 0.01", ("exp-overflow",), everywhere("vit", "tcn", "resnet"), _step_after(
-        lambda: Apply(lambda x: torch.exp(100 * x) / torch.exp(100 * x).sum(-1, keepdim=True))
+    Mutation("softmax written out, temperature 0.001", ("exp-overflow",), everywhere("vit", "tcn", "resnet"), _step_after(
+        lambda: Apply(lambda x: torch.exp(1000 * x) / torch.exp(1000 * x).sum(-1, keepdim=True))
     )),
 )  # fmt: skip

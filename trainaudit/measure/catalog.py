@@ -252,7 +252,7 @@ _LAYER_RANGES = (
             "smallest number under a logarithm or root: a bound where a guard holds one above zero, else where standardised inputs bring it"),
     _number("layer.operand_bound", "", WEIGHTS, "number that a root's operand is at or above for every input; absent where it has no such bound"),
     _boolean("layer.operand_has_zeros", WEIGHTS,
-             "the number under a root is exactly zero on some inputs: a rectified value, or the distance of a point to itself"),
+             "the number under a root is exactly zero on some inputs and passes a gradient on: a masked or dropped value, or the distance of a point to itself"),
     _number("layer.smallest_divisor", "", WEIGHTS,
             "smallest absolute value of a divisor: a bound where a guard holds one above zero, else where standardised inputs bring it"),
     _number("layer.largest_exponent", "", WEIGHTS,

@@ -13,7 +13,7 @@ from trainaudit.ir.graph import Graph
 from trainaudit.measure.intervals.interval import Interval
 from trainaudit.measure.intervals.layers import Stored
 from trainaudit.measure.intervals.propagation import value_ranges
-from trainaudit.measure.intervals.ranges import SOME_ZEROS, ZERO_VECTORS, Range
+from trainaudit.measure.intervals.ranges import NO_ZEROS, SOME_ZEROS, ZERO_VECTORS, Range
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -99,7 +99,9 @@ def test_dependent_operands_are_left_open(tmp_path: Path) -> None:
 
 
 def test_zeros(tmp_path: Path) -> None:
-    assert whole(graph_of(tmp_path, HIDDEN + "y = Relu(z)", WEIGHTS)).zeros == SOME_ZEROS
+    assert whole(graph_of(tmp_path, HIDDEN + "y = Relu(z)", WEIGHTS)).zeros == NO_ZEROS
+    masked = "q = MatMul(r, u) c = Greater(q, half) f = Cast<to = 1>(c) y = Mul(z, f)"
+    assert whole(graph_of(tmp_path, HIDDEN + masked, WEIGHTS)).zeros == SOME_ZEROS
     pairs = "p = Unsqueeze(z, axis1) q = Unsqueeze(z, axis0) y = Sub(p, q)"
     weights = {**WEIGHTS, "axis0": np.array([0]), "axis1": np.array([1])}
     assert whole(graph_of(tmp_path, HIDDEN + pairs, weights)).zeros == ZERO_VECTORS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,8 +65,6 @@ FAULTY = {
     "reciprocal": ("y = Reciprocal(z)", "smallest_divisor"),
     "negative power": ("y = Pow(z, minus_one)", "smallest_divisor"),
     "root of a linear layer": ("y = Sqrt(z)", "smallest_operand"),
-    "root of relu": ("s = Relu(z) y = Sqrt(s)", "smallest_operand"),
-    "half power of relu": ("s = Relu(z) y = Pow(s, half)", "smallest_operand"),
     "distances of a batch to itself": (PAIRS + "y = Sqrt(t)", "smallest_operand"),
     "norms of a batch's differences": (PAIRS + "y = ReduceL2<keepdims = 0>(d, last)", "smallest_operand"),
 }  # fmt: skip
@@ -121,11 +121,42 @@ def test_a_softmax_without_its_maximum_taken_off(tmp_path: Path) -> None:
     assert "largest_exponent" not in facts(tmp_path, HIDDEN + stable)
 
 
+MASK = "q = MatMul(r, u) c = Greater(q, zero) f = Cast<to = 1>(c) "
+
+
+def distances(z: Any, q: Any) -> Any:
+    return ((z[:, None] - z[None]) ** 2).sum(-1).sqrt()
+
+
+ROOTS: dict[str, tuple[str, Callable[[Any, Any], Any], bool]] = {
+    "of a rectified value": ("s = Relu(z) y = Sqrt(s)", lambda z, _: z.relu().sqrt(), False),
+    "half power of a rectified value": ("s = Relu(z) y = Pow(s, half)", lambda z, _: z.relu() ** 0.5, False),
+    "of an absolute value": ("s = Abs(z) y = Sqrt(s)", lambda z, _: z.abs().sqrt(), False),
+    "of a sum of squares": ("y = ReduceL2(z, last)", lambda z, _: z.norm(dim=-1), False),
+    "of a masked value": (MASK + "a = Abs(z) s = Mul(a, f) y = Sqrt(s)", lambda z, q: (z.abs() * (q > 0)).sqrt(), True),
+    "of distances of a batch to itself": (PAIRS + "y = Sqrt(t)", distances, True),
+}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+def test_roots_of_zero_against_autograd(name: str, tmp_path: Path) -> None:
+    """What is called a zero that passes a gradient on gives NaN in torch, and nothing else does."""
+    torch = pytest.importorskip("torch")
+    body, function, is_faulty = ROOTS[name]
+    found = facts(tmp_path, HIDDEN + body)
+    assert found["operand_has_zeros"] is is_faulty
+    weights = {key: torch.tensor(WEIGHTS[key], requires_grad=True) for key in "wvu"}
+    r = (torch.tensor(DRAWN.normal(size=(256, 8)).astype(np.float32)) @ weights["w"]).relu()
+    function(r @ weights["v"], r @ weights["u"]).sum().backward()
+    assert bool(weights["v"].grad.isnan().any()) is is_faulty
+
+
 def test_a_condition_that_chooses_among_results(tmp_path: Path) -> None:
-    """log(x) where x > 0 is fine; the gradient of log(relu(x)) at zero is not, whatever is chosen."""
-    guarded = facts(tmp_path, HIDDEN + "c = Greater(z, zero) l = Log(z) y = Where(c, l, zero)")
-    assert isinstance(guarded["smallest_operand"], Unmeasured)
-    trapped = facts(tmp_path, HIDDEN + "c = Greater(z, zero) p = Relu(z) l = Log(p) y = Where(c, l, zero)")
+    """log(x) where x > 0 is fine; the gradient of the logarithm of a masked value is not, whatever is chosen."""
+    for operand in ("p = Identity(z) ", "p = Relu(z) "):
+        guarded = facts(tmp_path, HIDDEN + "c = Greater(z, zero) " + operand + "l = Log(p) y = Where(c, l, zero)")
+        assert isinstance(guarded["smallest_operand"], Unmeasured)
+    trapped = facts(tmp_path, HIDDEN + MASK + "a = Abs(z) p = Mul(a, f) l = Log(p) y = Where(c, l, zero)")
     assert trapped["smallest_operand"] == 0.0
 
 

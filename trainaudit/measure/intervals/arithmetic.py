@@ -104,8 +104,6 @@ def _two(op: Op, place: int, a: Range, b: Range) -> Range:
         uneven = moments_of_square(*a.moments) if op is Op.POW and b.typical == (2.0, 2.0) else None
     else:
         typical = _exact(op, a.typical, b.typical)
-        end = typical[0] if op is Op.MAX else typical[1]
-        zeros = SOME_ZEROS if end == 0.0 and typical[0] < typical[1] else NO_ZEROS
     return replace(
         known(bounds, typical, a, zeros=zeros, uneven=uneven),
         roots=roots,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from trainaudit.ir.graph import Graph, Layer
-from trainaudit.ir.ops import DROPOUTS, NORMALIZATIONS, RECTIFIERS, RECURRENT, SHAPING, Op
+from trainaudit.ir.ops import DROPOUTS, NORMALIZATIONS, RECURRENT, SHAPING, Op
 from trainaudit.measure.intervals import arithmetic, layers
 from trainaudit.measure.intervals.functions import image
 from trainaudit.measure.intervals.interval import ANY, NON_NEGATIVE, UNIT, Interval, hull, multiply
@@ -167,11 +167,6 @@ def _function(layer: Layer, operand: Range, values: Moments) -> list[Range]:
             return [unknown("it is undefined for some of its operands", operand.roots, bounds)]
         typical = image(op, attributes, typical)
     zeros = operand.zeros if op in _ZERO_AT_ZERO else NO_ZEROS
-    before = operand.typical
-    if op in RECTIFIERS and before is not None and before[0] < 0.0 < before[1]:
-        zeros = max(operand.zeros, SOME_ZEROS)
-    if op is Op.CLIP and before is not None and attributes.get("min") == 0.0 and before[0] < 0.0:
-        zeros = max(operand.zeros, SOME_ZEROS)
     bent = _RECTIFYING.get(op)
     uneven = None if bent is None or typical is None else moments_of_rectified(*operand.moments, bent)
     result = known(bounds, typical, operand, zeros=zeros, uneven=uneven)

@@ -9,8 +9,8 @@ from trainaudit.frozen import frozen
 from trainaudit.measure.intervals.interval import ANY, INFINITY, Interval, within
 
 NO_ZEROS, SOME_ZEROS, ZERO_VECTORS = 0, 1, 2
-"""How zeros that are exact come about: none known; single elements (behind a rectifier); all elements of a vector at once (the distance of
-a point to itself)."""
+"""Exact zeros that pass a gradient on by a factor of zero: none known; single elements (behind a dropout or a mask); all elements of a vector
+at once (the distance of a point to itself). Zeros of a rectifier are none of them: its backward pass selects, and lets nothing through."""
 
 MANY_ROOTS = 8
 """Layers beyond which a value counts as one of its own: sums over a whole residual stream have no other dependence that matters."""
