@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import trainaudit
+from trainaudit.report.files import write_report
 from trainaudit.report.formats import render
 from trainaudit.result import Audit
 
@@ -113,7 +114,7 @@ def test_the_module_is_left_as_found_where_its_forward_fails() -> None:
     assert list(state_of(module)) == before
 
 
-def test_a_record_of_a_module_renders_in_every_format() -> None:
+def test_a_record_of_a_module_renders_in_every_format(tmp_path: Path) -> None:
     from trainaudit.auditing import chosen_rules
     from trainaudit.judge.rule import rule_info
     from trainaudit.result import Run
@@ -126,3 +127,7 @@ def test_a_record_of_a_module_renders_in_every_format() -> None:
         text = render(run, form, width=80, color=False)
         assert "double-softmax" in text, form
     assert "captured with torch.export in training mode" in " ".join(render(run, "full", width=80, color=False).split())
+    write_report(run, str(tmp_path / "r.html"))
+    assert "<dt>Captured</dt><dd>captured with torch.export in training mode" in (tmp_path / "r.html").read_text(
+        "utf-8"
+    )

@@ -305,6 +305,17 @@ def test_many_kinds_at_once_and_in_parallel(work: Path, model: bytes) -> None:
         assert [failure["target"] for failure in record["failures"]] == ["c.safetensors"]
 
 
+def test_what_is_not_used_is_said(work: Path, model: bytes) -> None:
+    Path("a.onnx").write_bytes(model)
+    for words in (("--input", "float32[2,3]"), ("-k", "width=3")):
+        said = " ".join(run("a.onnx", *words).stdout.split())
+        assert (
+            "--input and -k (input and arguments in the settings) are for targets that are called, and were not used."
+            in said
+        )
+    assert "were not used" not in run("a.onnx").stdout
+
+
 def test_weights_alone_are_audited_without_torch(work: Path) -> None:
     np = pytest.importorskip("numpy")
     from tests.load.test_safetensors import save

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -283,6 +284,18 @@ def test_a_program_that_could_run_code_is_refused(find: bytes, put: bytes, words
     assert f"holds {words}, which could run code when it is opened, so it is not." in said
 
 
+def test_a_size_that_is_code_is_refused(work: Path) -> None:
+    sizes = ({0: torch.export.Dim("batch", min=2, max=64)},)
+    torch.export.save(torch.export.export(network(), (torch.randn(4, 3, 8, 8),), dynamic_shapes=sizes), "m.pt2")
+    code = b"__import__('os').mkdir('sung')"
+
+    def change(name: str, content: bytes) -> bytes:
+        return re.sub(rb"Symbol\('s\d+'[^\"]*", code, content) if name.startswith("models/") else content
+
+    assert "holds a size that is no plain expression" in refused(rewritten("m.pt2", change))
+    assert not (work / "sung").exists()
+
+
 def test_compiled_code_in_a_program_is_refused() -> None:
     path = rewritten(exported("m.pt2"), lambda _name, content: content, ("data/aotinductor/model/x.so", b"\x7fELF"))
     assert "holds compiled code" in refused(path)
@@ -417,6 +430,7 @@ def test_shards_without_a_configuration_are_weights_alone() -> None:
         ("{", "is not a JSON object"),
         ("{}", "has no model_type"),
         ('{"model_type": "no-such-model"}', "cannot make a model of"),
+        ('{"model_type": "bert", "transformers_weights": "../x.safetensors"}', "which could lie anywhere"),
         ('{"model_type": "bert", "hidden_size": 7, "num_attention_heads": 2}', "cannot make a model of"),
     ],
 )

@@ -110,7 +110,17 @@ def measure_file(target: str | Target, settings: Settings, *, detail: bool) -> M
     graph = open_target(target)  # first, since it refuses what is no model
     shown = target.name or shown_target(target.spec)
     digest = _digest_beside(target.path) if detail and target.kind not in (Kind.PYTHON, Kind.CONFIG) else None
-    return _measure(graph, shown, target.loss or settings.loss, detail, digest, started)
+    measured = _measure(graph, shown, target.loss or settings.loss, detail, digest, started)
+    return replace(measured, notes=(*measured.notes, _UNUSED)) if _has_unused(target) else measured
+
+
+_UNUSED = "--input and -k (input and arguments in the settings) are for targets that are called, and were not used."
+
+
+def _has_unused(target: Target) -> bool:
+    if target.kind is Kind.CONFIG:
+        return bool(target.arguments)
+    return target.kind is not Kind.PYTHON and bool(target.inputs or target.arguments)
 
 
 def _measure_module(module: object, example: object, inputs: Sequence[InputSpec], settings: Settings) -> Measured:

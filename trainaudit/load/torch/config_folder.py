@@ -72,6 +72,9 @@ def _check_config(path: str) -> None:
         document = None
     if not isinstance(document, dict):
         raise TrainauditError("bad-config", f"{path} is not a JSON object.", "Check the file.")
+    if "transformers_weights" in document:
+        what = f"{path} names its weights (transformers_weights), which could lie anywhere."
+        raise TrainauditError("bad-config", what, f"Call them {_SAFETENSORS} and leave the key out.")
     if "model_type" not in document:
         raise TrainauditError("bad-config", f"{path} has no model_type.", "It is no configuration of transformers.")
 
@@ -108,6 +111,11 @@ def _check_weights(folder: str) -> bool:
             read_safetensors(str(home / shard))
     elif (home / _PICKLED).is_file():
         read_checkpoint(str(home / _PICKLED))
+    elif (home / f"{_PICKLED}.index.json").is_file():
+        what = f"{folder} holds weights in several .bin files, which are not read."
+        raise TrainauditError(
+            "sharded-pickles", what, "Save the model again with save_pretrained, which writes safetensors."
+        )
     else:
         return False
     return True
