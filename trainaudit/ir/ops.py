@@ -29,6 +29,7 @@ that the file does not tell is absent):
     slice                       axes, starts, ends, steps
     reduce_*                    axes, keepdim            cumsum     dim
     cast                        to (dtype)               pad        pads, mode, value
+    constant, expand            value (where all are one stored number)
     max_pool, average_pool      kernel_size, stride, padding
     einsum                      equation                 loss       name, reduction
 """

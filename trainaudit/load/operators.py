@@ -59,7 +59,7 @@ TABLE: dict[str, Row] = {
     **_rows(Op.RESHAPE, "Reshape", translate.reshape, 1), **_rows(Op.FLATTEN, "Flatten", translate.flatten),
     **_rows(Op.TRANSPOSE, "Transpose", translate.transpose),
     **_rows(Op.SQUEEZE, "Squeeze", translate.axes, 1), **_rows(Op.UNSQUEEZE, "Unsqueeze", translate.axes, 1),
-    **_rows(Op.EXPAND, "Expand", None, 1), **_rows(Op.TILE, "Tile", None, 1),
+    **_rows(Op.EXPAND, "Expand", translate.fill, 1), **_rows(Op.TILE, "Tile", None, 1),
     **_rows(Op.CONCAT, "Concat", translate.dimension(0)), **_rows(Op.SPLIT, "Split", translate.split, 1), **_rows(Op.SLICE, "Slice", translate.slicing, 1),
     **_rows(Op.GATHER, "GatherElements", translate.dimension(0)), **_rows(Op.GATHER, "GatherND Compress ReverseSequence"),
     **_rows(Op.SCATTER, "Scatter ScatterElements ScatterND TensorScatter"),
@@ -74,7 +74,7 @@ TABLE: dict[str, Row] = {
     **_rows(Op.DEQUANTIZE, "DequantizeLinear", None, 1),
     **_rows(Op.SEQUENCE, "SequenceAt SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap "
             "SplitToSequence ConcatFromSequence OptionalHasElement"),
-    **_rows(Op.CONSTANT, "Constant ConstantOfShape EyeLike"), **_rows(Op.SHAPE, "Shape Size"), **_rows(Op.RANGE, "Range"),
+    **_rows(Op.CONSTANT, "Constant ConstantOfShape EyeLike", translate.fill), **_rows(Op.SHAPE, "Shape Size"), **_rows(Op.RANGE, "Range"),
     **_rows(Op.RANDOM, "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli"),
     **_rows(Op.DROPOUT, "Dropout", translate.dropout, 1),
     **_rows(Op.LOCAL_RESPONSE_NORM, "LRN", translate.lrn), **_rows(Op.LP_NORM, "LpNormalization", translate.lp_norm),

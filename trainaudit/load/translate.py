@@ -180,6 +180,17 @@ def gelu(_wiring: Wiring, node: RawNode) -> Attributes:
     return {"approximate": word(node, "approximate", "none")}
 
 
+def fill(wiring: Wiring, node: RawNode) -> Attributes:
+    """The number that a tensor is filled with."""
+    if node.op == "Expand":
+        number = wiring.scalar(node.inputs[0])
+        return {} if number is None else {"value": float(number)}
+    value = node.attributes.get("value")
+    if node.op != "ConstantOfShape" or isinstance(value, int | float | str | list):
+        return {}
+    return {"value": 0.0 if value is None else float(value.read().reshape(-1)[0])}
+
+
 def loss(_wiring: Wiring, node: RawNode) -> Attributes:
     name = "cross-entropy" if node.op == "SoftmaxCrossEntropyLoss" else "nll"
     return {"name": name, "reduction": word(node, "reduction", "mean")}

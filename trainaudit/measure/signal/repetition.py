@@ -13,11 +13,14 @@ from trainaudit.measure.signal.arithmetic import stored_units
 from trainaudit.measure.signal.layout import Sizes, lay_out, repeated
 from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
+from trainaudit.measure.signal.sources import fill
 from trainaudit.measure.signal.weights import Model
 
 
 def repeat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     """Expand, tile and the enlarging of images by their nearest neighbors: the same values more often."""
+    if "value" in layer.attributes:
+        return fill(model, layer, inputs)
     x = _repeated(model, layer, inputs)
     times, units = _times(model, layer, x)
     mean, own, shared = x.mean, x.own, x.shared
@@ -63,6 +66,8 @@ def repeat_back(
     outputs: Sequence[Signal],
     gradients: Sequence[Gradient | None],
 ) -> Backflow:
+    if "value" in layer.attributes:
+        return Backflow([None])
     x, gradient = _repeated(model, layer, inputs), gradients[0]
     assert gradient is not None
     times, units = _times(model, layer, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
@@ -48,6 +49,14 @@ def cast(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signa
     return [_independent(model, value.name, _ONE, NONE)]
 
 
+def fill(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
+    """One number everywhere."""
+    value = layer.attributes.get("value")
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise NotCovered("its values are not known")
+    return [replace(_independent(model, layer.outputs[0], np.full(1, float(value)), NONE), batch=None)]
+
+
 def stored_values(model: Model, layer: Layer) -> Sequence[Signal] | None:
     """Values that come from a stored tensor alone (a table of sines), by the moments of the whole tensor; None where the layer does not just move
     them."""
@@ -78,4 +87,4 @@ def _independent(model: Model, name: str, mean: Floats, variance: Floats) -> Sig
     return Signal(mean, variance, NONE, positions, (-1,) if rank > 1 else (), -rank if rank else None)
 
 
-RULES = {Op.RANDOM: Rule(random, None, 0), Op.CAST: Rule(cast, keep_back, 0)}
+RULES = {Op.CONSTANT: Rule(fill, None, 0), Op.RANDOM: Rule(random, None, 0), Op.CAST: Rule(cast, keep_back, 0)}
