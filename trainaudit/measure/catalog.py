@@ -1,54 +1,28 @@
-"""The vocabulary: every fact that rules may read, with its type, unit and meaning. No measuring happens here. Stdlib and `ir.ops`."""
+"""The vocabulary: every fact that rules may read, with its type, unit and meaning. No measuring happens here. Stdlib, `ir.ops` and `fact_spec`."""
 
 from __future__ import annotations
 
-from trainaudit.frozen import frozen
 from trainaudit.ir.ops import Op
+from trainaudit.measure.fact_spec import FORWARD, GRAPH, SETTINGS, SIGNAL, TRAINING, WEIGHTS, FactSpec
+from trainaudit.measure.fact_spec import boolean as _boolean
+from trainaudit.measure.fact_spec import count as _count
+from trainaudit.measure.fact_spec import number as _number
+from trainaudit.measure.fact_spec import word as _word
+
+__all__ = [
+    "BY_NAME",
+    "CATALOG",
+    "FORWARD",
+    "GRAPH",
+    "SETTINGS",
+    "SIGNAL",
+    "SUBJECT_KINDS",
+    "TRAINING",
+    "WEIGHTS",
+    "FactSpec",
+]
 
 SUBJECT_KINDS = ("model", "input", "output", "block", "segment", "layer", "parameter")
-
-GRAPH = "graph"
-WEIGHTS = "weights"
-SIGNAL = "signal"
-"""Predicted from graph and weights by signal propagation."""
-SETTINGS = "settings"
-FORWARD = "forward"
-TRAINING = "training"
-
-
-@frozen
-class FactSpec:
-    """`type` is number, count, boolean or word; `unit` is "" for words and booleans. `words` closes the set of words, where it is
-    closed. `source` is the evidence that the fact needs."""
-
-    name: str
-    type: str
-    unit: str
-    source: str
-    meaning: str
-    words: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """The subject's kind: the part before the dot."""
-        return self.name.split(".", 1)[0]
-
-
-def _number(name: str, unit: str, source: str, meaning: str) -> FactSpec:
-    return FactSpec(name, "number", unit, source, meaning)
-
-
-def _count(name: str, unit: str, source: str, meaning: str) -> FactSpec:
-    return FactSpec(name, "count", unit, source, meaning)
-
-
-def _boolean(name: str, source: str, meaning: str) -> FactSpec:
-    return FactSpec(name, "boolean", "", source, meaning)
-
-
-def _word(name: str, source: str, meaning: str, *words: str) -> FactSpec:
-    return FactSpec(name, "word", "", source, meaning, words)
-
 
 _OPS = tuple(op.value for op in Op)
 _OPS_OR_NONE = ("none", *_OPS)
