@@ -13,8 +13,9 @@ import numpy as np
 
 from trainaudit.ir.graph import Graph, Layer, Value
 from trainaudit.ir.ops import Op
+from trainaudit.measure.signal import token_stream
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Prediction, Signal
-from trainaudit.measure.signal.rule import Rule
+from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.sources import stored_values
 from trainaudit.measure.signal.table import RULES
 from trainaudit.measure.signal.weights import ASSUMED, BUDGET, Model, model_of
@@ -31,16 +32,17 @@ def predict(graph: Graph, *, budget: int = BUDGET) -> Prediction:
     is assumed of inputs and loss. At most `budget` weights are read one by one. Raises nothing of its own for a graph that keeps the invariants."""
     model = model_of(graph, budget)
     with np.errstate(all="ignore"):
-        signals, uncovered = _forward(model)
-        gradients, parameters, unknown = _backward(model, signals)
+        tokens: dict[str, Signal] = {}
+        signals, uncovered = _forward(model, tokens)
+        gradients, parameters, unknown = _backward(model, signals, tokens)
     uncovered.update({name: reason for name, reason in unknown.items() if name not in uncovered})
-    return Prediction(signals, {name: gradient.rms for name, gradient in gradients.items()}, parameters, uncovered)
+    return Prediction(signals, gradients, parameters, uncovered)
 
 
 # --- forward -------------------------------------------------------------------------------------------------------------
 
 
-def _forward(model: Model) -> tuple[dict[str, Signal], dict[str, str]]:
+def _forward(model: Model, tokens: dict[str, Signal]) -> tuple[dict[str, Signal], dict[str, str]]:
     graph = model.graph
     signals: dict[str, Signal] = {}
     for name in graph.inputs:
@@ -53,6 +55,8 @@ def _forward(model: Model) -> tuple[dict[str, Signal], dict[str, str]]:
     for layer in graph.layers:
         reason = _layer_forward(model, layer, signals, explained)
         if reason is None:
+            if tokens or layer.op is Op.CONCAT:
+                token_stream.follow(model, layer, RULES[layer.op], signals, tokens)
             continue
         if explained.isdisjoint(layer.inputs):
             # what depends on no activation is named where it meets one
@@ -142,20 +146,29 @@ def _is_bounded(signal: Signal) -> bool:
 # --- backward ------------------------------------------------------------------------------------------------------------
 
 
-def _backward(model: Model, signals: dict[str, Signal]) -> tuple[dict[str, Gradient], dict[str, float], dict[str, str]]:
+def _backward(
+    model: Model, signals: dict[str, Signal], tokens: dict[str, Signal]
+) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
     graph = model.graph
     gradients: dict[str, Gradient] = {}
+    by_token: dict[str, Gradient] = {}
     parameters: dict[str, float] = {}
     reasons: dict[str, str] = {}
     start = _start(graph, signals)
     if start is None:
-        return gradients, parameters, reasons
+        return {}, parameters, reasons
     gradients[start] = Gradient(_ONE)
     lost: set[str] = set()
     """Values whose gradient is not known: some of it comes through a layer that is not covered."""
     lost_parameters: set[str] = set()
     for layer in reversed(graph.layers):
         outputs = layer.outputs
+        if tokens and layer.op in RULES and not any(name in lost for name in outputs):
+            flow = token_stream.hand_back(model, layer, RULES[layer.op], signals, tokens, gradients, by_token)
+            if flow is not None:
+                _add(layer, flow, gradients, parameters)
+                if tokens.keys().isdisjoint(outputs):
+                    continue
         arriving = [gradients.get(name) for name in outputs]
         if not any(name in lost for name in outputs):
             if all(gradient is None for gradient in arriving):
@@ -177,11 +190,14 @@ def _backward(model: Model, signals: dict[str, Signal]) -> tuple[dict[str, Gradi
                 reasons.setdefault(layer.name, f"backward: {broken(error)}")
         lost.update(name for name in layer.inputs if _carries_gradient(graph, name))
         lost_parameters.update(layer.parameters.values())
+    found = {name: gradient.rms for name, gradient in gradients.items()}
+    for name, token in by_token.items():
+        found[name] = token_stream.with_token(gradients.get(name), token, signals[name].positions)
     for name in lost:
-        gradients.pop(name, None)
+        found.pop(name, None)
     for name in lost_parameters:
         parameters.pop(name, None)
-    return gradients, parameters, reasons
+    return found, parameters, reasons
 
 
 def _hand_back(
@@ -189,7 +205,10 @@ def _hand_back(
     arriving: Sequence[Gradient | None], gradients: dict[str, Gradient], parameters: dict[str, float],
 ) -> None:  # fmt: skip
     assert rule.backward is not None
-    flow = rule.backward(model, layer, inputs, outputs, arriving)  # type: ignore[arg-type]
+    _add(layer, rule.backward(model, layer, inputs, outputs, arriving), gradients, parameters)  # type: ignore[arg-type]
+
+
+def _add(layer: Layer, flow: Backflow, gradients: dict[str, Gradient], parameters: dict[str, float]) -> None:
     for name, gradient in zip(layer.inputs, flow.inputs, strict=False):
         if gradient is None:
             continue
