@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,18 +16,14 @@ from trainaudit.judge.rule import Rule
 from trainaudit.judge.rulefile import load_rules
 from trainaudit.judge.selection import active_ignores, select_rules
 from trainaudit.load.opening import open_target, require_torch
-from trainaudit.load.target import WEIGHTS_ALONE, InputSpec, Kind, Target, parse_inputs
-from trainaudit.measure.facts import FactTable, FactValue, Unmeasured
+from trainaudit.load.target import InputSpec, Kind, Target, parse_inputs
+from trainaudit.measure.facts import FactTable, Unmeasured
 from trainaudit.measure.measuring import measure
 from trainaudit.measure.static.rows import layer_rows
+from trainaudit.model_info import evidence_of, model_info, model_warnings, shown_target
 from trainaudit.resources import rules_folder
 from trainaudit.result import Audit, LayerRow, Location, ModelInfo, Scalar
 from trainaudit.settings import LOSSES, Settings, target_names, with_flags
-
-COVERED = 0.9
-"""Recognition coverage below which a report warns that it is incomplete."""
-OLDEST_OPSET, NEWEST_OPSET = 7, 28
-"""Opsets of ai.onnx whose operators are known; 28 is the newest of onnx 1.23."""
 
 
 @frozen
@@ -140,7 +135,7 @@ def _measure(
     loaded = time.perf_counter()
     table = measure(graph, loss=loss, expects=LOSSES)
     rows = layer_rows(graph, table.columns) if detail else ()
-    model = _model_info(shown, graph, table, "" if digest is None else digest())
+    model = model_info(shown, graph, table, "" if digest is None else digest())
     timings = {"load": loaded - started, "measure": time.perf_counter() - loaded}
     return Measured(shown, model, table, Places(graph), rows, timings, graph.origin.notes)
 
@@ -154,43 +149,26 @@ def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule]
     facts, unmeasured = _plain_facts(measured.table) if detail else ({}, {})
     audit = Audit(
         target=measured.target,
-        evidence=_evidence(measured.model),
+        evidence=evidence_of(measured.model),
         model=measured.model,
         findings=judgment.findings,
         outcomes=judgment.outcomes,
         layers=measured.layers,
         facts=facts,
         unmeasured=unmeasured,
-        warnings=(*measured.notes, *_model_warnings(measured.model)),
+        warnings=(*measured.notes, *model_warnings(measured.model)),
         timings={**measured.timings, "judge": time.perf_counter() - started},
     )
     return Audited(audit, judgment)
 
 
-def _evidence(model: ModelInfo) -> tuple[str, ...]:
-    if model.capture == WEIGHTS_ALONE:
-        return ("weights",)
-    return ("structure",) if model.weights_state == "generated" else ("structure", "weights")
-
-
 def _refuse_unknown(target: str, graph: Graph) -> None:
     """A file of operators that are all unknown would pass every rule; that is no audit."""
     unknown = sum(times for _, times in graph.unrecognized)
-    if graph.node_count and unknown == graph.node_count:
+    if graph.is_connected and graph.node_count and unknown == graph.node_count:
         names = ", ".join(name for name, _ in graph.unrecognized[:3])
         what = f"{target} holds no operator that is known here ({names})."
         raise TrainauditError("nothing-recognized", what, "Export it with the operators of ONNX, without custom ones.")
-
-
-def shown_target(path: str) -> str:
-    """A path as the record holds it: as typed; an absolute one relative to the working folder, or outside it the file's name alone, so that
-    records can be passed on and a baseline does not depend on how a path was typed."""
-    if path.startswith("hf:"):
-        return f"hf:{shown_target(path.removeprefix('hf:'))}"
-    if not Path(path).is_absolute():
-        return path
-    relative = os.path.relpath(path)
-    return Path(path).name if relative.startswith("..") else relative
 
 
 def with_loss(measured: Measured, loss: str | None) -> Measured:
@@ -217,63 +195,6 @@ class Places(Mapping[str, Location]):
 
     def __len__(self) -> int:
         return len(self._layers)
-
-
-def _model_info(target: str, graph: Graph, table: FactTable, digest: str) -> ModelInfo:
-    def fact(name: str) -> FactValue | None:
-        return table.columns.get(name, {}).get("model")
-
-    def described(names: Sequence[str]) -> tuple[str, ...]:
-        values = [graph.values[name] for name in names]
-        return tuple(
-            f"{value.name}: {value.dtype or 'unknown'}"
-            f"[{'…' if value.shape is None else ', '.join('?' if size is None else str(size) for size in value.shape)}]"
-            for value in values
-        )
-
-    count, state, predicted = (
-        fact(f"model.{name}") for name in ("parameter_count", "weights_state", "signal_coverage")
-    )
-    unknown = sum(times for _, times in graph.unrecognized)
-    return ModelInfo(
-        name=Path(target).name or target,
-        format=graph.origin.format,
-        size=graph.origin.size,
-        sha256=digest,
-        opset=graph.origin.opset,
-        producer=graph.origin.producer,
-        form=graph.form,
-        inputs=described(graph.inputs),
-        outputs=described(graph.outputs),
-        parameter_count=count if isinstance(count, int) else 0,
-        layer_count=len(graph.layers),
-        node_count=graph.node_count,
-        coverage=1.0 - unknown / graph.node_count if graph.node_count else 1.0,
-        unrecognized=graph.unrecognized,
-        weights_state=state if isinstance(state, str) else "unknown",
-        signal_coverage=predicted if isinstance(predicted, float) else None,
-        capture=graph.origin.capture,
-        file=shown_target(graph.origin.path) if graph.origin.path else "",
-        line=graph.origin.line,
-    )
-
-
-def _model_warnings(model: ModelInfo) -> tuple[str, ...]:
-    warnings: list[str] = []
-    if model.weights_state == "generated":
-        warnings.append(
-            "The graph makes its weights itself (constant fills or random draws), so the file holds none to judge: "
-            "rules on weights were not run."
-        )
-    if model.coverage < COVERED:
-        warnings.append(
-            f"Only {model.coverage * 100:.0f} % of the nodes were recognized: what is said here is about those, and the rest was not checked."
-        )
-    if model.opset is not None and not OLDEST_OPSET <= model.opset <= NEWEST_OPSET:
-        warnings.append(
-            f"The file uses opset {model.opset}; opsets {OLDEST_OPSET} to {NEWEST_OPSET} are known. What changed outside them may be misread."
-        )
-    return tuple(warnings)
 
 
 def _plain_facts(table: FactTable) -> tuple[dict[str, dict[str, Scalar | None]], dict[str, str]]:

@@ -182,7 +182,7 @@ def run_demo(folder: Path, *, color: str) -> int:
 
 
 def _run(audits: tuple[Audit, ...], rules: Sequence[Rule], settings: Settings, command: str = "") -> Run:
-    from trainaudit.auditing import shown_target
+    from trainaudit.model_info import shown_target
 
     return Run(
         version=__version__,

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from trainaudit.auditing import Audited, audit_file, chosen_rules, shown_target
+from trainaudit.auditing import Audited, audit_file, chosen_rules
 from trainaudit.errors import TrainauditError
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.selection import glob as name_pattern
 from trainaudit.load.target import Kind, Target
+from trainaudit.model_info import shown_target
 from trainaudit.settings import Settings, target_names
 from trainaudit.suggestion import did_you_mean
 
