@@ -200,6 +200,8 @@ def _reads_more(wiring: Wiring, names: list[str], through: str, candidates: list
     """Besides `through` a node reads a value that is neither x nor made inside the function: no function goes on through it."""
     if len(names) == 1:
         return False
+    if len(names) > _REACH:
+        return True
     for name in names:
         if name == through or not name or name in candidates or wiring.is_stored(name):
             continue
