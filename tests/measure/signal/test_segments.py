@@ -82,6 +82,17 @@ def test_a_gate_is_no_part_of_the_stream() -> None:
     assert ("fc0", "fc1", "fc2") in chains(g.graph(g.dense("head", h, 4)))
 
 
+def test_a_path_beside_the_chain_belongs_to_its_segment() -> None:
+    g, h = plain(1)
+    left = g.layer(Op.RELU, "relu_left", g.dense("left", h, 8))
+    right = g.layer(Op.RELU, "relu_right", g.dense("right", h, 8))
+    h = g.layer(Op.CONCAT, "both", left, right, shape=("N", 16), dim=-1)
+    graph = g.graph(g.dense("head", g.layer(Op.RELU, "last", g.dense("fc", h, 8)), 4))
+    (segment,) = layout(graph).segments
+    assert [graph.layers[i].name for i in segment.chain] == ["fc0", "left", "fc"]
+    assert [graph.layers[i].name for i in segment.beside] == ["right"]
+
+
 def test_pooling_is_left_out_of_the_way() -> None:
     g = Sketch({"x": ("N", 3, 16, 16)})
     h = g.layer(Op.RELU, "relu", g.conv("conv", "x", 8))

@@ -41,7 +41,7 @@ def measure_segments(
             "segment.sigmoid_count": _longest_run(words, _SIGMOIDS),
             "segment.tanh_count": _longest_run(words, _TANHS),
         }
-        for layer in names if segment.closing != RESIDUAL else ():
+        for layer in (*names, *(index.layers[i].name for i in segment.beside)) if segment.closing != RESIDUAL else ():
             columns.setdefault("layer.predicted_segment_end_std", {})[layer] = facts["segment.predicted_end_std"]
             columns.setdefault("layer.segment_sigmoid_count", {})[layer] = facts["segment.sigmoid_count"]
         for fact, value in facts.items():

@@ -22,6 +22,7 @@ _SETTING = NORMALIZATIONS | RECURRENT | {Op.EMBEDDING}
 """Layers whose result has a scale of its own, whatever comes in."""
 _SHARP = frozenset({Op.SIGMOID, Op.HARD_SIGMOID, Op.SOFTMAX, Op.HARDMAX})
 _AVERAGING = frozenset({Op.AVERAGE_POOL, Op.GLOBAL_AVERAGE_POOL, Op.REDUCE_MEAN, Op.ATTENTION, Op.RESIZE})
+_MERGING = frozenset({Op.CONCAT, Op.ADD, Op.SUB, Op.MAX, Op.MEAN})
 _BESIDE = frozenset({"gate", "modulation", "auxiliary", "recurrent-cell", "attention-query", "attention-key"})
 """Roles of layers beside the stream: what they give scales, shifts or selects it."""
 
@@ -43,6 +44,8 @@ class Segment:
     ends: tuple[str, ...]
     closing: str
     head: int | None = None
+    beside: tuple[int, ...] = ()
+    """Weighted layers of paths that run beside the chain and join it again by a concatenation or a plain sum."""
 
 
 @frozen
@@ -79,6 +82,7 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
     before: dict[int, int] = {}
     behind: dict[int, str] = {}
     ends: _Ends = {}
+    partner: dict[int, int] = {}
     deepest = INPUT
     for i, op in enumerate(ops):
         row = index.sources[i]
@@ -105,16 +109,21 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
             last[i], length[i], averaged[i] = last[source], length[source], averaged[source]
             if not averaged[i] and last[i] >= 0 and _averages(index, i, op):
                 averaged[i] = _operand(index, i, source)
+            if len(row) > 1 and op in _MERGING and last[i] >= 0:
+                partner.update(
+                    (last[s], last[i]) for s in index.activations(i) if s >= 0 and INPUT < last[s] != last[i]
+                )
             if op is not Op.CONCAT or len(row) < 2:
                 plain[i], opening[i] = plain[source], opening[source]
     for name in index.graph.outputs:
         _close_output(index, roles, name, last, before, behind, ends)
     found = []
+    chains = {w: _chain(w, before) for w in ends}
+    beside = _beside(chains, before, partner)
     for w, (end, closing, head) in sorted(ends.items()):
-        chain = _chain(w, before)
-        if closing == RESIDUAL and len(chain) < _LONG_BRANCH:
-            continue
-        found.append(Segment(chain, (*(behind[i] for i in chain[1:]), end), closing, head))
+        chain = chains[w]
+        if closing != RESIDUAL or len(chain) >= _LONG_BRANCH:
+            found.append(Segment(chain, (*(behind[i] for i in chain[1:]), end), closing, head, beside.get(w, ())))
     inner = {w for segment in found for w in segment.chain[:-1]}
     segments = tuple(segment for segment in found if segment.closing != OUTPUT or segment.chain[-1] not in inner)
     first = None if deepest < 0 else opening[deepest]
@@ -177,6 +186,27 @@ def _chain(last: int, before: Mapping[int, int]) -> tuple[int, ...]:
     while before[chain[-1]] >= 0:
         chain.append(before[chain[-1]])
     return tuple(reversed(chain))
+
+
+def _beside(
+    chains: Mapping[int, tuple[int, ...]], before: Mapping[int, int], partner: Mapping[int, int]
+) -> dict[int, tuple[int, ...]]:
+    """Last layer of a chain → the layers of paths beside it. `partner` maps the last layer of such a path to the layer that goes on for it."""
+    if not partner:
+        return {}
+    home = {i: w for w, chain in chains.items() for i in chain}
+    found: dict[int, tuple[int, ...]] = {}
+    for start, goes_on in partner.items():
+        seen = {start}
+        while goes_on not in home and goes_on in partner and goes_on not in seen:
+            seen.add(goes_on)
+            goes_on = partner[goes_on]
+        current = start
+        while goes_on in home and current >= 0 and current not in home:
+            home[current] = home[goes_on]
+            found[home[goes_on]] = (*found.get(home[goes_on], ()), current)
+            current = before[current]
+    return found
 
 
 def _stacks(index: Index, last: Sequence[int]) -> tuple[Stack, ...]:

@@ -90,8 +90,12 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
     uses = structure.get("layer.softmax_use", {})
     gradients = (read.gradient(index.layers[i].outputs[0]) for i in reversed(index.of(WEIGHTED)))
     last = next((gradient for gradient in gradients if gradient), None)
-    for i in index.of(WEIGHTED):
+    places: dict[str, int] = {}
+    for i in index.of(WEIGHTED | NORMALIZATIONS):
         layer = index.layers[i]
+        places[layer.name] = i
+        if layer.op not in WEIGHTED:
+            continue
         std[layer.name] = _or(read.std(layer.outputs[0]), read.missing)
         out_rms[layer.name] = _or(read.rms(layer.outputs[0]), read.missing)
         arriving = read.gradient(layer.outputs[0])
@@ -107,15 +111,12 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
             variation[layer.name] = read.missing
         elif rms > 0.0:
             variation[layer.name] = spread / rms
-        word = activations.get(layer.name)
+    head, logits = _logits(index, structure)
+    if head >= 0 and roles.get(index.layers[head].name) == "output-head" and not _is_tied(index, index.layers[head]):
+        columns["layer.predicted_logit_std"] = {index.layers[head].name: _or(read.std(logits), read.missing)}
+    for name, word in activations.items():
         if word in _RECTIFIERS:
-            _silence(index, layer, prediction, read, columns)
-        if (
-            roles.get(layer.name) == "output-head"
-            and not _is_tied(index, layer)
-            and _gives_primary_output(index, structure, i)
-        ):
-            columns.setdefault("layer.predicted_logit_std", {})[layer.name] = std[layer.name]
+            _silence(index, index.layers[places[name]], prediction, read, columns)
     for i in index.of(_SATURATED.keys()):
         layer = index.layers[i]
         if uses.get(layer.name, "hidden") == "hidden" and not layer.scope:
@@ -144,7 +145,7 @@ def _silence(index: Index, layer: Layer, prediction: Prediction, read: Readings,
     share = float(np.mean(is_dead))
     dead[layer.name] = share
     by_bias[layer.name] = 0.0
-    bias = index.graph.parameter_of(layer, Role.BIAS)
+    bias = index.graph.parameter_of(layer, Role.BIAS) or index.graph.parameter_of(layer, Role.SHIFT)
     if share > 0.0 and bias is not None and not bias.generated and not bias.quantized:
         values = np.asarray(bias.data.read(), np.float64).reshape(-1)
         if values.size == signal.mean.size or 1 in (values.size, signal.mean.size):
@@ -171,22 +172,29 @@ def _is_tied(index: Index, layer: Layer) -> bool:
     return any(len(index.graph.parameters[name].owners) > 1 for name in layer.parameters.values())
 
 
-def _gives_primary_output(index: Index, structure: Columns, position: int) -> bool:
-    """Whether the model's primary output comes from this layer, through nothing but reshapes and activation functions of the output."""
+def _logits(index: Index, structure: Columns) -> tuple[int, str]:
+    """The weighted layer that gives the primary output, and the value behind it that enters its last softmax, sigmoid or average over positions;
+    (-1, "") where other layers stand between."""
     primary = structure.get("output.is_primary", {})
     for name in index.graph.outputs:
-        if primary.get(name) is True:
-            value = index.graph.values.get(name)
-            current = -1 if value is None or value.producer is None else value.producer
-            while current >= 0 and index.ops[current] not in WEIGHTED:
-                if index.ops[current] not in SHAPING and index.ops[current] not in _OUTPUT_FUNCTIONS:
-                    return False
-                current = index.sources[current][0] if index.sources[current] else -1
-            return current == position
-    return False
+        if primary.get(name) is not True:
+            continue
+        value = index.graph.values.get(name)
+        current = -1 if value is None or value.producer is None else value.producer
+        while current >= 0 and index.ops[current] not in WEIGHTED:
+            op = index.ops[current]
+            if op in _OUTPUT_FUNCTIONS:
+                name = index.layers[current].inputs[0]
+            elif op not in SHAPING and op is not Op.RELU:
+                return -1, ""
+            current = index.sources[current][0] if index.sources[current] else -1
+        return current, name
+    return -1, ""
 
 
-_OUTPUT_FUNCTIONS = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.SIGMOID, Op.LOG_SIGMOID, Op.DROPOUT})
+_OUTPUT_FUNCTIONS = frozenset({
+    Op.SOFTMAX, Op.LOG_SOFTMAX, Op.SIGMOID, Op.LOG_SIGMOID, Op.DROPOUT, Op.GLOBAL_AVERAGE_POOL, Op.AVERAGE_POOL, Op.REDUCE_MEAN,
+})  # fmt: skip
 
 
 def _stack_facts(index: Index, layout: Layout, read: Readings) -> Columns:
