@@ -16,7 +16,7 @@ from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.dense import bias_gradient
 from trainaudit.measure.signal.layout import full, lay_out, lay_out_gradient
-from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal, mean_of
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import AnyMatrix, Model
 
@@ -124,12 +124,12 @@ def _scatter(
 def _weight_gradient(gradient: Gradient, x: Signal, taps: Taps) -> float:
     """Mean square of Σ_p g_p·x_(p + k) over the elements of a kernel."""
     pairs = taps.shares * taps.after
-    fixed = float((x.mean * x.mean).mean()) * (1.0 - gradient.silent)
-    total = float(pairs.mean()) * float(gradient.total.mean()) * (float(x.variance.mean()) + fixed)
+    fixed = mean_of(x.mean * x.mean) * (1.0 - gradient.silent)
+    total = mean_of(pairs) * mean_of(gradient.total) * (mean_of(x.variance) + fixed)
     if gradient.shared is NONE:
         return total
-    common = fixed + float(x.shared.mean())
-    return total + float((pairs * np.maximum(pairs - 1.0, 0.0)).mean()) * float(gradient.shared.mean()) * common
+    common = fixed + mean_of(x.shared)
+    return total + mean_of(pairs * np.maximum(pairs - 1.0, 0.0)) * mean_of(gradient.shared) * common
 
 
 def _read(model: Model, layer: Layer, signal: Signal) -> _Convolution:

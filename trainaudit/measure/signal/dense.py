@@ -9,7 +9,7 @@ import numpy as np
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.layout import Sizes, full, lay_out, lay_out_gradient
-from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal, mean_of
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import AnyMatrix, Model
 
@@ -19,16 +19,14 @@ def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Si
     x = lay_out(inputs[0], sizes, (axis,))
     units = matrix.inputs
     factor = _factor(layer)
-    columns = [full(x.own, units)]
-    if x.shared is not NONE:
-        columns.append(full(x.shared, units))
-    mean, seconds = matrix.forward(full(x.mean, units), np.stack(columns, axis=1))
+    columns = _columns(x.own, x.shared, units)
+    mean, seconds = matrix.forward(x.mean if x.mean is NONE else full(x.mean, units), columns)
     if factor != 1.0:
         mean, seconds = mean * factor, seconds * factor**2
     bias = model.vector(layer, Role.BIAS)
     if bias is not None:
         mean = mean + (bias if bias.size in (1, mean.size) else 0.0)
-    shared = seconds[:, 1] if len(columns) > 1 else NONE
+    shared = NONE if x.shared is NONE else seconds[:, 1]
     return [Signal(mean, seconds[:, 0], shared, x.positions, (axis,), x.batch)]
 
 
@@ -44,11 +42,10 @@ def backward(
     assert gradient is not None
     units = matrix.outputs
     factor = _factor(layer) ** 2
-    columns = [full(gradient.own, units)]
-    if gradient.shared is not NONE:
-        columns.append(full(gradient.shared, units))
-    seconds = matrix.turned().forward(NONE, np.stack(columns, axis=1))[1] * factor
-    back = Gradient(seconds[:, 0], seconds[:, 1] if len(columns) > 1 else NONE, silent=gradient.silent)
+    seconds = matrix.turned().forward(NONE, _columns(gradient.own, gradient.shared, units))[1]
+    if factor != 1.0:
+        seconds = seconds * factor
+    back = Gradient(seconds[:, 0], NONE if gradient.shared is NONE else seconds[:, 1], silent=gradient.silent)
     found = {weight.name: weight_gradient(gradient, x, x.positions) * factor}
     name = layer.parameters.get(Role.BIAS.value)
     if name is not None:
@@ -56,19 +53,25 @@ def backward(
     return Backflow([lay_out_gradient(back, x, sizes, inputs[0].axes)], found)
 
 
+def _columns(own: Floats, shared: Floats, units: int) -> Floats:
+    """The parts that are passed on, side by side, (units, 1) or (units, 2)."""
+    own = full(own, units)
+    return own[:, None] if shared is NONE else np.stack([own, full(shared, units)], axis=1)
+
+
 def weight_gradient(gradient: Gradient, x: Signal, positions: float) -> float:
     """Mean square of Σ_p g_p·x_p over the elements of a weight that joins every unit of x with every unit of the gradient."""
-    fixed = float((x.mean * x.mean).mean()) * (1.0 - gradient.silent)
-    total = positions * float(gradient.total.mean()) * (float(x.variance.mean()) + fixed)
+    fixed = mean_of(x.mean * x.mean) * (1.0 - gradient.silent)
+    total = positions * mean_of(gradient.total) * (mean_of(x.variance) + fixed)
     if gradient.shared is NONE or positions == 1:
         return total
-    common = fixed + float(x.shared.mean())
-    return total + positions * (positions - 1) * float(gradient.shared.mean()) * common
+    common = fixed + mean_of(x.shared)
+    return total + positions * (positions - 1) * mean_of(gradient.shared) * common
 
 
 def bias_gradient(gradient: Gradient, positions: float) -> float:
     """Mean square of Σ_p g_p."""
-    square = positions * float(gradient.own.mean()) + positions * positions * float(gradient.shared.mean())
+    square = positions * mean_of(gradient.own) + positions * positions * mean_of(gradient.shared)
     return square * (1.0 - gradient.silent)
 
 

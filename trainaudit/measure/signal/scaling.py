@@ -27,7 +27,7 @@ def scale(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sign
         x = inverse(x)
     mean, second = _factor(model, layer, x)
     own = x.own * second
-    if second is not mean:
+    if not isinstance(mean, float):
         square = mean * mean
         own = own + (second - square) * (
             x.mean * x.mean + x.shared
@@ -56,6 +56,8 @@ def scale_back(
     assert gradient is not None
     if _is_inverse(layer):
         x = inverse(x)
+    if layer.op is Op.NEG:
+        return Backflow([gradient])
     mean, second = _factor(model, layer, x)
     shared = gradient.shared if gradient.shared is NONE else gradient.shared * (mean * mean)
     back = replace(
@@ -65,7 +67,7 @@ def scale_back(
         silent_units=gradient.silent_units if isinstance(mean, float) else 0.0,
     )
     found = {}
-    for parameter, _, _ in stored(model, layer, x.axes):
+    for parameter, _, _ in stored(model, layer, x.axes) if layer.parameters else ():
         if parameter.trainable:
             per_element = x.positions * gradient.total * x.second
             common = x.positions * (x.positions - 1) * gradient.shared * (x.mean**2 + x.shared)

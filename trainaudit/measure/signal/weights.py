@@ -268,16 +268,22 @@ def _readable(parameter: Parameter) -> None:
 
 def _scaled(values: Floats) -> tuple[Float32s, float]:
     """Values in float32 with the factor that was taken out, so that neither they nor their products leave its range."""
-    largest = float(np.abs(values).max()) if values.size else 0.0
+    largest = (
+        max(float(np.maximum.reduce(values, axis=None)), -float(np.minimum.reduce(values, axis=None)))
+        if values.size
+        else 0.0
+    )
     if largest == 0.0:
         return np.zeros(values.shape, np.float32), 0.0
+    if 1e-12 < largest < 1e12:
+        return values.astype(np.float32), 1.0
     return (values / largest).astype(np.float32), largest
 
 
 def _squared(array: Float32s) -> npt.NDArray[np.floating]:
     """Squares; in float64 where those of float32 would leave its range."""
     squares = array * array
-    if squares.size and not 1e-30 < float(squares[0].max()) < 1e30:
+    if squares.size and not 1e-30 < float(np.maximum.reduce(squares[0], axis=None)) < 1e30:
         wide = array.astype(np.float64)
         return wide * wide
     return squares
