@@ -199,12 +199,32 @@ class ManyEnds(nn.Module):
 
 @pytest.mark.parametrize("form", ["dict", "tuple", "class"])
 def test_inputs_by_name_and_outputs_of_any_form(form: str) -> None:
-    if form == "class":
-        torch.export.register_dataclass(Result)
     graph = load(ManyEnds(form), {"x": torch.randn(2, 4), "y": torch.randn(2, 4)})
 
     assert graph.inputs == ("x", "y")
     assert [graph.values[name].shape for name in graph.outputs] == [("batch", 3), ("batch", 2)]
+
+
+class Cache:
+    def __init__(self, held: Tensor) -> None:
+        self.held = held
+
+
+class WithCache(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        h = self.layer(x)
+        return {"logits": torch.tanh(h), "cache": Cache(h), "loss": None, "hidden": (h, 3)}
+
+
+def test_objects_that_a_module_returns_beside_tensors_are_left_out() -> None:
+    graph = load(WithCache(), torch.randn(2, 4))
+
+    assert graph.origin.format == "torch.export"
+    assert graph.outputs == ("logits", "hidden.0")
 
 
 def test_a_batch_of_one_is_open_too() -> None:

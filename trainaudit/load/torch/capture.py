@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainaudit.load.torch.calls import live_calls, writes_through_views
-from trainaudit.load.torch.prepare import Example, set_mode
+from trainaudit.load.torch.prepare import Example, made_ready
 from trainaudit.load.torch.restore import left_as_found
 
 
@@ -39,12 +39,12 @@ def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
     Raises what the module itself raises on the example.
     """
     with left_as_found(module, computes=False), _quiet():
-        set_mode(module, training=training)
+        made_ready(module, training=training)
         exported = _exported(module, example)
     if isinstance(exported, Captured):
         return exported
     with left_as_found(module, computes=True), _quiet():
-        set_mode(module, training=training)
+        made_ready(module, training=training)
         try:
             return _recorded(module, example, exported)
         except Exception:  # whatever a user's module raises while it runs
@@ -52,7 +52,7 @@ def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
     import torch
 
     with left_as_found(module, computes=True), _quiet(), torch.no_grad():
-        set_mode(module, training=training)
+        made_ready(module, training=training)
         module(*example.args, **example.kwargs)
     return first_line(exported)
 

@@ -3,6 +3,8 @@ torch is imported inside functions only."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,10 +98,36 @@ def on_device(module: Any, example: Example) -> Example:
     return example.mapped(lambda tensor: tensor.to(first.device))
 
 
-def set_mode(module: Any, *, training: bool) -> None:
-    """Training mode as `module.train()` sets it; the fused kernels of nn.MultiheadAttention, which no training uses, are off.
-    Called within `left_as_found`, which undoes both."""
+def made_ready(module: Any, *, training: bool) -> None:
+    """Training mode as `module.train()` sets it; the fused kernels of nn.MultiheadAttention, which no training uses, are off; of what the
+    module returns, tensors alone. Called within `left_as_found`, which undoes all of it."""
     import torch
 
     module.train(training)
     torch.backends.mha.set_fastpath_enabled(False)
+    forward = module.forward
+
+    @functools.wraps(forward)
+    def tensors_alone(*args: Any, **kwargs: Any) -> Any:
+        return returned_tensors(forward(*args, **kwargs))
+
+    module.forward = tensors_alone
+
+
+def returned_tensors(result: Any) -> Any:
+    """The tensors in mappings, dataclasses, named and plain tuples and lists; what else a module returns (a cache, a number) is left out."""
+    import torch
+
+    if isinstance(result, torch.Tensor):
+        return result
+    if dataclasses.is_dataclass(result) and not isinstance(result, (Mapping, type)):
+        result = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    elif isinstance(result, tuple) and hasattr(result, "_asdict"):
+        result = result._asdict()
+    if isinstance(result, Mapping):
+        items = {str(key): returned_tensors(value) for key, value in result.items()}
+        return {key: value for key, value in items.items() if value is not None} or None
+    if isinstance(result, (tuple, list)):
+        parts = [returned_tensors(value) for value in result]
+        return tuple(part for part in parts if part is not None) or None
+    return None
