@@ -2,7 +2,7 @@
 
 The facts are numbers under one assumption, told in the catalog: float inputs are standardised where the first weights read them, or lie in
 their declared interval. A guard (+ ε, clamp, softplus, max) shows as a bound that holds for every input; where neither a bound nor the
-typical values decide, nothing is measured.
+typical values decide, nothing is measured. Lengths of one operator (ReduceL2) are left out: torch's norm has the gradient zero at zero.
 
 Sources: Zhang et al. 2020 (DEBAR), Yan et al. 2021 (GRIST), Li et al. 2023 (RANUM, arXiv:2302.06086).
 """
@@ -18,10 +18,10 @@ from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.intervals.interval import INFINITY, Interval, absolute
 from trainaudit.measure.intervals.layers import Moments, Stored
 from trainaudit.measure.intervals.propagation import value_ranges
-from trainaudit.measure.intervals.ranges import SOME_ZEROS, ZERO_VECTORS, Range
+from trainaudit.measure.intervals.ranges import NO_ZEROS, Range
 from trainaudit.measure.static.layer_facts import DTYPE_MAX
 
-_WATCHED = frozenset({Op.LOG, Op.SQRT, Op.REDUCE_L2, Op.DIV, Op.RECIPROCAL, Op.POW, Op.EXP, Op.SOFTMAX})
+_WATCHED = frozenset({Op.LOG, Op.SQRT, Op.DIV, Op.RECIPROCAL, Op.POW, Op.EXP, Op.SOFTMAX})
 _NO_TYPE = Unmeasured("the type of its result is not known")
 _CHOSEN = Unmeasured("a condition chooses among its results, which may leave out those that matter")
 _MAY_BE_GUARDED = Unmeasured(
@@ -60,7 +60,7 @@ def measure_singularities(graph: Graph, columns: Columns, declared: Mapping[str,
                 low = range_.bounds[0]
                 if low > -INFINITY:
                     bound[layer.name] = _zero(graph, layer) if low == 0.0 else low
-                has_zeros[layer.name] = range_.zeros >= (ZERO_VECTORS if layer.op is Op.REDUCE_L2 else SOME_ZEROS)
+                has_zeros[layer.name] = range_.zeros != NO_ZEROS
             smallest[layer.name] = found if range_.zeros else _unless_chosen(graph, layer, found)
     found_facts: tuple[dict[str, FactValue], ...] = (smallest, bound, has_zeros, divisor, exponent, limit)
     return dict(zip(FACTS, found_facts, strict=True))
@@ -80,7 +80,7 @@ def _operand(layer: Layer) -> str | None:
         return names[0] if exponent < 0.0 or exponent != int(exponent) else None
     if op is Op.SOFTMAX:
         return names[0] if _is_exponential(layer) else None
-    return layer.outputs[0] if op is Op.REDUCE_L2 else names[0]  # a length is a root's operand and its result in one
+    return names[0]
 
 
 def _exponent(layer: Layer) -> float:
