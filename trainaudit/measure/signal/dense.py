@@ -9,9 +9,10 @@ import numpy as np
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.layout import Sizes, full, lay_out, lay_out_gradient
+from trainaudit.measure.signal.matrices import AnyMatrix
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal, mean_of
 from trainaudit.measure.signal.rule import Backflow, Rule
-from trainaudit.measure.signal.weights import AnyMatrix, Model
+from trainaudit.measure.signal.weights import Model
 
 
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:

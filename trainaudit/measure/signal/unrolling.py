@@ -13,8 +13,9 @@ from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.measure.signal.cells import Cell, Flow, Moments, Slopes, State, Step, cell_of
 from trainaudit.measure.signal.layout import full
+from trainaudit.measure.signal.matrices import AnyMatrix, DrawnMatrix, Matrix
 from trainaudit.measure.signal.prediction import NONE, Floats, NotCovered, Signal
-from trainaudit.measure.signal.weights import AnyMatrix, DrawnMatrix, Matrix, Model
+from trainaudit.measure.signal.weights import Model
 
 _STILL = 1e-3
 """Relative change of the moments from step to step below which they stand still."""

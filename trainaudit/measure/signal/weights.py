@@ -9,17 +9,16 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph, Layer, Parameter, Role
-from trainaudit.measure.signal.prediction import NONE, Floats, NotCovered
+from trainaudit.measure.signal.matrices import AnyMatrix, DrawnMatrix, GroupedMatrix, Matrix
+from trainaudit.measure.signal.prediction import Floats, NotCovered
 from trainaudit.measure.static.stored_blocks import widened
-
-Float32s = npt.NDArray[np.float32]
 
 BUDGET = 32 * 1024 * 1024
 """Weights that are read one by one: 128 MB of float32, more than a ResNet-50 has."""
@@ -27,143 +26,9 @@ ASSUMED = 64
 """Pixels along an axis, or tokens, where the file does not say."""
 _BATCH = 1_000_003
 """Stands for an unknown number of samples: a prime, so that it is found again in products of sizes."""
-_BLOCK = 65_536
 _SAMPLE = 65_536
+_SMALL = 4096
 _FLOATS = frozenset({"float32", "float16", "bfloat16", "float64"})
-
-
-@frozen(eq=False)
-class Matrix:
-    """A weight matrix W, (outputs, inputs), as it acts on independent inputs. Stored the other way round where it `is_turned`."""
-
-    array: Float32s
-    is_turned: bool = False
-
-    @property
-    def outputs(self) -> int:
-        return int(self.array.shape[self.is_turned])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.array.shape[not self.is_turned])
-
-    def forward(self, mean: Floats, squares: Floats) -> tuple[Floats, Floats]:
-        """W·mean, (outputs,), and W²·squares for the columns of `squares`, (inputs, n) → (outputs, n). Where the mean is NONE, so is W·mean."""
-        squares32, scale = _scaled(squares)
-        seconds = np.multiply(
-            (_into_columns if self.is_turned else _into_rows)(self.array, squares32), scale, dtype=np.float64
-        )
-        if mean is NONE:
-            return NONE, seconds
-        mean32, scale = _scaled(mean)
-        means = mean32 @ self.array if self.is_turned else self.array @ mean32
-        return np.multiply(means, scale, dtype=np.float64), seconds
-
-    def turned(self) -> Matrix:
-        """The transpose."""
-        return Matrix(self.array, not self.is_turned)
-
-    def summed(self, shares: Floats) -> Matrix:
-        """Neighboring columns as stored (the taps of a kernel) added with these factors."""
-        rows, columns = self.array.shape
-        taps = shares.size
-        return Matrix(
-            (self.array.reshape(-1, taps) @ shares.astype(np.float32)).reshape(rows, columns // taps), self.is_turned
-        )
-
-
-@frozen(eq=False)
-class GroupedMatrix:
-    """Several equal matrices side by side, (groups, outputs, inputs), each for its own units: a grouped or depthwise kernel."""
-
-    array: Float32s
-    is_turned: bool = False
-
-    @property
-    def outputs(self) -> int:
-        return int(self.array.shape[0] * self.array.shape[2 if self.is_turned else 1])
-
-    @property
-    def inputs(self) -> int:
-        return int(self.array.shape[0] * self.array.shape[1 if self.is_turned else 2])
-
-    def forward(self, mean: Floats, squares: Floats) -> tuple[Floats, Floats]:
-        groups = len(self.array)
-        array = self.array.swapaxes(1, 2) if self.is_turned else self.array
-        means = NONE if mean is NONE else np.matmul(array, mean.reshape(groups, -1, 1)).reshape(-1)
-        columns = squares.shape[1]
-        return means, np.matmul(_squared(array), squares.reshape(groups, -1, columns)).reshape(-1, columns)
-
-    def turned(self) -> GroupedMatrix:
-        return GroupedMatrix(self.array, not self.is_turned)
-
-    def summed(self, shares: Floats) -> GroupedMatrix:
-        groups, rows, columns = self.array.shape
-        taps = shares.size
-        added = self.array.reshape(-1, taps) @ shares.astype(np.float32)
-        return GroupedMatrix(added.reshape(groups, rows, columns // taps), self.is_turned)
-
-
-def _into_rows(array: Float32s, squares: Float32s) -> Floats:
-    """A²·squares, block by block so that the squares stay in the cache."""
-    rows, columns = array.shape
-    step = max(1, _BLOCK // max(columns, 1))
-    if step >= rows:
-        return _squared(array) @ squares
-    result = np.empty((rows, squares.shape[1]))
-    for start in range(0, rows, step):
-        result[start : start + step] = _squared(array[start : start + step]) @ squares
-    return result
-
-
-def _into_columns(array: Float32s, squares: Float32s) -> Floats:
-    """(A²)ᵀ·squares."""
-    rows, columns = array.shape
-    step = max(1, _BLOCK // max(columns, 1))
-    if step >= rows:
-        return (squares.T @ _squared(array)).T
-    result = np.zeros((squares.shape[1], columns))
-    for start in range(0, rows, step):
-        result += squares[start : start + step].T @ _squared(array[start : start + step])
-    return result.T
-
-
-@frozen
-class DrawnMatrix:
-    """What stands for a weight matrix that is too large to be read: independent elements of that mean and standard deviation. An output sees
-    one group of the inputs."""
-
-    outputs: int
-    inputs: int
-    mean: float
-    std: float
-    seed: int
-    groups: int = 1
-    is_turned: bool = False
-
-    def forward(self, mean: Floats, squares: Floats) -> tuple[Floats, Floats]:
-        seconds = (self.mean**2 + self.std**2) / self.groups * squares.sum(axis=0)
-        seconds = np.broadcast_to(seconds, (self.outputs, squares.shape[1]))
-        if mean is NONE:
-            return NONE, seconds
-        draws = np.random.default_rng(self.seed).standard_normal(self.outputs)
-        means = (
-            self.mean * float(mean.sum()) / self.groups + self.std * math.sqrt(float(mean @ mean) / self.groups) * draws
-        )
-        return means, seconds
-
-    def turned(self) -> DrawnMatrix:
-        return replace(self, outputs=self.inputs, inputs=self.outputs, is_turned=not self.is_turned)
-
-    def summed(self, shares: Floats) -> DrawnMatrix:
-        count, norm = float(shares.sum()), math.sqrt(float(shares @ shares))
-        outputs, inputs = (
-            (self.outputs // shares.size, self.inputs) if self.is_turned else (self.outputs, self.inputs // shares.size)
-        )
-        return replace(self, outputs=outputs, inputs=inputs, mean=self.mean * count, std=self.std * norm)
-
-
-AnyMatrix = Matrix | GroupedMatrix | DrawnMatrix
 
 
 @frozen(eq=False)
@@ -173,6 +38,8 @@ class Model:
     graph: Graph
     assumed: Mapping[str, int]
     whole: frozenset[str]
+    held: dict[tuple[str, int, int, int, bool], AnyMatrix] = field(default_factory=dict)
+    """Small matrices that were read before: backward asks for them again, and layers share them."""
 
     def sizes(self, value: str) -> tuple[int, ...] | None:
         """The shape of a value in numbers; a size that is neither known nor assumed is 0. None where the rank is not known."""
@@ -195,7 +62,7 @@ class Model:
         return count
 
     def parameter(self, layer: Layer, role: Role) -> Parameter | None:
-        name = layer.parameters.get(role.value)
+        name = layer.parameters.get(role)
         return None if name is None else self.graph.parameters.get(name)
 
     def vector(self, layer: Layer, role: Role) -> Floats | None:
@@ -214,6 +81,15 @@ class Model:
         (inputs, outputs / groups) with the groups along the inputs."""
         if outputs * inputs != parameter.size * groups or outputs % groups or inputs % groups:
             raise NotCovered("the shape of its weight does not fit")
+        if parameter.size > _SMALL and parameter.name in self.whole:
+            return self._read(parameter, outputs, inputs, groups, is_turned)
+        key = (parameter.name, outputs, inputs, groups, is_turned)
+        found = self.held.get(key)
+        if found is None:
+            found = self.held[key] = self._read(parameter, outputs, inputs, groups, is_turned)
+        return found
+
+    def _read(self, parameter: Parameter, outputs: int, inputs: int, groups: int, is_turned: bool) -> AnyMatrix:
         if parameter.name not in self.whole:
             mean, std = self.moments(parameter)
             return DrawnMatrix(outputs, inputs, mean, std, zlib.crc32(parameter.name.encode()), groups, is_turned)
@@ -264,26 +140,3 @@ def finite(values: Floats) -> Floats:
 def _readable(parameter: Parameter) -> None:
     if parameter.quantized or parameter.dtype not in _FLOATS:
         raise NotCovered("its weights are no floating-point numbers")
-
-
-def _scaled(values: Floats) -> tuple[Float32s, float]:
-    """Values in float32 with the factor that was taken out, so that neither they nor their products leave its range."""
-    largest = (
-        max(float(np.maximum.reduce(values, axis=None)), -float(np.minimum.reduce(values, axis=None)))
-        if values.size
-        else 0.0
-    )
-    if largest == 0.0:
-        return np.zeros(values.shape, np.float32), 0.0
-    if 1e-12 < largest < 1e12:
-        return values.astype(np.float32), 1.0
-    return (values / largest).astype(np.float32), largest
-
-
-def _squared(array: Float32s) -> npt.NDArray[np.floating]:
-    """Squares; in float64 where those of float32 would leave its range."""
-    squares = array * array
-    if squares.size and not 1e-30 < float(np.maximum.reduce(squares[0], axis=None)) < 1e30:
-        wide = array.astype(np.float64)
-        return wide * wide
-    return squares
