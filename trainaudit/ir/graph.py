@@ -208,5 +208,5 @@ class Graph:
 
     def parameter_of(self, layer: Layer, role: Role) -> Parameter | None:
         """The layer's parameter in that role, or None."""
-        name = layer.parameters.get(role.value)
+        name = layer.parameters.get(role)
         return None if name is None else self.parameters[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _NAMED = {
     "pytorch-default": "uniform, bound 1/√fan_in: PyTorch's default",
     "xavier-uniform": "Glorot uniform, bound √(6/(fan_in + fan_out))",
@@ -24,6 +26,7 @@ _NUMBERED = {
 }
 
 
+@lru_cache(maxsize=1024)
 def initializer_words(schemes: str, std: float | None) -> str:
     """Of named schemes joined by "|" the first two in words; the standard deviation where none is known."""
     names = [] if schemes in ("", "unknown") else schemes.split("|")

@@ -54,7 +54,7 @@ def _weighted(
         return
     one = measured.get(weight.name)
     following = None if word == "none" else following_activation(graph, layer)
-    activation = following.op.value if following is not None else "none"
+    activation: str = following.op if following is not None else "none"
     if isinstance(word, str) and word != activation:
         following, activation = None, word
     wanted = None
