@@ -28,7 +28,8 @@ _MASK = 100.0
 
 @dataclass(frozen=True, slots=True)
 class _Attention:
-    """One attention at its operands. `units` are those of all heads, `heads` their number; `own` are the moments of the weights of one query,
+    """One attention at its operands. `units` are those of all heads, `heads` their number; `queries` and `keys` meet in one softmax, fewer than there
+    are positions where these are cut into windows (Liu et al. 2021); `own` are the moments of the weights of one query,
     `common` those of two queries, whose scores agree in what their vectors share."""
 
     query: Signal
@@ -40,6 +41,13 @@ class _Attention:
     own: SoftmaxMoments
     common: SoftmaxMoments
     dropped: float
+    queries: int
+    keys: int
+
+    @property
+    def window(self) -> float:
+        """The share of all positions that one softmax sees."""
+        return self.keys / self.key.positions
 
     def per_head(self, products: Floats) -> float:
         """Mean over the heads of a sum over the units of one head."""
@@ -48,8 +56,9 @@ class _Attention:
 
 def _forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal]:
     attention = _attention(model, layer, inputs)
-    value, query, key = attention.value, attention.query, attention.key
-    shared = attention.common.squares * value.own
+    value, query = attention.value, attention.query
+    # what queries share, they share within one window of keys
+    shared = attention.common.squares * attention.window * value.own
     own = np.maximum(attention.own.squares * value.own - shared, 0.0)
     if attention.dropped:
         own = own + attention.dropped * attention.own.squares * value.second
@@ -58,7 +67,7 @@ def _forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signa
     if query.positions == 1:
         own, shared = own + shared, NONE
     mixed = Signal(value.mean, own, shared, query.positions, query.axes, query.batch)
-    share = np.array([1.0 / key.positions])
+    share = np.array([1.0 / attention.keys])
     weights = Signal(share, np.maximum(share * attention.own.squares - share**2, 0.0), positions=query.positions)
     return [mixed, *[weights] * (len(layer.outputs) - 1)]
 
@@ -75,20 +84,20 @@ def _backward(
     if gradient is None or any(other is not None for other in gradients[1:]):
         raise NotCovered("its weights are used elsewhere")
     query, key, value = attention.query, attention.key, attention.value
-    queries, keys = query.positions, key.positions
+    queries, keys = attention.queries, attention.keys
     own, common = attention.own, attention.common
     # by a weight p_ij: dO_i · v_j, of which the softmax keeps what differs from key to key
     alike = max(attention.per_head(gradient.shared * value.own), 0.0)
     scores = attention.per_head(gradient.total * value.own) * own.jacobian * (1.0 + attention.dropped)
     by_query = attention.scale**2 * key.own * scores
-    same_query = attention.scale**2 * key.own * alike * common.jacobian
+    same_query = attention.scale**2 * key.own * alike * common.jacobian * attention.window
     seen = query.second * scores + (queries - 1.0) * alike * common.jacobian * (query.mean**2 + query.shared)
     by_key = attention.scale**2 * queries / keys * seen
     # the gradients by all keys of a query sum to zero
-    against = by_key / (keys - 1.0) if keys > 1 else NONE
+    against = by_key / (key.positions - 1.0) if key.positions > 1 else NONE
     flows = [
-        _gradient(by_query, same_query, queries),
-        Gradient(by_key + against, -against) if keys > 1 else Gradient(by_key),
+        _gradient(by_query, same_query, query.positions),
+        Gradient(by_key + against, -against) if key.positions > 1 else Gradient(by_key),
         _by_value(attention, gradient, queries, keys),
     ]
     back: list[Gradient | None] = []
@@ -109,15 +118,18 @@ def _by_value(attention: _Attention, gradient: Gradient, queries: int, keys: int
     """dV_j = Σ_i p_ij dO_i: weights of one key over the queries, whose sum over the keys is one for each query."""
     once = queries / keys * attention.own.squares * (1.0 + attention.dropped)
     if keys == 1:
-        return Gradient(gradient.own * once + gradient.shared * queries**2)
+        return Gradient(gradient.own * once, gradient.shared * queries**2)
+    positions = attention.key.positions
+    inside = (keys - 1.0) / (positions - 1.0)  # of all pairs of positions those in one window
     between = queries * max(1.0 - attention.own.squares, 0.0) / (keys * (keys - 1.0))
     total = once * gradient.own
-    shared = between * gradient.own
+    shared = inside * between * gradient.own
     if gradient.shared is not NONE:
         sums = once + queries * (queries - 1.0) / keys * attention.common.squares
         total = total + sums * gradient.shared
-        shared = shared + max(queries**2 - keys * sums, 0.0) / (keys * (keys - 1.0)) * gradient.shared
-    return _gradient(total, shared, keys)
+        pairs = max(queries**2 - keys * sums, 0.0) / (keys * (keys - 1.0))
+        shared = shared + (inside * pairs + (1.0 - inside) * (queries / keys) ** 2) * gradient.shared
+    return _gradient(total, shared, positions)
 
 
 def _gradient(total: Floats, shared: Floats, positions: int) -> Gradient:
@@ -151,11 +163,21 @@ def _attention(model: Model, layer: Layer, inputs: Sequence[Signal]) -> _Attenti
     std, common = math.sqrt(variance), math.sqrt(kept / (1.0 + (variance - kept) * 6.0 / math.pi**2))
     dropout = layer.attributes.get("dropout", 0.0)
     dropped = dropout / (1.0 - dropout) if isinstance(dropout, float) and 0.0 < dropout < 1.0 else 0.0
+    queries, keys = (_tokens(model, name, signal) for name, signal in zip(layer.inputs, (query, key), strict=False))
     if layer.attributes.get("is_causal"):
-        own, both = causal_moments(key.positions, std), causal_moments(key.positions, common, pairs=True)
+        own, both = causal_moments(keys, std), causal_moments(keys, common, pairs=True)
     else:
-        own, both = softmax_moments(key.positions, std), softmax_moments(key.positions, common)
-    return _Attention(query, key, value, units, heads, float(scale), own, both, dropped)
+        own, both = softmax_moments(keys, std), softmax_moments(keys, common)
+    return _Attention(query, key, value, units, heads, float(scale), own, both, dropped, queries, keys)
+
+
+def _tokens(model: Model, name: str, signal: Signal) -> int:
+    """Positions of one softmax: the axis beside the width of a head, at most all positions of a sample."""
+    sizes = model.sizes(name)
+    if sizes is None or len(sizes) < 3:
+        return signal.positions
+    beside = sizes[-1 if -2 in signal.axes and -1 not in signal.axes else -2]
+    return beside if 1 <= beside < signal.positions else signal.positions
 
 
 def _repeated(signal: Signal, heads: int, width: int) -> Signal:

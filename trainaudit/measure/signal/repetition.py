@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import stored_units
-from trainaudit.measure.signal.layout import Sizes, lay_out, repeated
+from trainaudit.measure.signal.layout import Sizes, count_of, lay_out, repeated
 from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.sources import fill
@@ -32,12 +33,15 @@ def repeat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
         mean, own, shared = (repeated(array, after, kept, x.axes) for array in (mean, own, shared))
     if x.positions == 1 and times > 1:
         own, shared = NONE, own + shared
+    after = model.sizes(layer.outputs[0])
+    # a stored tensor may be seen in part only
+    most = prod(after) // max(1, count_of(after, x.axes)) if after and all(after) else x.positions * times
     return [
         Signal(
             mean,
             own,
             shared,
-            x.positions * times,
+            max(1, min(x.positions * times, most)),
             x.axes,
             x.batch,
             None if units > 1 or x.positions == 1 else x.before,
