@@ -10,6 +10,11 @@ def _leaky_relu(emit: Emitter, call: Call) -> Names:
     return emit.add("LeakyRelu", [emit.name(call["self"])], alpha=float(call["negative_slope"]))
 
 
+def _rrelu(emit: Emitter, call: Call) -> Names:
+    """A leaky ReLU whose slope is drawn: by its mean."""
+    return emit.add("LeakyRelu", [emit.name(call["self"])], alpha=(float(call["lower"]) + float(call["upper"])) / 2)
+
+
 def _elu(emit: Emitter, call: Call) -> Names:
     return emit.add("Elu", [emit.name(call["self"])], alpha=float(call["alpha"]))
 
@@ -135,7 +140,8 @@ _ONE = {
 
 TABLE: dict[str, Translate] = {
     **{name: one(op) for name, op in _ONE.items()},
-    "leaky_relu": _leaky_relu, "elu": _elu, "celu": _celu, "gelu": _gelu, "prelu": _prelu, "_prelu_kernel": _prelu,
+    "leaky_relu": _leaky_relu,
+    "rrelu": _rrelu, "elu": _elu, "celu": _celu, "gelu": _gelu, "prelu": _prelu, "_prelu_kernel": _prelu,
     "relu6": _clipped(0.0, 6.0), "hardtanh": _clipped(-1.0, 1.0), "hardsigmoid": _hard_sigmoid, "silu": _silu,
     "log_sigmoid": _log_sigmoid, "softplus": _softplus, "softshrink": _softshrink, "hardshrink": _hardshrink,
     "threshold": _threshold, "glu": _glu,

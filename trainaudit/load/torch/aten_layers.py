@@ -64,12 +64,18 @@ def _embedding(emit: Emitter, call: Call) -> Names:
 
 
 def _embedding_bag(emit: Emitter, call: Call) -> Names:
-    """The rows of a bag and their sum, mean or maximum (bags of one length are drawn: (bags, rows, width))."""
+    """The rows of each bag and their sum, mean or maximum; bags are taken to be as long as they are on average."""
     rows = emit.add("Gather", [emit.name(call["weight"]), emit.name(call["indices"])], axis=0)
     op = ("ReduceSum", "ReduceMean", "ReduceMax")[int(call.get("mode", 0))]
-    emit.shapes[rows] = (None, None, traced(call["weight"]).shape[1])
-    bag = emit.add(op, [rows, emit.numbers([1])], keepdims=0)
-    return [bag, *("" for _ in range(3))]
+    count, bags = (_seen(size) for size in (traced(call["indices"]).shape[0], call.result[0].shape[0]))
+    width = int(traced(call["weight"]).shape[1])
+    apart = emit.add("Reshape", [rows, emit.numbers([-1, max(count // max(bags, 1), 1), width])])
+    return [emit.add(op, [apart, emit.numbers([1])], keepdims=0), *("" for _ in range(3))]
+
+
+def _seen(size: Any) -> int:
+    """A size in the example, where it is symbolic too."""
+    return size if isinstance(size, int) else int(size.node.hint)
 
 
 # --- convolution ---------------------------------------------------------------------------------------------------------
@@ -208,8 +214,33 @@ def _cosine_similarity(emit: Emitter, call: Call) -> Names:
     return emit.add("Div", [product, bound])
 
 
+def _outer(emit: Emitter, call: Call) -> Names:
+    left, right = (emit.name(value) for value in list(call.arguments.values())[:2])
+    return emit.add(
+        "Mul", [emit.add("Unsqueeze", [left, emit.numbers([1])]), emit.add("Unsqueeze", [right, emit.numbers([0])])]
+    )
+
+
+def _tensordot(emit: Emitter, call: Call) -> Names:
+    left, right = call["self"], call["other"]
+    axes = [[axis % rank_of(side) for axis in call[key]] for side, key in ((left, "dims_self"), (right, "dims_other"))]
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    first = [next(letters) for _ in range(rank_of(left))]
+    second = [
+        first[axes[0][axes[1].index(axis)]] if axis in axes[1] else next(letters) for axis in range(rank_of(right))
+    ]
+    kept = [
+        letter
+        for side, chosen in ((first, axes[0]), (second, axes[1]))
+        for axis, letter in enumerate(side)
+        if axis not in chosen
+    ]
+    equation = f"{''.join(first)},{''.join(second)}->{''.join(kept)}"
+    return emit.add("Einsum", [emit.name(left), emit.name(right)], equation=equation)
+
+
 TABLE: dict[str, Translate] = {
-    "linear": _linear, "bilinear": _bilinear, "einsum": _einsum,
+    "linear": _linear, "bilinear": _bilinear, "einsum": _einsum, "outer": _outer, "ger": _outer, "tensordot": _tensordot,
     **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "vdot"), _product),
     "addmm": _added_product("mat1", "mat2"), "baddbmm": _added_product("batch1", "batch2"), "addmv": _added_product("mat", "vec"),
     "embedding": _embedding, **dict.fromkeys(("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), _embedding_bag),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from trainaudit.load.torch.emit import TYPE_CODES, Call, Emitter, Names, Translate, rank_of, traced
 from trainaudit.load.torch.tensors import type_word
 
@@ -87,6 +89,31 @@ def _bernoulli(emit: Emitter, call: Call) -> Names:
     return emit.add("Bernoulli", [x])
 
 
+def _redrawn(op: str) -> Translate:
+    """normal_, uniform_, exponential_: random numbers in place of what was there."""
+
+    def translate(emit: Emitter, call: Call) -> Names:
+        return emit.add(op, [emit.name(call["self"])])
+
+    return translate
+
+
+def _line(emit: Emitter, call: Call) -> Names | None:
+    start, end, steps = call["start"], call["end"], call["steps"]
+    if not all(isinstance(value, (int, float)) for value in (start, end, steps)):
+        return None
+    return emit.array(np.linspace(start, end, steps, dtype=np.float32))
+
+
+def _unit(emit: Emitter, call: Call) -> Names | None:
+    rows, columns = traced(call.node).shape
+    return (
+        emit.array(np.eye(rows, columns, dtype=np.float32))
+        if isinstance(rows, int) and isinstance(columns, int)
+        else None
+    )
+
+
 def _scalar(emit: Emitter, call: Call) -> Names:
     value = call["s"] if "s" in call.arguments else call["self"]
     return emit.name(value, call.node)
@@ -105,5 +132,6 @@ TABLE: dict[str, Translate] = {
     **dict.fromkeys(("fill", "zero"), _fill), "arange": _range,
     **dict.fromkeys(("rand", "rand_like"), _random("RandomUniform")),
     **dict.fromkeys(("randn", "randn_like"), _random("RandomNormal")),
-    "bernoulli": _bernoulli, "scalar_tensor": _scalar, "one_hot": _one_hot,
+    "bernoulli": _bernoulli, "scalar_tensor": _scalar, "linspace": _line, "eye": _unit,
+    **dict.fromkeys(("uniform", "exponential", "random"), _redrawn("RandomUniformLike")), "normal": _redrawn("RandomNormalLike"), "one_hot": _one_hot,
 }  # fmt: skip

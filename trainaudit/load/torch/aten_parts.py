@@ -103,16 +103,56 @@ def _gather(emit: Emitter, call: Call) -> Names:
 
 
 def _index(emit: Emitter, call: Call) -> Names | None:
-    """x[i] along one axis is Gather; x[i, j, …] from the first axis on is GatherND."""
+    """x[i] along one axis is Gather; x[:, i, j] of neighboring axes is GatherND with those axes in front; x[mask] takes what NonZero finds."""
     x, indices = call["self"], list(call["indices"])
     places = [place for place, index in enumerate(indices) if index is not None]
+    first = places[0]
     if any(emit.dtype(indices[place]) in ("bool", "uint8") for place in places):
-        return None
+        return _masked(emit, x, indices[0]) if places == [0] else None
     if len(places) == 1:
-        return emit.add("Gather", [emit.name(x), emit.name(indices[places[0]])], axis=places[0])
-    if places != list(range(len(places))):
+        return emit.add("Gather", [emit.name(x), emit.name(indices[first])], axis=first)
+    if places != list(range(first, first + len(places))):
         return None
-    return emit.add("GatherND", [emit.name(x), _coordinates(emit, [indices[place] for place in places])])
+    name, chosen = emit.name(x), [indices[place] for place in places]
+    if not first:
+        return emit.add("GatherND", [name, _coordinates(emit, chosen)])
+    rank, behind = rank_of(x), first + len(places)
+    name = emit.add("Transpose", [name], perm=[*places, *range(first), *range(behind, rank)])
+    found = emit.add("GatherND", [name, _coordinates(emit, chosen)])
+    new, left = max(rank_of(index) for index in chosen), rank - len(places)
+    return emit.add("Transpose", [found], perm=[*range(new, new + first), *range(new), *range(new + first, new + left)])
+
+
+def _masked(emit: Emitter, x: Any, mask: Any) -> str:
+    places = emit.add("Transpose", [emit.add("NonZero", [emit.name(mask)])], perm=[1, 0])
+    return emit.add("GatherND", [emit.name(x), places])
+
+
+def _masked_select(emit: Emitter, call: Call) -> Names | None:
+    return _masked(emit, call["self"], call["mask"]) if rank_of(call["self"]) == rank_of(call["mask"]) else None
+
+
+def _difference(emit: Emitter, call: Call) -> Names | None:
+    """Each value less the one before it."""
+    if call.get("n", 1) != 1:
+        return None
+    around = [call.get("prepend"), call["self"], call.get("append")]
+    names = [emit.name(piece) for piece in around if piece is not None]
+    axis = positive(int(call.get("dim", -1)), rank_of(call["self"]))
+    whole = names[0] if len(names) == 1 else emit.add("Concat", names, axis=axis)
+    at = emit.numbers([axis])
+    later = emit.add("Slice", [whole, emit.numbers([1]), emit.numbers([LAST]), at])
+    earlier = emit.add("Slice", [whole, emit.numbers([0]), emit.numbers([-1]), at])
+    if emit.dtype(call["self"]) == "bool":
+        return emit.add("Xor", [later, earlier])
+    return emit.add("Sub", [later, earlier])
+
+
+def _index_add(emit: Emitter, call: Call) -> Names:
+    axis = positive(int(call["dim"]), rank_of(call["self"]))
+    return emit.add(
+        "Scatter", [emit.name(call["self"]), emit.name(call["index"]), emit.name(call["source"])], axis=axis
+    )
 
 
 def _coordinates(emit: Emitter, indices: list[Any]) -> str:
@@ -178,4 +218,5 @@ TABLE: dict[str, Translate] = {
     **dict.fromkeys(("index_put", "_unsafe_index_put"), _index_put), "_unsafe_index": _index,
     **dict.fromkeys(("select_scatter", "slice_scatter"), _overwritten),
     "scatter": _scatter("none"), "scatter_add": _scatter("add"),
+    "index_add": _index_add, "index_copy": _index_add, "diff": _difference, "masked_select": _masked_select,
 }  # fmt: skip

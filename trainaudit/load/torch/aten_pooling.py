@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from trainaudit.load.torch.emit import Call, Emitter, Names, Translate, each, rank_of, traced
 
 
@@ -70,7 +72,7 @@ def _resize(mode: str) -> Translate:
             "mode": _MODES[mode],
             "coordinate_transformation_mode": "align_corners" if aligned else "half_pixel",
         }
-        return emit.add("Resize", [name, "", emit.reals(scales)], **attributes)
+        return emit.add("Resize", [name, "", emit.array(np.asarray(scales, np.float32))], **attributes)
 
     return translate
 

@@ -63,6 +63,44 @@ def _recurrent(op: str, **attributes: Any) -> Translate:
     return translate
 
 
+# --- cells: one step, written out ----------------------------------------------------------------------------------------
+
+
+def _products(emit: Emitter, call: Call, state: str) -> tuple[str, str]:
+    """W·x + b and U·h + c of a cell."""
+    made = []
+    for value, weight, bias in ((emit.name(call["input"]), "w_ih", "b_ih"), (state, "w_hh", "b_hh")):
+        made.append(emit.add("Gemm", [value, emit.name(call[weight]), emit.name(call.get(bias))], transB=1))
+    return made[0], made[1]
+
+
+def _lstm_cell(emit: Emitter, call: Call) -> Names:
+    hidden, cell = (emit.name(state) for state in call["hx"])
+    gates = emit.several("Split", [emit.add("Add", [*_products(emit, call, hidden)])], 4, axis=1, num_outputs=4)
+    inward, forget, outward = (emit.add("Sigmoid", [gates[place]]) for place in (0, 1, 3))
+    new = emit.add("Mul", [inward, emit.add("Tanh", [gates[2]])])
+    cell = emit.add("Add", [emit.add("Mul", [forget, cell]), new])
+    return [emit.add("Mul", [outward, emit.add("Tanh", [cell])]), cell]
+
+
+def _gru_cell(emit: Emitter, call: Call) -> Names:
+    hidden = emit.name(call["hx"])
+    parts = [emit.several("Split", [product], 3, axis=1, num_outputs=3) for product in _products(emit, call, hidden)]
+    reset, update = (emit.add("Sigmoid", [emit.add("Add", [parts[0][place], parts[1][place]])]) for place in (0, 1))
+    new = emit.add("Tanh", [emit.add("Add", [parts[0][2], emit.add("Mul", [reset, parts[1][2]])])])
+    return emit.add("Add", [new, emit.add("Mul", [update, emit.add("Sub", [hidden, new])])])
+
+
+def _plain_cell(op: str) -> Translate:
+    def translate(emit: Emitter, call: Call) -> Names:
+        return emit.add(op, [emit.add("Add", [*_products(emit, call, emit.name(call["hx"]))])])
+
+    return translate
+
+
+# --- weights -------------------------------------------------------------------------------------------------------------
+
+
 def _attributes(attributes: dict[str, Any], directions: int) -> dict[str, Any]:
     functions = attributes.get("activations")
     return {**attributes, "activations": functions * directions} if functions else attributes
@@ -138,4 +176,8 @@ TABLE: dict[str, Translate] = {
     "gru": _recurrent("GRU", linear_before_reset=1),
     "rnn_tanh": _recurrent("RNN", activations=["Tanh"]),
     "rnn_relu": _recurrent("RNN", activations=["Relu"]),
+    "lstm_cell": _lstm_cell,
+    "gru_cell": _gru_cell,
+    "rnn_tanh_cell": _plain_cell("Tanh"),
+    "rnn_relu_cell": _plain_cell("Relu"),
 }

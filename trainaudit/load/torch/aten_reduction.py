@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from trainaudit.load.torch.aten_arithmetic import operands
 from trainaudit.load.torch.emit import Call, Emitter, Names, Translate, positive, rank_of, traced
 
@@ -127,17 +129,29 @@ def _loss(op: str) -> Translate:
     return translate
 
 
-def _distance(op: str) -> Translate:
-    """mse_loss and l1_loss."""
+def _cost(write: Callable[[Emitter, Call, str, str], str]) -> Translate:
+    """A loss of two tensors of one shape, value by value and then reduced."""
 
     def translate(emit: Emitter, call: Call) -> Names:
-        away = emit.add("Sub", [emit.name(call["self"]), emit.name(call["target"])])
-        cost = emit.add("Abs", [away]) if op == "l1" else emit.add("Mul", [away, away])
-        kind = int(call.get("reduction", 1))
-        axes = list(range(rank_of(call["self"])))
+        cost = write(emit, call, emit.name(call["self"]), emit.name(call["target"]))
+        kind, axes = int(call.get("reduction", 1)), list(range(rank_of(call["self"])))
         return cost if not kind else reduced(emit, "ReduceMean" if kind == 1 else "ReduceSum", cost, axes, False)
 
     return translate
+
+
+def _squared(emit: Emitter, _call: Call, x: str, target: str) -> str:
+    away = emit.add("Sub", [x, target])
+    return emit.add("Mul", [away, away])
+
+
+def _absolute(emit: Emitter, _call: Call, x: str, target: str) -> str:
+    return emit.add("Abs", [emit.add("Sub", [x, target])])
+
+
+def _logistic(emit: Emitter, _call: Call, x: str, target: str) -> str:
+    """softplus(x) − x·y."""
+    return emit.add("Sub", [emit.add("Softplus", [x]), emit.add("Mul", [x, target])])
 
 
 TABLE: dict[str, Translate] = {
@@ -151,5 +165,5 @@ TABLE: dict[str, Translate] = {
     **dict.fromkeys(("topk", "sort", "argsort"), _sorted),
     "cross_entropy_loss": _loss("SoftmaxCrossEntropyLoss"),
     **dict.fromkeys(("nll_loss", "nll_loss_nd", "nll_loss2d", "nll_loss_forward", "nll_loss2d_forward"), _loss("NegativeLogLikelihoodLoss")),
-    "mse_loss": _distance("mse"), "l1_loss": _distance("l1"),
+    "mse_loss": _cost(_squared), "l1_loss": _cost(_absolute), "binary_cross_entropy_with_logits": _cost(_logistic),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trainaudit.ir.graph import Shape, TensorData
 from trainaudit.ir.tensor import ArrayData
@@ -73,19 +74,16 @@ class Emitter:
         self.nodes.append(RawNode(op, domain, self.label, given, made, attributes, self.metadata))
         return made
 
-    def numbers(self, values: Iterable[int]) -> str:
-        """A stored list of integers."""
+    def array(self, values: npt.NDArray[np.generic]) -> str:
+        """A stored tensor with these values."""
         name = self.fresh("val_0")
-        self.tensors[name] = ArrayData(np.asarray(list(values), np.int64))
+        self.tensors[name] = ArrayData(values)
         self.constants.add(name)
         return name
 
-    def reals(self, values: Iterable[float]) -> str:
-        """A stored list of float32 numbers."""
-        name = self.fresh("val_0")
-        self.tensors[name] = ArrayData(np.asarray(list(values), np.float32))
-        self.constants.add(name)
-        return name
+    def numbers(self, values: Iterable[int]) -> str:
+        """A stored list of integers."""
+        return self.array(np.asarray(list(values), np.int64))
 
     def fill(self, value: float | bool, dtype: str, shape: tuple[int, ...] = ()) -> str:
         """A stored tensor with one value everywhere; a number where `shape` is ()."""
@@ -148,6 +146,8 @@ class Emitter:
         target = _size_word(node)
         if target == "sym_size":
             return self.add("Squeeze", [self._axis(self.name(node.args[0]), node.args[1]), self.numbers([0])])
+        if target == "sym_numel":
+            return self.add("Size", [self.name(node.args[0])])
         op = _SIZE_OPERATORS.get(target)
         operands = [self.name(operand) for operand in node.args if operand is not None]
         return self.add(op or target, operands, domain="" if op else "aten")

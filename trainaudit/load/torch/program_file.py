@@ -38,7 +38,7 @@ _IMPORTING = frozenset({"collections.defaultdict"})
 
 def load_program_file(path: str) -> Any:
     """The torch.export.ExportedProgram at `path`. Raises `TrainauditError` where the file could run code, or is no such file."""
-    import torch
+    from torch.export.pt2_archive._package import load_pt2  # torch.export.load would go on to older formats
 
     entries = entries_of(path, "an exported program")
     if "archive_format" not in entries:
@@ -46,13 +46,16 @@ def load_program_file(path: str) -> Any:
     _check(path)
     try:
         with _no_unpickling(path):
-            return torch.export.load(path)
+            programs = load_pt2(path).exported_programs
     except TrainauditError:
         raise
     except Exception as error:  # torch raises whatever its parts raise on a file that is damaged or of another version
         line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         what = f"{path} cannot be read by this torch ({type(error).__name__}: {line[:120].rstrip('.')})."
         raise TrainauditError("unreadable-program", what, _AGAIN) from error
+    if "model" not in programs:
+        raise damaged(path, "it holds no model")
+    return programs["model"]
 
 
 def _check(path: str) -> None:
@@ -74,8 +77,10 @@ def _check(path: str) -> None:
         if name.endswith(".json"):
             try:
                 document = json.loads(reader.get_record(name))
-            except (ValueError, RecursionError):
-                raise damaged(path, f"{name[:80]} is not JSON") from None
+            except RuntimeError:  # RecursionError is one too
+                raise damaged(path, f"{name[:80]} in it cannot be read") from None
+            except ValueError:
+                raise damaged(path, f"{name[:80]} in it is not JSON") from None
             _check_document(path, document)
 
 
