@@ -96,7 +96,8 @@ def _curve(model: Model, layer: Layer, x: Signal) -> Curve:
         raise NotCovered("no rule for it with a computed operand")
     power = _power(layer)
     if power is not None:
-        if not _is_positive(x, allows_negative=op is Op.RECIPROCAL):
+        may_be_zero = power > 0.0 and x.curve is not None and x.curve.is_positive
+        if not may_be_zero and not _is_positive(x, allows_negative=op is Op.RECIPROCAL):
             raise NotCovered("it is taken of what may be zero or negative")
         if op is Op.RECIPROCAL:
             return INVERSE
@@ -121,9 +122,11 @@ def _power(layer: Layer) -> float | None:
 
 
 def _is_positive(x: Signal, *, allows_negative: bool) -> bool:
-    """Whether a value keeps off zero: it is a positive function, or its mean is well above its deviation."""
-    if x.curve is not None and x.curve.is_positive:
-        return True
+    """Whether a value keeps off zero: it is a function that does, or its mean is well above its deviation."""
+    if x.curve is not None and x.before is not None and x.curve.is_positive:
+        z = x.before
+        values = x.curve.function(z.mean[:, None] + np.sqrt(z.variance)[:, None] * np.linspace(-3.0, 3.0, 13))
+        return bool((values > 1e-6 * x.mean[:, None]).all())
     mean = np.abs(x.mean) if allows_negative else x.mean
     return bool((mean > 3.0 * np.sqrt(x.variance)).all() and (mean > 0.0).all())
 

@@ -7,11 +7,13 @@ the dual activation at the correlation Var(s)/Var(z) (Daniely et al. 2016, arXiv
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
-from trainaudit.measure.signal.curves import Curve, looked_up, normal_cdf, normal_table
+from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.curves import Curve, curve_of, looked_up, normal_cdf, normal_table
 from trainaudit.measure.signal.prediction import NONE, Floats, Signal
 
 _NODES = 24
@@ -203,6 +205,18 @@ def _polynomials() -> Floats:
     for n in range(1, _DEGREE - 1):
         rows.append((nodes * rows[n] - math.sqrt(n) * rows[n - 1]) / math.sqrt(n + 1.0))
     return np.array(rows)
+
+
+def log_normal(x: Signal) -> Signal:
+    """A positive value with the same moments, as the exponential of a Gaussian one."""
+    if not (x.mean > 0.0).all():
+        return x
+    square = x.mean * x.mean
+    variance = np.log1p(x.variance / square)
+    shared = NONE if x.shared is NONE else np.log1p(x.shared / square)
+    center = np.log(x.mean) - 0.5 * variance
+    inner = Signal(center, variance - shared if shared is not NONE else variance, shared, x.positions, x.axes, x.batch)
+    return replace(x, before=inner, curve=curve_of(Op.EXP, {}))
 
 
 # --- the largest of several ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.conv import Taps, taps_of
-from trainaudit.measure.signal.gaussian import largest_of
+from trainaudit.measure.signal.gaussian import largest_of, log_normal
 from trainaudit.measure.signal.layout import Sizes, lay_out, lay_out_gradient
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
@@ -91,7 +91,10 @@ def reduce(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
     after = max(1, x.positions // positions)
     if after == 1 and shared is not NONE:
         own, shared = own + shared, NONE
-    return [_without(Signal(mean, own, shared, after, x.axes, x.batch), layer, sizes)]
+    reduced = Signal(mean, own, shared, after, x.axes, x.batch)
+    if x.curve is not None and x.curve.is_positive:
+        reduced = log_normal(reduced)
+    return [_without(reduced, layer, sizes)]
 
 
 def reduce_back(
@@ -126,7 +129,7 @@ def norm(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signa
     if layer.op is Op.REDUCE_L2:
         mean, own = np.sqrt(mean), own / np.maximum(4.0 * mean, _SMALLEST)
     after = max(1, x.positions // positions)
-    return [_without(Signal(mean, own, NONE, after, x.axes, x.batch), layer, sizes)]
+    return [_without(log_normal(Signal(mean, own, NONE, after, x.axes, x.batch)), layer, sizes)]
 
 
 def norm_back(
@@ -196,15 +199,15 @@ def _spread(array: Floats, axes: tuple[int, ...], sizes: Sizes, over: frozenset[
 def _without(signal: Signal, layer: Layer, sizes: Sizes) -> Signal:
     """The signal's axes once the reduced ones are gone."""
     over = _over(layer, sizes)
-    kept = [axis for axis in signal.axes if axis not in over]
-    if layer.op in (Op.GLOBAL_AVERAGE_POOL, Op.GLOBAL_MAX_POOL) or layer.attributes.get("keepdim"):
-        return replace(signal, axes=tuple(kept)) if len(kept) < len(signal.axes) else signal
+    stay = layer.op in (Op.GLOBAL_AVERAGE_POOL, Op.GLOBAL_MAX_POOL) or bool(layer.attributes.get("keepdim"))
 
     def moved(axis: int) -> int:
-        return axis + sum(1 for gone in over if gone > axis)
+        return axis if stay else axis + sum(1 for gone in over if gone > axis)
 
+    axes = tuple(moved(axis) for axis in signal.axes if axis not in over)
     batch = None if signal.batch is None else moved(signal.batch)
-    return replace(signal, axes=tuple(moved(axis) for axis in kept), batch=batch)
+    inner = None if signal.before is None else _without(signal.before, layer, sizes)
+    return replace(signal, axes=axes, batch=batch, before=inner)
 
 
 def reduce_max(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
