@@ -18,7 +18,7 @@ from benchmarks.mutations import MUTATIONS, audit_of, verdict  # noqa: E402
 from trainaudit.judge.rulefile import load_rules  # noqa: E402
 from trainaudit.resources import rules_folder  # noqa: E402
 
-QUICK = ("autoencoder", "nerf", "vit", "siamese", "dlrm", "tcn", "bert_mlm", "mixer", "squeezenet", "resnet")
+QUICK = ("autoencoder", "vae", "nerf", "vit", "siamese", "dlrm", "tcn", "bert_mlm", "mixer", "squeezenet", "resnet")
 SLOW_TO_TRAIN = ("resnet", "vgg_bn")
 
 
@@ -26,10 +26,23 @@ def quickest(mutation: Mutation) -> str:
     return next((name for name in QUICK if name in mutation.places), next(iter(mutation.places)))
 
 
+KNOWN_MISSES = {
+    "BatchNorm shift −5 before ReLU": "no rule judges the shift of a normalization before a ReLU",
+    "every normalization dropped, signal vanishes": "residual branches that fade one by one are no segment, and no single gain is far off",
+}
+"""Mutations that really break the network and that no rule names yet. One that is named must leave this list."""
+
+
+def listed(mutation: Mutation) -> object:
+    reason = KNOWN_MISSES.get(mutation.name)
+    marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+    return pytest.param(mutation, id=mutation.name, marks=marks)
+
+
 TRIED = [mutation for mutation in MUTATIONS if not (mutation.is_trained and quickest(mutation) in SLOW_TO_TRAIN)]
 
 
-@pytest.mark.parametrize("mutation", TRIED, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", map(listed, TRIED))
 def test_mutation_is_named(mutation: Mutation, tmp_path: Path) -> None:
     name = quickest(mutation)
 
@@ -42,4 +55,5 @@ def test_mutation_is_named(mutation: Mutation, tmp_path: Path) -> None:
 def test_mutations_name_rules_that_are_there() -> None:
     rules = {rule.id for rule in load_rules([rules_folder()])}
     assert [mutation.name for mutation in MUTATIONS if not set(mutation.rules) & rules] == []
+    assert set(KNOWN_MISSES) <= {mutation.name for mutation in MUTATIONS}
     assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
