@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 
 from tests.target_runs import Canary, audited, refused
+from trainaudit.errors import TrainauditError
 from trainaudit.load.torch.program_file import _is_plain, load_program_file
 
 
@@ -164,3 +167,23 @@ def test_weights_with_the_wrong_suffix_are_told_apart() -> None:
     assert "w.pt2: is no program that torch.export.save writes today." in refused("w.pt2")
     Path(exported("m.pt2")).rename("p.pt")
     assert "p.pt: is an exported program. Give it the suffix .pt2." in refused("p.pt")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_change_of_a_program_does_more_than_refuse(data: st.DataObject, work: Path) -> None:
+    if not Path("whole.pt2").exists():
+        torch.export.save(torch.export.export(nn.Linear(3, 2), (torch.zeros(2, 3),)), "whole.pt2")
+    content = bytearray(Path("whole.pt2").read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    Path("fuzzed.pt2").write_bytes(bytes(content))
+    message = ""
+    try:
+        program = load_program_file("fuzzed.pt2")
+    except TrainauditError as error:
+        message = str(error)
+    else:
+        assert sum(tensor.numel() for tensor in program.state_dict.values()) <= len(content)
+    assert "\n" not in message

@@ -2,7 +2,7 @@
 
     import trainaudit
 
-    result = trainaudit.audit("model.onnx", loss="cross-entropy")
+    result = trainaudit.audit(model, torch.randn(8, 3, 32, 32), loss="cross-entropy")   # or trainaudit.audit("model.onnx")
     for finding in result.findings:
         print(finding.severity, finding.rule, finding.root.message)
 
