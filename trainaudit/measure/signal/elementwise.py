@@ -11,7 +11,7 @@ from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.curves import Curve, Function, curve_of, positive_power, rectifier
 from trainaudit.measure.signal.gaussian import slope_mean, slope_of_largest, slopes, through
-from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal, mean_of
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
 
@@ -63,14 +63,16 @@ def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
         curve = replace(curve, slope=_after(x.curve, curve.slope), leak=None, wave=None, knots=x.curve.knots)
     pairs = gradient.shared is not NONE
     second, pair = slopes(curve, z.mean, z.own, z.shared, pairs=pairs)
+    center = slope_mean(curve, z) if gradient.silent > 0.0 else NONE
     if gradient.chosen_of > 1:  # where a maximum is taken, a rectifier is more often open
-        share = gradient.chosen_share
-        second = share * slope_of_largest(curve, z, gradient.chosen_of) + (1.0 - share) * second
+        share, open_there = gradient.chosen_share, slope_of_largest(curve, z, gradient.chosen_of)
+        second = share * open_there + (1.0 - share) * second
+        pair = share * open_there**2 + (1.0 - share) * pair
+        center = share * open_there + (1.0 - share) * center
     total = gradient.total * second
     silent = gradient.silent
     if silent > 0.0:  # what φ' lets through at some samples and not at others does not add up to zero any more
-        center = slope_mean(curve, z)
-        silent *= min(1.0, float((center * center).mean()) / max(float(second.mean()), 1e-30))
+        silent *= min(1.0, mean_of(center * center) / max(mean_of(second), 1e-30))
     shared = np.minimum(gradient.shared * pair, total) if pairs else NONE
     return Gradient(total - shared if pairs else total, shared, silent=silent)
 

@@ -63,7 +63,7 @@ def max_pool_back(
     share = taps.after / taps.before
     window = max(1, round(float(taps.shares.sum())))
     shared = NONE if gradient.shared is NONE else gradient.shared * min(share, 1.0) ** 2
-    back = Gradient(np.maximum(gradient.total * share - shared, 0.0), shared, window)
+    back = Gradient(np.maximum(gradient.total * share - shared, 0.0), shared, window, silent=gradient.silent)
     if x.axes != inputs[0].axes:
         back = lay_out_gradient(back, x, model.sizes(layer.inputs[0]), inputs[0].axes)
     return Backflow([back])
