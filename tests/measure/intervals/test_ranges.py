@@ -120,6 +120,14 @@ def test_integers_are_not_negative(tmp_path: Path) -> None:
     assert whole(graph).typical is None
 
 
+def test_rounding_undoes_a_guard(tmp_path: Path) -> None:
+    found = whole(
+        graph_of(tmp_path, HIDDEN + "s = Softplus(z) t = Add(s, tiny) i = Cast<to = 7>(t) y = Cast<to = 1>(i)", WEIGHTS)
+    )
+    assert found.bounds == (0.0, np.inf)
+    assert found.typical is None
+
+
 def test_only_what_leads_to_the_wanted_value_is_looked_at(tmp_path: Path) -> None:
     graph = graph_of(
         tmp_path,

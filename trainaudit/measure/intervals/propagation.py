@@ -13,7 +13,7 @@ from trainaudit.ir.graph import Graph, Layer
 from trainaudit.ir.ops import DROPOUTS, NORMALIZATIONS, RECURRENT, SHAPING, Op
 from trainaudit.measure.intervals import arithmetic, layers
 from trainaudit.measure.intervals.functions import image
-from trainaudit.measure.intervals.interval import ANY, NON_NEGATIVE, UNIT, Interval, hull, multiply
+from trainaudit.measure.intervals.interval import ANY, INFINITY, NON_NEGATIVE, UNIT, Interval, hull, multiply
 from trainaudit.measure.intervals.layers import Moments
 from trainaudit.measure.intervals.ranges import (
     NO_ZEROS,
@@ -28,7 +28,8 @@ from trainaudit.measure.intervals.ranges import (
 )
 
 _PARTS = frozenset({Op.SLICE, Op.SPLIT, Op.GATHER})
-_PASSING = SHAPING - _PARTS - {Op.PAD} | {Op.RESIZE, Op.SEQUENCE, Op.TOP_K, Op.SCATTER, Op.UNFOLD}
+_ROUNDING = frozenset({Op.CAST, Op.QUANTIZE, Op.DEQUANTIZE})
+_PASSING = SHAPING - _PARTS - _ROUNDING - {Op.PAD} | {Op.SEQUENCE, Op.TOP_K}
 _SELF_SUFFICIENT = (
     (NORMALIZATIONS - {Op.LOCAL_RESPONSE_NORM}) | RECURRENT | {Op.EMBEDDING, Op.SHAPE, Op.CONSTANT, Op.RANDOM}
 )
@@ -102,6 +103,10 @@ def _results(graph: Graph, layer: Layer, operands: list[Range], values: Moments)
         return [
             first if slot == 0 else unknown(_INTEGER, first.roots, NON_NEGATIVE) for slot in range(len(layer.outputs))
         ]
+    if op in _ROUNDING:
+        return [_rounded(layer, first)]
+    if op is Op.RESIZE:
+        return [replace(first, bounds=ANY, is_probability=False)]  # cubic interpolation overshoots
     if op in _PARTS:
         return [moved(first, layer.index * 64 + slot) for slot in range(len(layer.outputs))]
     if op in layers.PRODUCTS:
@@ -171,6 +176,17 @@ def _function(layer: Layer, operand: Range, values: Moments) -> list[Range]:
     uneven = None if bent is None or typical is None else moments_of_rectified(*operand.moments, bent)
     result = known(bounds, typical, operand, zeros=zeros, uneven=uneven)
     return [replace(result, is_probability=op in _SQUASHING or (op is Op.CLIP and operand.is_probability))]
+
+
+def _rounded(layer: Layer, operand: Range) -> Range:
+    """What a cast to integers or a quantization leaves: a small ε becomes zero."""
+    to = layer.attributes.get("to")
+    if layer.op is Op.CAST and not (isinstance(to, str) and to.startswith(("int", "uint"))):
+        return operand
+    bounds = hull(operand.bounds, (0.0, 0.0))
+    if layer.op is not Op.CAST:  # to the nearest step, which may lie beyond
+        bounds = (bounds[0] and -INFINITY), (bounds[1] and INFINITY)
+    return Range(bounds, None, "it is rounded", roots=operand.roots)
 
 
 def _dropped(layer: Layer, operand: Range) -> Range:
