@@ -149,9 +149,9 @@ def reshaped(signal: Signal, before: Sizes, after: Sizes) -> Signal:
             own, shared = own + shared, NONE
     if inner is not None:
         inner = reshaped(inner, before, after)
-    return Signal(
-        mean, own, shared, positions, axes, max(samples, default=None), inner, None if inner is None else signal.curve
-    )
+    # an axis of windows or heads with the samples comes apart again: the samples are the long one
+    batch = max(samples, key=lambda place: after[place], default=None)
+    return Signal(mean, own, shared, positions, axes, batch, inner, None if inner is None else signal.curve)
 
 
 def _mean(array: Floats, shape: tuple[int, ...], axes: tuple[int, ...]) -> Floats:
