@@ -2,7 +2,8 @@
 
 `normal_lines` writes a graph so that these differences are gone, and no others:
 
-- names: of values, inputs, nodes, of constants (what the module's state does not name) and of what an exporter packs anew; raw spelling and number of nodes;
+- names: of values, inputs, nodes, of constants (what the module's state does not name) and of what an exporter packs anew; raw spelling,
+  number of nodes, and `epsilon_dropped`, which says what an exporter left out;
 - order: layers are written in the order in which the outputs need them, depth first;
 - sizes: layers that compute with shapes alone (exporters read sizes off activations; torch.export knows them), and the zeros that a
   recurrence starts with;
@@ -11,8 +12,7 @@
 - numbers are compared to five digits; outputs that nothing reads are left out, and `training` of batch_norm and dropout, which torch's newer
   exporter writes as in inference;
 - two transposes in a row are one, the same operation twice on the same values is one (dropout aside), as are concatenations of
-  concatenations, 1/x is reciprocal, adding 0 and
-  multiplying by 1 is nothing, a split is its slices: the older exporter writes them so;
+  concatenations, 1/x is reciprocal, adding 0 and multiplying by 1 is nothing, a split is its slices: the older exporter writes them so;
 - two spellings of torch's newer exporter: it swaps the last two axes of keys in three nodes, and averages over an image with reduce_mean.
 """
 
@@ -27,9 +27,16 @@ from trainaudit.ir.ops import RECURRENT, Op
 from trainaudit.ir.text import shape_text
 from trainaudit.result import Audit, Occurrence
 
-DIFFERENT: dict[tuple[str, str], str] = {}
+DIFFERENT: dict[tuple[str, str], str] = {
+    (
+        "convnext",
+        "dynamo",
+    ): "the exporter writes the view behind the last pool as a gather at computed places (as_strided)",
+    ("self_normalizing", "torchscript"): "the exporter cannot write AlphaDropout",
+}
 """(network, exporter) → why its graphs legitimately differ."""
 
+_LEFT_OUT = ("training", "epsilon_dropped")
 _VIEWS = frozenset({Op.RESHAPE, Op.FLATTEN, Op.SQUEEZE, Op.UNSQUEEZE})
 _NOTHING = frozenset({Op.SLICE, Op.CAST, Op.EXPAND, Op.IDENTITY})
 """Layers that are none where they keep shape and type."""
@@ -87,7 +94,7 @@ def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Collection[str]) 
     attributes = {
         key: _number(value)
         for key, value in layer.attributes.items()
-        if key != "training" and not (key == "steps" and value == (1,))
+        if key not in _LEFT_OUT and not (key == "steps" and value == (1,))
     }
     packed = layer.op in RECURRENT
     parameters = [
@@ -173,10 +180,15 @@ def _join_views(graph: Graph, plain: Plain, node: Node) -> None:
     swap = plain.maker(node.inputs[0], Op.TRANSPOSE.value)
     inner = plain.maker(swap.inputs[0], "view") if swap is not None else None
     if swap is not None and inner is not None and swap.attributes.get("perm") == "(0, 2, 1)":
-        before = _shape(graph, plain, inner.inputs[0])
-        rank = len(node.shape or ())
-        if before is not None and node.shape == (*before[:-2], before[-1], before[-2]):
-            node.op, node.inputs = Op.TRANSPOSE.value, inner.inputs
+        before, rank = _shape(graph, plain, inner.inputs[0]), len(node.shape or ())
+        if before is not None and node.shape is not None and rank > 2:
+            whole = (*node.shape[:-2], node.shape[-1], node.shape[-2])
+            source = inner.inputs
+            if before != whole:
+                seen = Node("view", inner.inputs, f"{node.output} before", (), {}, [], whole)
+                plain.makers[seen.output] = seen
+                source = [seen.output]
+            node.op, node.inputs = Op.TRANSPOSE.value, source
             node.attributes = {"perm": _number((*range(rank - 2), rank - 1, rank - 2))}
             plain.makers[node.output] = node
             return

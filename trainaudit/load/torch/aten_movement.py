@@ -126,6 +126,19 @@ def _expand(emit: Emitter, call: Call) -> Names:
     return emit.add("Expand", [emit.name(x), emit.sizes(wanted)])
 
 
+def _broadcast_together(emit: Emitter, call: Call) -> Names:
+    """Each tensor in the shape that all of them have together."""
+    together = emit.shape(call["tensors"][0])
+    names = [emit.name(tensor) for tensor in call["tensors"]]
+    if all(emit.shape(tensor) == together for tensor in call["tensors"]):
+        return names
+    whole = names[0]
+    for name in names[1:]:
+        whole = emit.add("Add", [whole, name])
+    shape = emit.add("Shape", [whole])
+    return [emit.add("Expand", [name, shape]) for name in names]
+
+
 def _repeat(emit: Emitter, call: Call) -> Names:
     times = list(call.get("repeats", call.get("dims", [])))
     x = call["self"]
@@ -224,6 +237,6 @@ TABLE: dict[str, Translate] = {
     **dict.fromkeys(("repeat", "tile"), _repeat), "repeat_interleave": _repeat_interleave,
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad("constant")),
     **{f"reflection_pad{n}d": _pad("reflect") for n in (1, 2, 3)}, **{f"replication_pad{n}d": _pad("edge") for n in (1, 2, 3)},
-    "triu": _triangle(1), "tril": _triangle(0), "meshgrid": _meshgrid,
+    "triu": _triangle(1), "tril": _triangle(0), "meshgrid": _meshgrid, "broadcast_tensors": _broadcast_together,
     "im2col": _unfold("Im2Col"), "col2im": _unfold("Col2Im"),
 }  # fmt: skip

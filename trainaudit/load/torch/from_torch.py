@@ -40,7 +40,7 @@ def load_module(module: Any, example: Any, *, name: str, training: bool = True) 
         return _tree(ready, name, f"Neither torch.export nor make_fx could capture the module ({captured})")
     if ready is not module:
         captured = replace(captured, notes=(*captured.notes, _COPIED))
-    state = _State.of(ready.named_parameters(remove_duplicate=False), ready.named_buffers(remove_duplicate=False))
+    state = State.of(ready.named_parameters(remove_duplicate=False), ready.named_buffers(remove_duplicate=False))
     return _graph(captured, state, name, "training" if training else "inference")
 
 
@@ -51,7 +51,7 @@ def _tree(module: Any, name: str, why: str) -> Graph:
     """The module's layers by their classes and weights alone, without edges."""
     import torch
 
-    state = _State.of(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    state = State.of(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
     lazy = next((word for word, tensor in state.tensors.items() if torch.nn.parameter.is_lazy(tensor)), None)
     if lazy is not None:
         raise TrainauditError("lazy-module", f"{lazy} has no shape yet (a lazy module).", "Give an example input.")
@@ -73,10 +73,10 @@ def _tree(module: Any, name: str, why: str) -> Graph:
 
 def load_program(program: Any, *, name: str) -> Graph:
     """A torch.export.ExportedProgram as a canonical graph. Whether it was exported for training shows in its calls alone."""
-    return _graph(from_exported(program), _State.of(program.named_parameters(), program.named_buffers()), name, "")
+    return _graph(from_exported(program), State.of(program.named_parameters(), program.named_buffers()), name, "")
 
 
-class _State:
+class State:
     """A module's tensors by name, each under the first name that it has. `trainable` says which of them an optimizer may change."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class _State:
         self.trainable: dict[str, bool] = {}
 
     @classmethod
-    def of(cls, parameters: Any, buffers: Any) -> _State:
+    def of(cls, parameters: Any, buffers: Any) -> State:
         state = cls()
         for items, are_parameters in ((parameters, True), (buffers, False)):
             for name, tensor in items:
@@ -98,7 +98,16 @@ class _State:
         return state
 
 
-def _graph(captured: Captured, state: _State, name: str, form: str) -> Graph:
+def _graph(captured: Captured, state: State, name: str, form: str) -> Graph:
+    raw, emit = raw_graph(captured, state, name)
+    graph = canonicalize(raw, infer_shapes(raw))
+    derived = _derived(emit, state)
+    parameters = {key: _as_in_module(item, state, emit, derived) for key, item in graph.parameters.items()}
+    return replace(graph, parameters=parameters, form=form or graph.form)
+
+
+def raw_graph(captured: Captured, state: State, name: str) -> tuple[RawGraph, Emitter]:
+    """The captured calls in ONNX's operators, and what the translation knows beside them."""
     import torch
 
     emit = Emitter(name_symbols([node.meta["val"] for node in captured.inputs]))
@@ -123,10 +132,7 @@ def _graph(captured: Captured, state: _State, name: str, form: str) -> Graph:
         nodes=emit.nodes, tensors=emit.tensors, constants=emit.constants, inputs=inputs, outputs=outputs,
         shapes=emit.shapes, dtypes=emit.dtypes, origin=origin, opset=OPSET, node_count=len(emit.nodes),
     )  # fmt: skip
-    graph = canonicalize(raw, infer_shapes(raw))
-    derived = _derived(emit, state)
-    parameters = {key: _as_in_module(item, state, emit, derived) for key, item in graph.parameters.items()}
-    return replace(graph, parameters=parameters, form=form or graph.form)
+    return raw, emit
 
 
 def _named_outputs(emit: Emitter, found: list[str], wanted: tuple[str, ...]) -> list[str]:
@@ -155,7 +161,7 @@ def _store(emit: Emitter, name: str, tensor: Any) -> str:
     return word
 
 
-def _derived(emit: Emitter, state: _State) -> set[str]:
+def _derived(emit: Emitter, state: State) -> set[str]:
     """Values that an optimizer changes by changing the parameters they are computed from (a weight under weight_norm)."""
     found = {name for name, is_trained in state.trainable.items() if is_trained}
     for node in emit.nodes:
@@ -164,7 +170,7 @@ def _derived(emit: Emitter, state: _State) -> set[str]:
     return found
 
 
-def _as_in_module(parameter: Parameter, state: _State, emit: Emitter, derived: set[str]) -> Parameter:
+def _as_in_module(parameter: Parameter, state: State, emit: Emitter, derived: set[str]) -> Parameter:
     """A parameter with what only the module knows: whether it is trained, and whether it has values at all."""
     name = next(
         (form for form in _forms(parameter.name) if form in state.tensors or form in emit.joined), parameter.name
