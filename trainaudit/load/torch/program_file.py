@@ -38,8 +38,11 @@ _IMPORTING = frozenset({"collections.defaultdict"})
 
 def load_program_file(path: str) -> Any:
     """The torch.export.ExportedProgram at `path`. Raises `TrainauditError` where the file could run code, or is no such file."""
-    from torch.export.pt2_archive._package import load_pt2  # torch.export.load would go on to older formats
-
+    try:
+        from torch.export.pt2_archive._package import load_pt2  # torch.export.load would go on to older formats
+    except ImportError:
+        hint = "Install a newer one, or audit the module: path/file.py:NAME."
+        raise TrainauditError("old-torch", f"{path} needs torch 2.8 or newer.", hint) from None
     entries = entries_of(path, "an exported program")
     if "archive_format" not in entries:
         raise TrainauditError("old-program", f"{path} is no program that torch.export.save writes today.", _AGAIN)
