@@ -9,9 +9,10 @@ import numpy as np
 
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.borders import mixed
 from trainaudit.measure.signal.curves import affine
 from trainaudit.measure.signal.layout import Sizes, count_of, lay_out, lay_out_gradient, spread_over_positions
-from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal, mean_of
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
 
@@ -142,7 +143,12 @@ def add(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal
             shared = other.shared if shared is NONE else shared + other.shared
     axes = max(operands, key=lambda signal: len(signal.axes)).axes
     batch = next((signal.batch for signal in operands if signal.batch is not None), None)
-    return [Signal(mean, own, shared, max(signal.positions for signal in operands), axes, batch)]
+    profile = first.profile
+    if len(operands) == 2 and (profile is not None or operands[1].profile is not None):
+        mine, others = mean_of(first.second), mean_of(operands[1].second)
+        profile = mixed(profile, operands[1].profile, mine / max(mine + others, 1e-300))
+    positions = max(signal.positions for signal in operands)
+    return [Signal(mean, own, shared, positions, axes, batch, profile=profile)]
 
 
 def _add_stored(model: Model, layer: Layer, x: Signal, sign: float) -> Signal:

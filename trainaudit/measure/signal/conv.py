@@ -14,6 +14,7 @@ import numpy as np
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.borders import Window, passed_on, window
 from trainaudit.measure.signal.dense import bias_gradient
 from trainaudit.measure.signal.layout import full, lay_out, lay_out_gradient
 from trainaudit.measure.signal.matrices import AnyMatrix
@@ -31,6 +32,8 @@ class Taps:
     reach: Floats
     before: int
     after: int
+    windows: tuple[Window, ...] = ()
+    """One per axis where the sizes are known and taps meet padding, or the stride leaves some out."""
 
 
 @frozen(eq=False)
@@ -44,12 +47,16 @@ class _Convolution:
 
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     c = _read(model, layer, inputs[0])
-    pass_on = _scatter if layer.op is Op.CONV_TRANSPOSE else _gather
-    mean, own, shared = pass_on(c.matrix, c.taps.shares, c.x.mean, c.x.own, c.x.shared)
+    turned = layer.op is Op.CONV_TRANSPOSE
+    energy, profile = c.taps.shares, c.x.profile
+    if c.taps.windows:
+        energy, profile = passed_on(c.taps.windows, profile, to_places=turned)
+    pass_on = _scatter if turned else _gather
+    mean, own, shared = pass_on(c.matrix, c.taps.shares, energy, c.x.mean, c.x.own, c.x.shared)
     bias = model.vector(layer, Role.BIAS)
     if bias is not None and bias.size in (1, mean.size):
         mean = mean + bias
-    return [Signal(mean, own, shared, c.taps.after, (c.axis,), c.x.batch)]
+    return [Signal(mean, own, shared, c.taps.after, (c.axis,), c.x.batch, profile=profile)]
 
 
 def backward(
@@ -61,37 +68,42 @@ def backward(
 ) -> Backflow:
     c, gradient = _read(model, layer, inputs[0]), gradients[0]
     assert gradient is not None
-    pass_on = _gather if layer.op is Op.CONV_TRANSPOSE else _scatter
+    turned = layer.op is Op.CONV_TRANSPOSE
+    energy, profile = c.taps.reach, gradient.profile
+    if c.taps.windows:
+        energy, profile = passed_on(c.taps.windows, profile, to_places=not turned)
+    pass_on = _gather if turned else _scatter
     share = float(c.taps.shares.mean())
     silent = gradient.silent * max(
         0.0, 2.0 - 1.0 / max(share, 0.5)
     )  # at the borders, where taps meet padding, something is left
-    _, own, shared = pass_on(c.matrix.turned(), c.taps.reach, NONE, gradient.own, gradient.shared)
+    _, own, shared = pass_on(c.matrix.turned(), c.taps.reach, energy, NONE, gradient.own, gradient.shared)
     found = {c.weight.name: _weight_gradient(gradient, c.x, c.taps)}
     name = layer.parameters.get(Role.BIAS.value)
     if name is not None:
         found[name] = bias_gradient(gradient, c.taps.after)
     sizes = model.sizes(layer.inputs[0])
-    return Backflow([lay_out_gradient(Gradient(own, shared, silent=silent), c.x, sizes, inputs[0].axes)], found)
+    back = Gradient(own, shared, silent=silent, profile=profile)
+    return Backflow([lay_out_gradient(back, c.x, sizes, inputs[0].axes)], found)
 
 
 def _gather(
-    matrix: AnyMatrix, shares: Floats, mean: Floats, own: Floats, shared: Floats
+    matrix: AnyMatrix, shares: Floats, energy: Floats, mean: Floats, own: Floats, shared: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Every output sums the taps over (unit, tap). A tap that only a share s of the outputs sees gives each of them s of the mean, and the
-    variance s(1 − s) of it from output to output."""
+    """Every output sums the taps over (unit, tap). A tap that only a share s of the outputs sees gives each of them s of what positions have in
+    common; the rest of the second moment that it brings, `energy`, differs from output to output."""
     units = matrix.inputs // shares.size
     own = full(own, units)
     if mean is not NONE:
         mean = full(mean, units)
     is_whole = shares.size == 1 and shares[0] == 1.0
-    squares = own[:, None] if is_whole else own[:, None] * shares
+    squares = own[:, None] if is_whole else own[:, None] * energy
     fixed = full(mean * mean, units)
     if shared is not NONE:
         shared = full(shared, units)
         fixed = fixed + shared
     if not is_whole:
-        squares = squares + fixed[:, None] * (shares * (1.0 - shares))
+        squares = squares + fixed[:, None] * np.maximum(energy - shares * shares, 0.0)
     means = mean if mean is NONE else (mean[:, None] * shares).reshape(-1)
     out_mean, out_own = matrix.forward(means, squares.reshape(-1, 1))
     common = NONE if shared is NONE else matrix.summed(shares).forward(NONE, shared[:, None])[1][:, 0]
@@ -99,7 +111,7 @@ def _gather(
 
 
 def _scatter(
-    matrix: AnyMatrix, shares: Floats, mean: Floats, own: Floats, shared: Floats
+    matrix: AnyMatrix, shares: Floats, energy: Floats, mean: Floats, own: Floats, shared: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """As `_gather` where the matrix has the taps among its outputs, (unit, tap)."""
     units = matrix.inputs
@@ -118,7 +130,7 @@ def _scatter(
         means, seconds = matrix.forward(mean, np.stack([own, fixed, shared], axis=1))
         common = seconds[:, 2] * shares[0] ** 2
     split = seconds.reshape(len(seconds) // taps, taps, -1)
-    out_own = split[:, :, 0] @ shares + split[:, :, 1] @ (shares * (1.0 - shares))
+    out_own = split[:, :, 0] @ energy + split[:, :, 1] @ np.maximum(energy - shares * shares, 0.0)
     return means if means is NONE else means.reshape(-1, taps) @ shares, out_own, common
 
 
@@ -167,6 +179,7 @@ def taps_of(model: Model, layer: Layer, kernel: Sequence[int], positions: int) -
     before, after = model.sizes(layer.inputs[0]), model.sizes(layer.outputs[0])
     shares, reach = np.ones(1), np.ones(1)
     known_before = known_after = 1
+    windows: list[Window] = []
     is_transpose = layer.op is Op.CONV_TRANSPOSE
     for axis in range(count):
         place = axis - count
@@ -183,9 +196,15 @@ def taps_of(model: Model, layer: Layer, kernel: Sequence[int], positions: int) -
             is_transpose,
         )
         shares, reach = np.outer(shares, one[0]).reshape(-1), np.outer(reach, one[1]).reshape(-1)
+        small, large = (one[2], one[3]) if is_transpose else (one[3], one[2])
+        if small > 0 and large > 0:
+            windows.append(
+                window(small, large, kernel[axis], max(stride[axis], 1), padding[axis], max(dilation[axis], 1))
+            )
         known_before, known_after = known_before * one[2], known_after * one[3]
     if known_before > 0:
-        return Taps(shares, reach, known_before, max(1, known_after))
+        is_even = shares.size == 1 and shares[0] == reach[0] == 1.0
+        return Taps(shares, reach, known_before, max(1, known_after), () if is_even else tuple(windows))
     steps = prod(stride)
     return Taps(shares, reach, positions, max(1, positions * steps if is_transpose else positions // steps))
 

@@ -29,7 +29,8 @@ def applied(curve: Curve, x: Signal) -> Signal:
     if x.curve is not None:
         curve = composed(curve, x.curve)
     mean, own, shared = through(curve, z.mean, z.own, z.shared)
-    return Signal(mean, own, shared, x.positions, x.axes, x.batch, z, curve)
+    profile = x.profile if curve.leak is not None else None
+    return Signal(mean, own, shared, x.positions, x.axes, x.batch, z, curve, profile)
 
 
 INVERSE = Curve(lambda x: 1.0 / x, lambda x: -1.0 / (x * x))
@@ -74,7 +75,7 @@ def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
     if silent > 0.0:  # what φ' lets through at some samples and not at others does not add up to zero any more
         silent *= min(1.0, mean_of(center * center) / max(mean_of(second), 1e-30))
     shared = np.minimum(gradient.shared * pair, total) if pairs else NONE
-    return Gradient(total - shared if pairs else total, shared, silent=silent)
+    return Gradient(total - shared if pairs else total, shared, silent=silent, profile=gradient.profile)
 
 
 def _after(inner: Curve, outer: Function) -> Function:

@@ -52,7 +52,7 @@ def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Si
         shared = shared if shared is NONE else shared * n.gain_second
     if n.shift is not None:
         mean = mean + n.shift
-    return [Signal(mean, own, shared, hat.positions, hat.axes, hat.batch)]
+    return [Signal(mean, own, shared, hat.positions, hat.axes, hat.batch, profile=hat.profile)]
 
 
 def backward(
@@ -80,7 +80,10 @@ def backward(
     return Backflow(
         [
             lay_out_gradient(
-                Gradient(own, shared, silent=n.silent, silent_units=n.silent_units), n.x, sizes, inputs[0].axes
+                Gradient(own, shared, silent=n.silent, silent_units=n.silent_units, profile=gradient.profile),
+                n.x,
+                sizes,
+                inputs[0].axes,
             )
         ],
         found,
@@ -125,7 +128,7 @@ def _normalized(model: Model, layer: Layer, signal: Signal) -> _Normalized:
         inverse = 1.0 / np.sqrt(np.maximum(x.variance + eps, _SMALLEST))
         square = inverse * inverse
         shared = NONE if x.shared is NONE else x.shared * square
-        hat = Signal(NONE, x.own * square, shared, x.positions, x.axes, x.batch)
+        hat = Signal(NONE, x.own * square, shared, x.positions, x.axes, x.batch, profile=x.profile)
         return _Normalized(x, hat, inverse, 0, 0, True, 1.0, 0.0, gain, gain_second, shift)
     shape = tuple(max(1, sizes[axis]) for axis in x.axes)
     if op in _CHANNELWISE:

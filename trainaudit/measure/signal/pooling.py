@@ -10,10 +10,11 @@ import numpy as np
 
 from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
+from trainaudit.measure.signal.borders import passed_on
 from trainaudit.measure.signal.conv import Taps, taps_of
 from trainaudit.measure.signal.gaussian import largest_of, log_normal
 from trainaudit.measure.signal.layout import Sizes, lay_out, lay_out_gradient
-from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Profile, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
 
@@ -23,7 +24,9 @@ from trainaudit.measure.signal.weights import Model
 def average_pool(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     x, taps = _window(model, layer, inputs[0])
     own = x.own / max(1.0, float(taps.shares.sum()))
-    return [Signal(x.mean, own, x.shared, taps.after, x.axes, x.batch)]
+    return [
+        Signal(x.mean, own, x.shared, taps.after, x.axes, x.batch, profile=_profile(taps, x.profile, to_places=False))
+    ]
 
 
 def average_pool_back(
@@ -38,7 +41,12 @@ def average_pool_back(
     assert gradient is not None
     window, times = max(1.0, float(taps.shares.sum())), float(taps.reach.sum())
     shared = NONE if gradient.shared is NONE else gradient.shared * (times / window) ** 2
-    back = Gradient(gradient.own * times / window**2, shared, silent=gradient.silent)
+    back = Gradient(
+        gradient.own * times / window**2,
+        shared,
+        silent=gradient.silent,
+        profile=_profile(taps, gradient.profile, to_places=True),
+    )
     return Backflow([lay_out_gradient(back, x, model.sizes(layer.inputs[0]), inputs[0].axes)])
 
 
@@ -47,7 +55,7 @@ def max_pool(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[S
     taken of what went into it."""
     x, taps = _window(model, layer, inputs[0])
     mean, own, shared = largest_of(x, float(taps.shares.sum()))
-    return [Signal(mean, own, shared, taps.after, x.axes, x.batch)]
+    return [Signal(mean, own, shared, taps.after, x.axes, x.batch, profile=_profile(taps, x.profile, to_places=False))]
 
 
 def max_pool_back(
@@ -63,10 +71,20 @@ def max_pool_back(
     share = taps.after / taps.before
     window = max(1, round(float(taps.shares.sum())))
     shared = NONE if gradient.shared is NONE else gradient.shared * min(share, 1.0) ** 2
-    back = Gradient(np.maximum(gradient.total * share - shared, 0.0), shared, window, silent=gradient.silent)
+    back = Gradient(
+        np.maximum(gradient.total * share - shared, 0.0),
+        shared,
+        window,
+        silent=gradient.silent,
+        profile=_profile(taps, gradient.profile, to_places=True),
+    )
     if x.axes != inputs[0].axes:
         back = lay_out_gradient(back, x, model.sizes(layer.inputs[0]), inputs[0].axes)
     return Backflow([back])
+
+
+def _profile(taps: Taps, profile: Profile | None, *, to_places: bool) -> Profile | None:
+    return None if profile is None else passed_on(taps.windows, profile, to_places=to_places)[1]
 
 
 def _window(model: Model, layer: Layer, signal: Signal) -> tuple[Signal, Taps]:

@@ -18,6 +18,8 @@ from trainaudit.measure.signal.curves import Curve
 
 Floats = npt.NDArray[np.float64]
 
+Profile = tuple[Floats, ...]
+
 NONE: Floats = np.zeros(1)
 """No variance. Rules test `signal.shared is NONE` to leave out work; an array of zeros means the same."""
 NONE.setflags(write=False)
@@ -58,6 +60,8 @@ class Signal:
     """Where the value is a function of a Gaussian one, that one; else the value counts as Gaussian itself."""
     curve: Curve | None = None
     """That function."""
+    profile: Profile | None = None
+    """Of an image: how its second moment goes along each axis, 1 on average; None where it is even. Zero padding makes borders fainter."""
 
     @property
     def variance(self) -> Floats:
@@ -96,6 +100,8 @@ class Gradient:
     has in common. A bias there learns nothing, and the mean of an input adds nothing to a weight's gradient."""
     silent_units: float = 0.0
     """The share whose sum over the units is zero at each position (in front of a layer normalization)."""
+    profile: Profile | None = None
+    """As `Signal.profile`."""
 
     @property
     def total(self) -> Floats:

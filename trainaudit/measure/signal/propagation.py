@@ -14,6 +14,7 @@ import numpy as np
 from trainaudit.ir.graph import Graph, Layer, Value
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal import token_stream
+from trainaudit.measure.signal.borders import mixed
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Prediction, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.sources import stored_values
@@ -232,7 +233,7 @@ def _sum(first: Gradient, second: Gradient) -> Gradient:
     )
     own = first.own + second.own
     marks = first.silent + second.silent + first.silent_units + second.silent_units + first.chosen_of + second.chosen_of
-    if marks == 2.0:
+    if marks == 2.0 and first.profile is None and second.profile is None:
         return Gradient(own, shared)
     one, other = float(first.total.mean()), float(second.total.mean())
     weight = one / max(one + other, 1e-300)
@@ -242,7 +243,8 @@ def _sum(first: Gradient, second: Gradient) -> Gradient:
         chosen_of, chosen_share = second.chosen_of, (1.0 - weight) * second.chosen_share
     silent = weight * first.silent + (1.0 - weight) * second.silent
     silent_units = weight * first.silent_units + (1.0 - weight) * second.silent_units
-    return Gradient(own, shared, chosen_of, chosen_share, silent, silent_units)
+    profile = mixed(first.profile, second.profile, weight)
+    return Gradient(own, shared, chosen_of, chosen_share, silent, silent_units, profile)
 
 
 def _start(graph: Graph, signals: dict[str, Signal]) -> str | None:
