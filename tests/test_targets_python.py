@@ -310,3 +310,17 @@ def test_no_absolute_path_reaches_the_record(work: Path, monkeypatch: pytest.Mon
     record = json.loads(result.stdout)
     assert len(record["failures"]) == 4
     assert str(work) not in result.stdout
+    program = [
+        sys.executable,
+        "-m",
+        "trainaudit",
+        f"{work}/net.py:build",
+        "-k",
+        f"root={work}/data",
+        "--isolated",
+        "--output-format",
+        "json",
+    ]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout)["command"] == "trainaudit net.py:build -k root=data --isolated --output-format json"
+    assert str(work) not in done.stdout

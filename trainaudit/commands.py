@@ -216,10 +216,10 @@ def _environment() -> dict[str, str]:
 
 def _command_line() -> str:
     """The command as typed, with absolute paths of this machine cut to their names."""
-    words = [
-        f"{head}{Path(path).name if Path(path).is_absolute() else path}"
-        for head, path in (
-            ("hf:", word.removeprefix("hf:")) if word.startswith("hf:") else ("", word) for word in sys.argv[1:]
-        )
-    ]
-    return shlex.join(["trainaudit", *words])
+    return shlex.join(["trainaudit", *map(_without_folders, sys.argv[1:])])
+
+
+def _without_folders(word: str) -> str:
+    """A word of the command line: a path, hf:PATH or KEY=PATH."""
+    head, mark, path = ("", "hf:", word[3:]) if word.startswith("hf:") else word.rpartition("=")
+    return f"{head}{mark}{Path(path).name if Path(path).is_absolute() else path}"
