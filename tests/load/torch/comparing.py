@@ -27,12 +27,21 @@ from trainaudit.ir.ops import RECURRENT, Op
 from trainaudit.ir.text import shape_text
 from trainaudit.result import Audit, Occurrence
 
+_COUNTED = "positions are counted by CumSum, which keeps int32 in ONNX; torch's gives int64, and the code casts it back"
+_MASKED = "the attention's mask_value is seen in torch's calls and not in the file"
 DIFFERENT: dict[tuple[str, str], str] = {
     (
         "convnext",
         "dynamo",
     ): "the exporter writes the view behind the last pool as a gather at computed places (as_strided)",
     ("self_normalizing", "torchscript"): "the exporter cannot write AlphaDropout",
+    ("convbert", "torchscript"): "the exporter writes unfold as a pad and a gather",
+    ("deit", "torchscript"): _MASKED,
+    ("hf_vit", "torchscript"): _MASKED,
+    **{
+        (name, "torchscript"): _COUNTED
+        for name in ("roberta", "xlm_roberta", "camembert", "mpnet", "esm", "data2vec_text")
+    },
 }
 """(network, exporter) → why its graphs legitimately differ."""
 
