@@ -5,6 +5,8 @@ python -m benchmarks.captures [NAME ...]      prints a table; without names it c
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import time
 from pathlib import Path
@@ -41,7 +43,8 @@ def row(name: str) -> str:
     cells = [name, graph.origin.format, str(len(graph.layers)), f"{seconds:.1f}"]
     for exporter in EXPORTERS:
         try:
-            path = exported(name, exporter, "training")
+            with contextlib.redirect_stdout(io.StringIO()):
+                path = exported(name, exporter, "training")
             other = normal_lines(load_onnx(str(path)), stored)
         except Exception as error:  # an exporter raises whatever it likes
             cells += [f"cannot be exported ({type(error).__name__})", ""]
