@@ -117,8 +117,10 @@ class Gradient:
 @frozen
 class Prediction:
     """The predicted signal of a graph for standardised inputs: float inputs are independent standard normal numbers, integer inputs are
-    uniform over the vocabulary that they index. Gradients are those of a loss whose derivative by every element of the model's primary
-    output is an independent standard normal number per sample: only their ratios mean something.
+    uniform over the vocabulary that they index; one that is cast to a number is a mask without gaps or, one for each sample, a step below 1000.
+    Sizes that the file does not tell count as 64. BatchNorm uses the batch's statistics and dropout drops, as in training. Gradients are
+    those of a loss whose derivative by every element of the model's primary output is an independent standard normal number per sample: only
+    their ratios mean something.
 
     A value, layer or parameter that the prediction does not reach is absent, and `uncovered` names the layers where it stopped, with
     the reason ("no rule for scatter", "its shape is not known"). It never guesses beyond them.
