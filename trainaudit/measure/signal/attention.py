@@ -47,7 +47,7 @@ class _Attention:
     @property
     def window(self) -> float:
         """The share of all positions that one softmax sees."""
-        return self.keys / self.key.positions
+        return self.queries / self.query.positions
 
     def per_head(self, products: Floats) -> float:
         """Mean over the heads of a sum over the units of one head."""
@@ -119,8 +119,8 @@ def _by_value(attention: _Attention, gradient: Gradient, queries: int, keys: int
     once = queries / keys * attention.own.squares * (1.0 + attention.dropped)
     if keys == 1:
         return Gradient(gradient.own * once, gradient.shared * queries**2)
-    positions = attention.key.positions
-    inside = (keys - 1.0) / (positions - 1.0)  # of all pairs of positions those in one window
+    positions = attention.value.positions
+    inside = (keys - 1.0) / max(positions - 1.0, 1.0)  # of all pairs of positions those in one window
     between = queries * max(1.0 - attention.own.squares, 0.0) / (keys * (keys - 1.0))
     total = once * gradient.own
     shared = inside * between * gradient.own
