@@ -24,6 +24,7 @@ CELLS = [
     ("transformer, pre-norm", "large"),
     ("transformer, post-norm", "glorot"),
     ("decoder, rms-norm, swiglu", "he"),
+    ("vit", "default"),
     ("mixer", "default"),
     ("lstm", "default"),
     ("gru", "orthogonal"),
