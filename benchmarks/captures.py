@@ -15,7 +15,7 @@ import torch
 
 import trainaudit
 from benchmarks.exports import MODELS, exported
-from tests.load.torch.comparing import DIFFERENT, findings_of, normal_lines
+from tests.load.torch.comparing import DIFFERENT, findings_of, names_of, normal_lines
 from trainaudit.load.from_onnx import load_onnx
 from trainaudit.load.torch.from_torch import load_module
 
@@ -35,7 +35,7 @@ def row(name: str) -> str:
     """One line of the table."""
     torch.manual_seed(0)
     model, example = MODELS[name]()
-    stored = {parameter for parameter, _ in model.named_parameters()}
+    stored = names_of(model)
     started = time.process_time()
     graph = load_module(model, example, name=name)
     seconds = time.process_time() - started

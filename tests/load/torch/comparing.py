@@ -19,8 +19,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainaudit.ir.graph import Attribute, Graph, Layer, Shape
 from trainaudit.ir.ops import RECURRENT, Op
@@ -85,8 +86,9 @@ class Plain:
         return node if node is not None and node.op == op else None
 
 
-def normal_lines(graph: Graph, stored: Collection[str]) -> list[str]:
-    """The graph as one line for each layer, in the order in which its outputs need them. `stored` names the module's parameters."""
+def normal_lines(graph: Graph, stored: Mapping[str, str]) -> list[str]:
+    """The graph as one line for each layer, in the order in which its outputs need them. `stored` gives for
+    each name of the module's parameters the first one of the same tensor (see `names_of`)."""
     sizes = _sizes(graph, stored)
     plain = Plain()
     for layer in graph.layers:
@@ -98,7 +100,7 @@ def normal_lines(graph: Graph, stored: Collection[str]) -> list[str]:
     return _written(graph, plain)
 
 
-def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Collection[str]) -> Node:
+def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Mapping[str, str]) -> Node:
     inputs = [name for name in layer.inputs if name not in sizes]
     attributes = {
         key: _number(value)
@@ -107,12 +109,25 @@ def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Collection[str]) 
     }
     packed = layer.op in RECURRENT
     parameters = [
-        f"{role}: {'' if packed else name} {shape_text(graph.parameters[name].shape)}"
+        f"{role}: {'' if packed else _shown(name, stored)} {shape_text(graph.parameters[name].shape)}"
         for role, name in layer.parameters.items()
         if packed or role.startswith("running") or name.partition("[")[0] in stored
     ]
     shape = graph.values[layer.outputs[0]].shape
     return Node(layer.op.value, inputs, layer.outputs[0], layer.outputs[1:], attributes, parameters, shape)
+
+
+def _shown(name: str, stored: Mapping[str, str]) -> str:
+    """Of a tied tensor the first name: exporters choose another."""
+    base, bracket, part = name.partition("[")
+    return f"{stored.get(base, base)}{bracket}{part}"
+
+
+def names_of(module: Any) -> dict[str, str]:
+    """Every name of a module's parameters, and the first name of the same tensor."""
+    first: dict[int, str] = {}
+    named = module.named_parameters(remove_duplicate=False)
+    return {name: first.setdefault(id(parameter), name) for name, parameter in named}
 
 
 def _simplify(graph: Graph, plain: Plain, node: Node, layer: Layer) -> None:
@@ -260,7 +275,7 @@ def _line(node: Node, numbers: dict[str, str]) -> str:
     return f"{node.op}({inputs}) [{attributes}] {{{', '.join(node.parameters)}}} -> {shape}"
 
 
-def _sizes(graph: Graph, stored: Collection[str]) -> set[str]:
+def _sizes(graph: Graph, stored: Mapping[str, str]) -> set[str]:
     """Values that shapes alone determine, or that nothing does (zeros to start with); learnt tensors and random numbers aside."""
     found: set[str] = set()
     for layer in graph.layers:

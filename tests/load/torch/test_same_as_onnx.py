@@ -25,7 +25,7 @@ from torch.nn import functional as F  # noqa: E402, N812
 from tests.corpus.architectures import ARCHITECTURES  # noqa: E402
 from tests.corpus.configs import CONFIGS  # noqa: E402
 from tests.corpus.exporting import export  # noqa: E402
-from tests.load.torch.comparing import DIFFERENT, findings_of, normal_lines  # noqa: E402
+from tests.load.torch.comparing import DIFFERENT, findings_of, names_of, normal_lines  # noqa: E402
 from trainaudit.load.from_onnx import load_onnx  # noqa: E402
 from trainaudit.load.torch.from_torch import load_module  # noqa: E402
 
@@ -42,7 +42,7 @@ def test_a_network_is_the_same_graph(name: str, exporter: str, tmp_path: Path) -
         pytest.skip(DIFFERENT[name, exporter])
     torch.manual_seed(0)
     model, example = MODELS[name]()
-    stored = {parameter for parameter, _ in model.named_parameters()}
+    stored = names_of(model)
     through_torch = load_module(model, example, name=name)
     export(model, example, tmp_path / "model.onnx", exporter=exporter, form="training")
 
