@@ -26,21 +26,21 @@ def convolved(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [3, 4, 8])
 def test_the_middle_of_small_images_does_not_fade(size: int) -> None:
-    weights = [kernel(24, 24, 3) for _ in range(8)]
-    g = Sketch({"x": ("N", 24, size, size)})
-    h, x = "x", np.random.default_rng(1).standard_normal((60, 24, size, size))
+    weights = [kernel(64, 64, 3) for _ in range(6)]
+    g = Sketch({"x": ("N", 64, size, size)})
+    h, x = "x", np.random.default_rng(1).standard_normal((40, 64, size, size))
     for k, weight in enumerate(weights):
         h, x = conv(g, f"conv{k}", h, weight, size), convolved(x, weight)
     prediction = everything_known(predict(g.graph(h)))
     signal = prediction.signals[h]
-    assert signal.rms == pytest.approx(math.sqrt(float((x * x).mean())), rel=0.08)
+    assert signal.rms == pytest.approx(math.sqrt(float((x * x).mean())), rel=0.1)
     assert signal.profile is not None
     rows = (x * x).mean(axis=(0, 1, 3))
-    assert signal.profile[0] == pytest.approx(rows / rows.mean(), rel=0.1)
-    backward = np.random.default_rng(2).standard_normal((60, 24, size, size))
+    assert signal.profile[0] == pytest.approx(rows / rows.mean(), rel=0.15)
+    backward = np.random.default_rng(2).standard_normal((40, 64, size, size))
     for weight in reversed(weights):
         backward = convolved(backward, weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
-    assert prediction.gradients["x"] == pytest.approx(math.sqrt(float((backward * backward).mean())), rel=0.08)
+    assert prediction.gradients["x"] == pytest.approx(math.sqrt(float((backward * backward).mean())), rel=0.1)
 
 
 def test_what_is_gathered_and_scattered() -> None:
