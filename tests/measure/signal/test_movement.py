@@ -43,7 +43,9 @@ def check(
     if signal.mean.size > 1:
         over = tuple(axis for axis in range(values.ndim) if axis - values.ndim not in signal.axes)
         assert signal.mean == pytest.approx(values.mean(axis=over).reshape(-1), abs=max(0.1, rel) * float(values.std()))
-        assert signal.second == pytest.approx((values**2).mean(axis=over).reshape(-1), rel=max(0.25, 2.5 * rel), abs=0.01)
+        assert signal.second == pytest.approx(
+            (values**2).mean(axis=over).reshape(-1), rel=max(0.25, 2.5 * rel), abs=0.01
+        )
     assert all(math.isfinite(size) for size in prediction.gradients.values())
     return prediction
 
