@@ -41,7 +41,7 @@ def listed(mutation: Mutation) -> object:
 TRIED = [mutation for mutation in MUTATIONS if not mutation.is_trained or quickest(mutation) in QUICK_TO_TRAIN]
 
 
-@pytest.mark.parametrize("mutation", map(listed, TRIED))
+@pytest.mark.parametrize("mutation", [listed(mutation) for mutation in TRIED])
 def test_mutation_is_named(mutation: Mutation, tmp_path: Path) -> None:
     name = quickest(mutation)
 
