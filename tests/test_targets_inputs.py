@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,8 +78,9 @@ def test_shapes_follow_from_first_layers(layers: str, spec: str) -> None:
         ("model = nn.Sequential(nn.LazyLinear(3))", "its first layer does not tell the shape"),
         (
             "model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 2))",
-            "what 0 (Conv2d) tells does not fit",
+            "what the layer 0 (Conv2d) tells does not fit",
         ),
+        ("model = nn.Sequential(nn.Linear(8, 4), nn.Linear(3, 2))", "what the layer 0 (Linear) tells does not fit"),
         ("model = nn.Bilinear(3, 4, 5)", "forward takes 2 inputs (input1, input2)"),
     ],
 )
@@ -87,6 +89,20 @@ def test_where_nothing_is_known_the_input_is_asked_for(body: str, why: str) -> N
     said = refused("odd.py:model")
     assert f"No example input is known for odd.py:model: {why}" in said
     assert "Give one: --input 'float32[8,3,224,224]', or by name --input 'ids=int64[2,128]'." in said
+
+
+def test_an_inferred_shape_that_does_not_fit_fails_without_a_log_of_torch() -> None:
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(handler)
+    try:
+        Path("odd.py").write_text("from torch import nn\nmodel = nn.Sequential(nn.Linear(8, 4), nn.Linear(3, 2))\n")
+        refused("odd.py:model")
+    finally:
+        logger.removeHandler(handler)
+    assert records == []
 
 
 def test_an_input_that_does_not_fit_is_said_with_the_line() -> None:

@@ -6,16 +6,14 @@ torch is imported inside functions only.
 from __future__ import annotations
 
 import inspect
-import io
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from trainaudit.load.torch.calls import live_calls, writes_through_views
 from trainaudit.load.torch.prepare import Example, made_ready
+from trainaudit.load.torch.quiet import quiet
 from trainaudit.load.torch.restore import left_as_found
 
 
@@ -38,12 +36,12 @@ def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
 
     Raises what the module itself raises on the example.
     """
-    with left_as_found(module, computes=False), _quiet():
+    with left_as_found(module, computes=False), quiet():
         made_ready(module, training=training)
         exported = _exported(module, example)
     if isinstance(exported, Captured):
         return exported
-    with left_as_found(module, computes=True), _quiet():
+    with left_as_found(module, computes=True), quiet():
         made_ready(module, training=training)
         try:
             return _recorded(module, example, exported)
@@ -51,7 +49,7 @@ def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
             pass
     import torch
 
-    with left_as_found(module, computes=True), _quiet(), torch.no_grad():
+    with left_as_found(module, computes=True), quiet(), torch.no_grad():
         made_ready(module, training=training)
         module(*example.args, **example.kwargs)
     return first_line(exported)
@@ -60,7 +58,7 @@ def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
 def from_exported(program: Any, how: str = "torch.export") -> Captured:
     """The graph of an ExportedProgram, its changes in place made explicit where views make them hard to follow."""
     if writes_through_views(program.graph):
-        with _quiet():
+        with quiet():
             program = program.run_decompositions({})
     signature = program.graph_signature
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
@@ -248,19 +246,3 @@ def _module_paths(module: Any) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-# --- around both ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings, log lines and prints of the tracers and of the module, which may run several times."""
-    disabled = logging.root.manager.disable
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(disabled)

@@ -14,6 +14,7 @@ from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.load.target import INPUT_EXAMPLE, InputSpec
 from trainaudit.load.torch.importing import told
+from trainaudit.load.torch.quiet import quiet
 from trainaudit.load.torch.seeding import SEED
 
 _BATCH = 2
@@ -132,7 +133,10 @@ def _inferred(module: Any, shown: str) -> Example:
             return Example(value, f"{note} Say --input to audit it with another.")
         failure = failure or error
     assert failure is not None
-    raise _ask(shown, f"what {path or 'its first layer'} ({type(layer).__name__}) tells does not fit{told(failure)}")
+    raise _ask(
+        shown,
+        f"what {f'the layer {path}' if path else 'its first layer'} ({type(layer).__name__}) tells does not fit{told(failure)}",
+    )
 
 
 def _ask(shown: str, why: str) -> TrainauditError:
@@ -199,7 +203,7 @@ def _refuted(module: Any, value: tuple[Any, ...]) -> Exception | None:
     except Exception:  # a module that cannot be copied cannot be tried
         return None
     try:
-        with mode, torch.no_grad():
+        with quiet(), mode, torch.no_grad():
             stand_in(*[mode.from_tensor(tensor.to(device)) for tensor in value])
     except (DynamicOutputShapeException, NotImplementedError):
         return None

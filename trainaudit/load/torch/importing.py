@@ -46,7 +46,7 @@ def user_code(what: str, *folders: str) -> Iterator[None]:
 def told(error: BaseException) -> str:
     """Where and why: " at net.py:12 (ValueError: bad width)"."""
     place = user_place(error)
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).removesuffix(".")
     if isinstance(error, SyntaxError):
         text = error.msg
     if isinstance(error, SystemExit):
