@@ -178,7 +178,9 @@ SCALED_BEFORE_BIAS = {
 @pytest.mark.parametrize("others", [False, True])
 def test_factor_before_a_learnt_bias_of_the_queries(spelling: str, others: bool, tmp_path: Path) -> None:
     """Funnel scales queries, and adds a bias to them for the contents and another for the positions."""
-    body = SCALED_BEFORE_BIAS[spelling] + " " + KEY + "s = MatMul(u, kt) " + SOFTMAX + (" z = Relu(r)" if others else "")
+    body = (
+        SCALED_BEFORE_BIAS[spelling] + " " + KEY + "s = MatMul(u, kt) " + SOFTMAX + (" z = Relu(r)" if others else "")
+    )
     graph = graph_of(tmp_path, body, BIAS, inputs=INPUTS, outputs="float[] y" + (", float[] z" if others else ""))
     layer = only(graph, Op.ATTENTION)
     assert layer.attributes["scale"] == pytest.approx(HEAD**-0.5)
