@@ -119,6 +119,18 @@ def test_the_gradient_ratio_falls_with_depth_and_stands_at_one_layer(activation:
     assert ratios[1] < 0.5 * ratios[0]
 
 
+def test_a_pooling_does_not_move_the_place_where_the_gradient_changes(tmp_path: Path) -> None:
+    """A global average divides the gradient among the places, whose sum every weight gets back."""
+    net = Network({"x": ("N", 8, 16, 16)})
+    h = "x"
+    for k in range(6):
+        h = net.activation(
+            "Relu", f"relu{k}", net.conv(f"conv{k}", h, 8, 3, padding=1, weight=initial.normal(0.05), bias=False)
+        )
+    net.output(net.linear("head", net.pool("pool", h), 10), "logits")
+    assert list(measured(net, tmp_path).columns["layer.predicted_end_to_end_ratio"]) == ["conv0"]
+
+
 def test_folded_normalizations_leave_nothing_to_predict(tmp_path: Path) -> None:
     net = dense(16, 0.2)
     model = net.model()

@@ -274,17 +274,19 @@ def _reach(index: Index, structure: Columns, read: Readings) -> Columns:
     relative |= {index.layers[i].name: gradient / last[2] for _, i, gradient in found}
     ratio = first[2] / last[2]
     columns["model.predicted_gradient_ratio"] = {"model": ratio}
-    start = _start(index, read, [(depth, i) for depth, i, _ in found], ratio)
+    start = _start(index, read, found, ratio)
     columns["layer.predicted_end_to_end_ratio"] = {index.layers[start].name: ratio}
     return columns
 
 
-def _start(index: Index, read: Readings, layers: list[tuple[int, int]], ratio: float) -> int:
-    """Of the layers, each with its depth, the one where the gradient changes first: at each depth the one that the most gradient passes counts."""
+def _start(index: Index, read: Readings, layers: list[tuple[int, int, float]], ratio: float) -> int:
+    """Of the layers, each with its depth and weight gradient, the one where the gradient changes first: at each depth the one that the most
+    gradient passes counts. What passes is the weight gradient over the rms of the input: a sum over places, which a pooling only divides among them."""
     widest: dict[int, tuple[float, int]] = {}
-    for depth, i in layers:
-        gradient = read.gradient(index.layers[i].outputs[0])
-        if gradient and gradient > widest.get(depth, (0.0, i))[0]:
+    for depth, i, by_weight in layers:
+        rms = read.rms(index.layers[i].inputs[0])
+        gradient = by_weight / rms if rms else 0.0
+        if gradient > widest.get(depth, (0.0, i))[0]:
             widest[depth] = (gradient, i)
     path = [widest[depth] for depth in sorted(widest)]
     if len(path) < 2:
