@@ -70,7 +70,7 @@ def fill(
     plain: bool = False,
 ) -> str:
     """The text for one subject. `value_of` gives a fact's value, None where it has none. `plain` is for code: numbers are written as
-    Python reads them, and control characters in words (names from a file that nobody vouches for) become spaces."""
+    Python reads them, to four digits, and control characters in words (names from a file that nobody vouches for) become spaces."""
     parts: list[str] = []
     for piece in template.pieces:
         if isinstance(piece, str):
@@ -83,12 +83,16 @@ def fill(
             value, unit = thresholds[piece[0]], piece[1]
             whole = isinstance(value, int)
         if plain and value is not None:
-            parts.append(
-                "".join(c if c.isprintable() else " " for c in value) if isinstance(value, str) else repr(value)
-            )
+            parts.append(_plain(value))
         else:
             parts.append(UNKNOWN if value is None else format_value(value, unit, whole))
     return "".join(parts)
+
+
+def _plain(value: FactScalar) -> str:
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else " " for c in value)
+    return f"{value:.4g}" if isinstance(value, float) else repr(value)
 
 
 def format_value(value: FactScalar, unit: str = "", whole: bool = False) -> str:
