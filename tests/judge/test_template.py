@@ -106,6 +106,5 @@ def test_only_all_is_a_hundred_per_cent_and_only_nothing_is_zero(share: float) -
 
 
 def test_numbers_in_code_have_four_digits_and_no_separators() -> None:
-    assert (
-        filled("std={layer.gain} / {layer.fan_in} ** 0.5", True, gain=2**0.5, fan_in=2048) == "std=1.414 / 2048 ** 0.5"
-    )
+    text = "std={layer.gain} / {layer.fan_in} ** 0.5"
+    assert filled(text, True, layer__gain=2**0.5, layer__fan_in=2048) == "std=1.414 / 2048 ** 0.5"

@@ -13,6 +13,7 @@ hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from trainaudit.load.torch.from_torch import load_module  # noqa: E402
 from trainaudit.load.torch.tensors import data_of  # noqa: E402
 
 TYPES = [
@@ -79,5 +80,16 @@ def test_a_tensor_without_values_is_a_fill() -> None:
 
 
 def test_sparse_tensors_are_refused_with_a_sentence() -> None:
+    class Mixing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 2)
+            self.register_buffer("adjacency", torch.eye(3).to_sparse())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sparse.mm(self.adjacency, self.layer(x))
+
+    with pytest.raises(TrainauditError, match="adjacency is a sparse or nested tensor"):
+        load_module(Mixing(), torch.randn(3, 4), name="model")
     with pytest.raises(TrainauditError, match="sparse or nested tensor"):
         data_of(torch.eye(3).to_sparse(), "weight")

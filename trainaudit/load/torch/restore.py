@@ -99,7 +99,7 @@ def _equal(tensor: Any, values: Any) -> bool:
     """Bit for bit, so that an unchanged tensor is not written to (its version would count)."""
     import torch
 
-    if tensor.shape != values.shape or tensor.dtype != values.dtype:
-        return False
+    if tensor.shape != values.shape or tensor.dtype != values.dtype or tensor.layout is not torch.strided:
+        return False  # the bits of a sparse tensor do not lie in one piece
     left, right = (side.detach().reshape(-1).contiguous().view(torch.uint8) for side in (tensor, values))
     return bool(torch.equal(left, right))
