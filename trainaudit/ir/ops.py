@@ -167,6 +167,8 @@ class Op(StrEnum):
     QUANTIZE = "quantize"
     DEQUANTIZE = "dequantize"
     SEQUENCE = "sequence"
+    DETACH = "detach"
+    """Passes values and no gradient: detach, and what leaves torch.no_grad. ONNX has no such operator."""
     # made from nothing but shapes
     CONSTANT = "constant"
     SHAPE = "shape"
@@ -214,7 +216,7 @@ ACTIVATIONS = frozenset(
 STEPS = frozenset(
     {
         Op.SIGN, Op.ROUND, Op.FLOOR, Op.CEIL, Op.ARGMAX, Op.COMPARE, Op.LOGICAL, Op.BITWISE, Op.IS_FINITE, Op.NONZERO,
-        Op.ONE_HOT, Op.NON_MAX_SUPPRESSION, Op.UNIQUE, Op.HARDMAX, Op.SHAPE,
+        Op.ONE_HOT, Op.NON_MAX_SUPPRESSION, Op.UNIQUE, Op.HARDMAX, Op.SHAPE, Op.DETACH,
     }
 )  # fmt: skip
 """Layers that pass no gradient to any input."""
@@ -222,7 +224,7 @@ STEPS = frozenset(
 SHAPING = frozenset(
     {
         Op.RESHAPE, Op.FLATTEN, Op.TRANSPOSE, Op.SQUEEZE, Op.UNSQUEEZE, Op.EXPAND, Op.TILE, Op.SLICE, Op.SPLIT,
-        Op.IDENTITY, Op.ROTARY, Op.CAST, Op.QUANTIZE, Op.DEQUANTIZE, Op.PAD, Op.DEPTH_TO_SPACE, Op.SPACE_TO_DEPTH,
+        Op.IDENTITY, Op.ROTARY, Op.CAST, Op.QUANTIZE, Op.DEQUANTIZE, Op.PAD, Op.DEPTH_TO_SPACE, Op.SPACE_TO_DEPTH, Op.DETACH,
     }
 )  # fmt: skip
 """Layers that move or relabel values of one tensor and compute nothing."""

@@ -39,7 +39,7 @@ from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
 from trainaudit.load.dropped import mark_dropped
 from trainaudit.load.elementwise import arithmetic, clip, is_argument, operand_use, prelu, where
-from trainaudit.load.operators import ALL, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
+from trainaudit.load.operators import ALL, ATEN, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes.inference import Inferred
 from trainaudit.load.shapes.known import MALFORMED
@@ -241,6 +241,8 @@ def convert(wiring: Wiring, place: int, node: RawNode) -> list[Draft]:
         )
     elif domain == "ai.onnx.preview.training":
         row = TRAINING.get(node.op)
+    elif domain == "aten":
+        row = ATEN.get(node.op)
     else:
         row = None
     return [_by_row(wiring, place, node, row)]

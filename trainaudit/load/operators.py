@@ -120,3 +120,6 @@ CLASSICAL: dict[str, Row] = {
 
 TRAINING: dict[str, Row] = _rows(Op.LOSS, "Gradient Adagrad Adam Momentum")
 """ai.onnx.preview.training: what an optimizer does; no layer of the model."""
+
+ATEN: dict[str, Row] = _rows(Op.DETACH, "detach no_grad")
+"""What modules do that no operator of ONNX stands for."""

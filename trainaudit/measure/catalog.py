@@ -245,7 +245,7 @@ _PARAMETER = (
     _boolean("parameter.reaches_output", GRAPH, "some output depends on the parameter"),
     _boolean("parameter.is_gradient_blocked", GRAPH,
              "the parameter reaches outputs, but every path crosses a layer that passes no gradient"),
-    _word("parameter.gradient_blocker", GRAPH, "name of the first such layer"),
+    _word("parameter.gradient_blocker", GRAPH, "name of the first such layer, with its line of code where that is known"),
     _word("parameter.gradient_blocker_op", GRAPH, "its raw operator, or none where nothing blocks"),
     _boolean("parameter.is_blocker_before_weights", GRAPH,
              "the gradient is blocked, and a weighted layer or a product of activations follows the first blocker on a path to an output"),

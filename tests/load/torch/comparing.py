@@ -48,7 +48,7 @@ DIFFERENT: dict[tuple[str, str], str] = {
 
 _LEFT_OUT = ("training", "epsilon_dropped")
 _VIEWS = frozenset({Op.RESHAPE, Op.FLATTEN, Op.SQUEEZE, Op.UNSQUEEZE})
-_NOTHING = frozenset({Op.SLICE, Op.CAST, Op.EXPAND, Op.IDENTITY})
+_NOTHING = frozenset({Op.SLICE, Op.CAST, Op.EXPAND, Op.IDENTITY, Op.DETACH})
 """Layers that are none where they keep shape and type."""
 
 

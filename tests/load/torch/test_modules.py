@@ -387,8 +387,8 @@ class WithoutGradient(nn.Module):
         return self.second(x)
 
 
-def test_regions_without_gradient_are_part_of_the_graph() -> None:
-    assert ops(load(WithoutGradient(), torch.randn(2, 4))) == ["linear", "tanh", "linear"]
+def test_regions_without_gradient_are_part_of_the_graph_and_end_in_a_cut() -> None:
+    assert ops(load(WithoutGradient(), torch.randn(2, 4))) == ["linear", "tanh", "detach", "linear"]
 
 
 def test_an_exported_program_is_read_as_its_module() -> None:

@@ -187,8 +187,8 @@ TABLE: dict[str, Translate] = {
     **{name: one(op) for name, op in _ONE.items()},
     **{name: two(op) for name, op in _TWO.items()},
     **dict.fromkeys(
-        ("clone", "contiguous", "detach", "alias", "lift", "lift_fresh", "lift_fresh_copy", "positive", "resolve_conj", "resolve_neg",
-         "requires_grad", "_conj", "detach_copy", "alias_copy", "data", "pin_memory"),
+        ("clone", "contiguous", "alias", "lift", "lift_fresh", "lift_fresh_copy", "positive", "resolve_conj", "resolve_neg",
+         "requires_grad", "_conj", "alias_copy", "pin_memory"),
         same,
     ),
     "add": _sum("Add"), "sub": _sum("Sub"), "subtract": _sum("Sub"), "rsub": _reversed_difference,

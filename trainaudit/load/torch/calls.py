@@ -20,6 +20,7 @@ from trainaudit.load.torch import (
     aten_pooling,
     aten_recurrent,
     aten_reduction,
+    detaching,
 )
 from trainaudit.load.torch.emit import Call, Emitter, Names, Translate, traced
 from trainaudit.load.torch.sizes import shape_of
@@ -38,14 +39,16 @@ TABLE: dict[str, Translate] = {
     **aten_movement.TABLE,
     **aten_parts.TABLE,
     **aten_making.TABLE,
+    **detaching.TABLE,
 }
 """aten operator, without overload and without the underscore of the form in place → its translation."""
 
 
-def translate(emit: Emitter, graph: Any) -> list[str]:
+def translate(emit: Emitter, graph: Any, *, recorded: bool = True) -> list[str]:
     """Write the nodes of all calls that the outputs need; what the outputs are called ("" for what is no tensor). Placeholders and attributes are named in
-    `emit.values` beforehand."""
+    `emit.values` beforehand. `recorded` says whether gradients are recorded where the graph begins."""
     live = live_calls(graph)
+    leaving = detaching.leaving(graph, recorded=recorded)
     outputs: list[str] = []
     for node in graph.nodes:
         if node.op == "output":
@@ -54,6 +57,8 @@ def translate(emit: Emitter, graph: Any) -> list[str]:
             ]
         elif node.op == "call_function" and node in live:
             _call(emit, node)
+            if node in leaving:
+                detaching.leave(emit, node)
     return outputs
 
 
@@ -164,7 +169,7 @@ def _inline(emit: Emitter, node: Any, graph: Any, operands: list[Any]) -> None:
             emit.values[inner] = emit.values[outer]
         elif hasattr(outer, "meta"):
             emit.values[inner] = emit.name(outer)
-    emit.values[node] = translate(emit, graph)
+    emit.values[node] = translate(emit, graph, recorded=detaching.switch(node) is not False)
 
 
 # --- which calls matter --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from trainaudit.load.raw import RawGraph
 from trainaudit.load.shapes.inference import infer_shapes
 from trainaudit.load.torch.calls import translate
 from trainaudit.load.torch.capture import Captured, capture, from_exported
+from trainaudit.load.torch.detaching import without_idle
 from trainaudit.load.torch.emit import Emitter
 from trainaudit.load.torch.prepare import example_of, materialized, on_device, refuse_quantized, unwrapped
 from trainaudit.load.torch.sizes import name_symbols, shape_of
@@ -123,7 +124,10 @@ def raw_graph(captured: Captured, state: State, name: str) -> tuple[RawGraph, Em
         emit.values[node] = word
         emit.shapes[word], emit.dtypes[word] = shape_of(value, emit.symbols), type_word(value.dtype)
         inputs.append(word)
-    outputs = _named_outputs(emit, translate(emit, captured.graph), captured.outputs)
+    trained = {word for word, is_trained in state.trainable.items() if is_trained}
+    trained.update(word for word, parts in emit.joined.items() if not trained.isdisjoint(parts))
+    returned = without_idle(emit, inputs, trained, translate(emit, captured.graph))
+    outputs = _named_outputs(emit, returned, captured.outputs)
     origin = Origin(
         path=name, format=captured.how, size=sum(data.nbytes for data in emit.tensors.values()), producer=f"torch {torch.__version__}",
         capture=captured.how, notes=captured.notes,

@@ -42,7 +42,9 @@ from trainaudit.measure.intervals.ranges import (
 
 ARITHMETIC = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW, Op.MAX, Op.MIN})
 
-_PLACING = frozenset({Op.UNSQUEEZE, Op.SQUEEZE, Op.EXPAND, Op.TILE, Op.RESHAPE, Op.TRANSPOSE, Op.FLATTEN, Op.IDENTITY})
+_PLACING = frozenset(
+    {Op.UNSQUEEZE, Op.SQUEEZE, Op.EXPAND, Op.TILE, Op.RESHAPE, Op.TRANSPOSE, Op.FLATTEN, Op.IDENTITY, Op.DETACH}
+)
 _DEPENDENT = "its operands depend on each other in a way that is not followed"
 
 

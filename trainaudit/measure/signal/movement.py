@@ -220,7 +220,7 @@ def _order(layer: Layer) -> tuple[int, ...]:
 
 
 RULES = {
-    Op.IDENTITY: Rule(keep, keep_back, 1), Op.ROTARY: Rule(keep, keep_back, 1), Op.QUANTIZE: Rule(keep, keep_back, 1),
+    Op.IDENTITY: Rule(keep, keep_back, 1), Op.DETACH: Rule(keep, None, 1), Op.ROTARY: Rule(keep, keep_back, 1), Op.QUANTIZE: Rule(keep, keep_back, 1),
     Op.DEQUANTIZE: Rule(keep, keep_back, 1), Op.TRANSPOSE: Rule(transpose, transpose_back, 1),
     **{op: Rule(reshape, reshape_back, 1) for op in (Op.RESHAPE, Op.FLATTEN, Op.SQUEEZE, Op.UNSQUEEZE)},
 }  # fmt: skip

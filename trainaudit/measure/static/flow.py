@@ -80,7 +80,7 @@ def _keep(op: Op) -> int:
     if op is Op.SHAPE:
         return REACHES
     kept = _REACH | GRADIENT
-    if op in STEPS:
+    if op in STEPS and op is not Op.DETACH:
         return (kept & ~GRADIENT) | TO_OUTPUT | TO_LOSS | TO_GATE | TO_MIXING
     if op in WEIGHTED or op in _PRODUCTS:
         return kept
@@ -93,7 +93,8 @@ def _keep(op: Op) -> int:
         return kept | _SUM | GATE
     if op is Op.LOSS:
         return kept & ~_USE
-    return kept | _ATTENTION | SCORES | _SUM | MULTIPLIER | GATE | MODULATES
+    kept |= _ATTENTION | SCORES | _SUM | MULTIPLIER | GATE | MODULATES
+    return kept & ~GRADIENT if op is Op.DETACH else kept
 
 
 def _add(op: Op) -> int:

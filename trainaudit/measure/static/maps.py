@@ -11,11 +11,14 @@ from trainaudit.measure.static.index import Index, sole_use
 
 _SLIDING = frozenset({Op.CONV, Op.MAX_POOL, Op.AVERAGE_POOL})
 _KEEPING = (
-    ACTIVATIONS | NORMALIZATIONS | DROPOUTS | {Op.MAX_POOL, Op.AVERAGE_POOL, Op.PAD, Op.CAST, Op.IDENTITY, Op.LINEAR}
+    ACTIVATIONS
+    | NORMALIZATIONS
+    | DROPOUTS
+    | {Op.MAX_POOL, Op.AVERAGE_POOL, Op.PAD, Op.CAST, Op.IDENTITY, Op.DETACH, Op.LINEAR}
 )
 """Layers that a feature map passes without losing its axes."""
 _FLATTENING = frozenset({Op.FLATTEN, Op.RESHAPE})
-_FLAT = ACTIVATIONS | NORMALIZATIONS | DROPOUTS | {Op.CAST, Op.IDENTITY}
+_FLAT = ACTIVATIONS | NORMALIZATIONS | DROPOUTS | {Op.CAST, Op.IDENTITY, Op.DETACH}
 _MAXIMA = frozenset({Op.MAX_POOL, Op.GLOBAL_MAX_POOL})
 _FARTHEST = 32
 """Layers that are looked back through from a dense layer."""

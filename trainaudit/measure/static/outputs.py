@@ -18,7 +18,7 @@ _POOLS = frozenset(
 _FARTHEST = 64
 """Layers that are looked back through from an output."""
 _SOFTMAXES = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX})
-_KEEPING_AXES = frozenset({Op.CAST, Op.IDENTITY, Op.DROPOUT, Op.QUANTIZE, Op.DEQUANTIZE})
+_KEEPING_AXES = frozenset({Op.CAST, Op.IDENTITY, Op.DETACH, Op.DROPOUT, Op.QUANTIZE, Op.DEQUANTIZE})
 _RECTIFYING = frozenset({Op.RELU, Op.RELU6, Op.GELU, Op.SILU, Op.HARD_SWISH, Op.LEAKY_RELU, Op.ELU, Op.MISH, Op.PRELU})
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from trainaudit.ir.graph import Graph, Parameter, Role
+from pathlib import PurePath
+
+from trainaudit.ir.graph import Graph, Layer, Parameter, Role
 from trainaudit.ir.ops import STEPS, Op
 from trainaudit.measure.facts import Columns, FactValue
-from trainaudit.measure.static.flow import GRADIENT, VALUE, WEIGHT_FOLLOWS, cast_type, is_float
+from trainaudit.measure.static.flow import GRADIENT, TO_WEIGHTED, VALUE, WEIGHT_FOLLOWS, cast_type, is_float
 from trainaudit.measure.static.index import Index, sole_use
 from trainaudit.measure.static.naming import is_dotted_path, module_code
 
@@ -101,9 +103,11 @@ def _blockers(
         if _looks_up_codes(index, at, parameter):
             blocked[parameter.name] = False
             continue
-        blocker[parameter.name] = index.layers[at].name
+        blocker[parameter.name] = _place(index.layers[at])
         blocker_op[parameter.name] = index.layers[at].raw_op
-        before_weights[parameter.name] = flow[at] & WEIGHT_FOLLOWS != 0
+        # Teachers and targets are detached, and losses multiply them: a cut matters where layers train on what is cut.
+        follows = TO_WEIGHTED if index.ops[at] is Op.DETACH else WEIGHT_FOLLOWS
+        before_weights[parameter.name] = flow[at] & follows != 0
     return {
         "parameter.gradient_blocker": blocker,
         "parameter.gradient_blocker_op": blocker_op,
@@ -111,9 +115,18 @@ def _blockers(
     }
 
 
+def _place(layer: Layer) -> str:
+    """A layer's name, with its line of code where that is known."""
+    source = layer.source
+    return f"{layer.name}, {PurePath(source.file).name}:{source.line}" if source.file and source.line else layer.name
+
+
 def _looks_up_codes(index: Index, position: int, parameter: Parameter) -> bool:
     """Whether the step picks the nearest entry of a codebook, and the parameter is a copy of that codebook or holds a number for each entry
     (van den Oord et al. 2017): the codebook learns through the entries that are looked up."""
+    if index.ops[position] is Op.DETACH:  # the straight-through estimator around the lookup
+        rows = [source for owner in parameter.owners for source in index.sources[owner] if source >= 0]
+        return any(index.ops[index.origin[source]] is Op.ARGMAX for source in rows if index.origin[source] >= 0)
     if index.ops[position] is not Op.ARGMAX:
         return False
     user = sole_use(index, position, frozenset())
