@@ -235,3 +235,12 @@ def test_non_finite_evidence_is_said_and_not_drawn() -> None:
 
 def test_the_same_record_gives_the_same_page(run: Run) -> None:
     assert render_html(run) == render_html(run)
+
+
+def test_causes_are_to_be_changed_before_their_consequences() -> None:
+    run = samples.decaying()
+    audit = run.audits[0]
+    cause = replace(samples.finding("zero-init-hidden", samples.occurrence("layers.0")), name="The cause")
+    text = render_html(replace(run, audits=(replace(audit, findings=(*audit.findings, cause)),)))
+    advice = text[text.index('id="fixes"') : text.index('id="findings"')]
+    assert advice.index("The cause") < advice.index("The gradient vanishes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, STEPS, Step
@@ -99,7 +100,7 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
     aside = [(finding, finding.ignored) for finding in view.ignored_findings(audit)]
     aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
     rungs = tuple(ladder(run, audit))
-    fixes = tuple(card for card in cards if card.finding.fix is not None)[:3]
+    fixes = _first_fixes(cards)
     clean = [outcome.rule for outcome in audit.outcomes if outcome.state is State.CLEAN]
     contents = [
         ("recipe", "The recipe", True),
@@ -189,6 +190,12 @@ def _measured(evidence: Evidence) -> Measured:
     return Measured(
         numbers.fact_label(evidence.fact), measured, expected, evidence.because, charts.evidence_bar(evidence)
     )
+
+
+def _first_fixes(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """What to change first: the worst findings that come with a fix, causes before what the signal rules say of their consequences."""
+    fixable = [card for card in cards if card.finding.fix is not None]
+    return tuple(sorted(fixable, key=lambda card: card.finding.category == "signal")[:3])
 
 
 def _rows(audit: Audit, marked: dict[str, str], limit: int) -> tuple[LayerRow, ...]:

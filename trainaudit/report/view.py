@@ -240,11 +240,6 @@ def verdict(run: Run, audit: Audit) -> str:
     return f"Nothing was found that should keep this network from training: {numbers.count(clean, 'rule')} clean{rest}."
 
 
-def top_fixes(audit: Audit, limit: int = 3) -> list[Finding]:
-    """What to change first: the worst findings that come with a fix."""
-    return [finding for finding in live_findings(audit) if finding.fix is not None][:limit]
-
-
 def lowered(name: str) -> str:
     """A sentence's first word in lower case, unless it is a name or an abbreviation (ReLU, LSTM)."""
     text = visible(name).rstrip(".")
