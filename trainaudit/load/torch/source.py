@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
-_WRAPPED = ("_orig_mod.", "module.")
 
 
 def metadata_of(node: Any, spelling: str) -> dict[str, str]:
