@@ -16,7 +16,7 @@ import pytest
 from tests.report import samples
 from trainaudit.report.to_html import MAX_MODELS, page, render_html
 from trainaudit.report.to_json import from_json
-from trainaudit.result import Evidence, Run, State
+from trainaudit.result import Evidence, Fix, Run, State
 
 RUNS = ["faulty", "clean", "several", "hostile", "large"]
 
@@ -240,7 +240,9 @@ def test_the_same_record_gives_the_same_page(run: Run) -> None:
 def test_causes_are_to_be_changed_before_their_consequences() -> None:
     run = samples.decaying()
     audit = run.audits[0]
-    cause = replace(samples.finding("zero-init-hidden", samples.occurrence("layers.0")), name="The cause")
-    text = render_html(replace(run, audits=(replace(audit, findings=(*audit.findings, cause)),)))
-    advice = text[text.index('id="fixes"') : text.index('id="findings"')]
-    assert advice.index("The cause") < advice.index("The gradient vanishes")
+    fix = Fix("Do this.", "changes-training", "")
+    consequence = replace(audit.findings[0], fix=fix)
+    cause = replace(samples.finding("zero-init-hidden", samples.occurrence("layers.0")), name="The cause", fix=fix)
+    text = render_html(replace(run, audits=(replace(audit, findings=(consequence, cause)),)))
+    advice = text[text.index('<ol class="fixes">') :]
+    assert 0 < advice.index("The cause") < advice.index("The gradient vanishes")
