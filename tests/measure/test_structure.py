@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -119,6 +120,17 @@ def test_facts_of_the_model() -> None:
     trainable = [name for name, is_trainable in columns["parameter.is_trainable"].items() if is_trainable]
     assert model["model.parameter_count"] == sum(sizes[name] for name in trainable)
     assert columns["layer.parameter_share"]["head"] == 68 / model["model.parameter_count"]
+
+
+def test_frozen_parameters_count_for_the_share_that_a_layer_holds() -> None:
+    graph = varied()
+    frozen = {
+        name: parameter if name.startswith("head") else replace(parameter, trainable=False)
+        for name, parameter in graph.parameters.items()
+    }
+    columns = facts(replace(graph, parameters=frozen))
+    assert columns["model.parameter_count"]["model"] == 68
+    assert columns["layer.parameter_share"]["head"] == facts(graph)["layer.parameter_share"]["head"]
 
 
 def test_an_empty_graph() -> None:

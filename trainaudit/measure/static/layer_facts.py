@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainaudit.ir.graph import Graph, Layer, Parameter, Role
+from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.flow import REACHES
@@ -49,7 +49,9 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
         },
         "layer.dropout_rate": _rates(index),
     }
-    total = sum(trainable.values())
+    frozen = [p for p in graph.parameters.values() if not p.trainable and p.role in TRAINABLE_ROLES]
+    sizes = trainable | {parameter.name: parameter.size for parameter in frozen}
+    total = sum(sizes.values())
     width: dict[str, FactValue] = {}
     fan_in: dict[str, FactValue] = {}
     has_bias: dict[str, FactValue] = {}
@@ -81,7 +83,7 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
         if layer.op is not Op.EMBEDDING:
             has_bias[name] = _BIAS in parameters
         if total:
-            share[name] = sum([trainable.get(p, 0) for p in parameters.values()]) / total
+            share[name] = sum([sizes.get(p, 0) for p in parameters.values()]) / total
     for i in index.of(NORMALIZATIONS):
         layer = layers[i]
         eps = layer.attributes.get("eps")
