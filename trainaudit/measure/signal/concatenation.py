@@ -58,6 +58,13 @@ def concat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
     shared = sum((s * s * p[3] for s, p in zip(shares, pieces, strict=True)), NONE)
     shared = shared if any(p[3] is not NONE for p in pieces) else NONE
     own = np.maximum(second - mean * mean - shared, 0.0)
+    if axis == batch:  # more samples, each with as many positions as before
+        positions = max(x.positions for x in parts)
+        if positions > 1:  # whole samples differ in what the parts differ in
+            common = second - mean * mean - sum((s * p[2] for s, p in zip(shares, pieces, strict=True)), NONE)
+            shared = np.maximum(common, 0.0)
+            own = np.maximum(second - mean * mean - shared, 0.0)
+        return [Signal(mean, own, shared, positions, axes, batch)]
     positions = max(1, round(max(x.positions / w for x, w in zip(parts, widths, strict=True)) * total))
     return [Signal(mean, own, shared, positions, axes, batch)]
 

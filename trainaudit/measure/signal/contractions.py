@@ -16,7 +16,7 @@ from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.layout import count_of, lay_out_gradient
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
-from trainaudit.measure.signal.weights import Model
+from trainaudit.measure.signal.weights import ASSUMED, Model
 
 
 @frozen(eq=False)
@@ -51,6 +51,8 @@ class _Product:
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal]:
     whole = _product(model, layer, inputs)
     a, b = whole.first, whole.second
+    if _is_of_pairs(whole):
+        return [_pairs(whole)]
     count = whole.count(whole.summed)
     if a.kept and b.kept and a.mean.size > 1 and b.mean.size > 1:
         a = _merged(a)
@@ -72,6 +74,37 @@ def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signal
     if positions > 1 and mean.size > 1:
         shared = np.minimum(_shared(whole, count), variance)
     return [Signal(mean, variance - shared, shared, positions, axes, batch)]
+
+
+def _is_of_pairs(whole: _Product) -> bool:
+    """Whether every sample of one factor meets every sample of the other, and the sum runs over the units of both."""
+    a, b = whole.first, whole.second
+    return (
+        len(a.letters) == len(b.letters) == len(whole.result) == 2
+        and a.signal.batch is not None
+        and b.signal.batch is not None
+        and {a.letters[a.signal.batch], b.letters[b.signal.batch]} == set(whole.result)
+    )
+
+
+def _pairs(whole: _Product) -> Signal:
+    """The similarity of all samples of two values, unit by unit: units that are large on average count at every pair."""
+    a, b = whole.first.signal, whole.second.signal
+    count = whole.count(whole.summed)
+    mean, second = a.mean * b.mean, a.second * b.second
+    common = b.variance * a.mean**2
+    total, variance, shared = (
+        np.array([float(np.mean(part)) * count]) for part in (mean, second - mean * mean, common)
+    )
+    samples = whole.second.letters[b.batch or 0]
+    return Signal(
+        total,
+        variance - shared,
+        shared,
+        whole.count(set(whole.result) - {samples}),
+        (),
+        whole.result.index(samples) - 2,
+    )
 
 
 def _shared(whole: _Product, count: int) -> Floats:
@@ -132,6 +165,15 @@ def _product(model: Model, layer: Layer, inputs: Sequence[Signal]) -> _Product:
         for letter, size in zip(letters, shape, strict=True):
             sizes[letter] = max(size, sizes.get(letter, 1))
     summed = (set(terms[0]) | set(terms[1])) - set(result)
+    samples = {
+        letters[signal.batch]
+        for signal, letters in zip(inputs[:2], terms, strict=True)
+        if signal.batch is not None and -signal.batch <= len(letters)
+    }
+    if samples & summed:
+        raise NotCovered("it sums over samples")
+    if len(samples) > 1:  # each sample meets all others: of an unknown number, as many as are assumed elsewhere
+        sizes.update({letter: min(sizes[letter], ASSUMED) for letter in samples})
     operands = [
         _operand(signal, letters, shape or (), summed)
         for signal, letters, shape in zip(inputs[:2], terms, shapes, strict=True)

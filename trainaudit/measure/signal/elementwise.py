@@ -9,16 +9,15 @@ import numpy as np
 
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
-from trainaudit.measure.signal.curves import Curve, Function, curve_of, positive_power, rectifier
-from trainaudit.measure.signal.gaussian import slope_mean, slope_of_largest, slopes, through
-from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal, mean_of
+from trainaudit.measure.signal.curves import Curve, Function, affine, curve_of, positive_power, rectifier
+from trainaudit.measure.signal.gaussian import log_normal, slope_mean, slope_of_largest, slopes, through
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal, mean_of
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import Model
 
 
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
-    x = inputs[0]
-    return [applied(_curve(model, layer, x), x)]
+    return [applied(*_curve(model, layer, inputs[0]))]
 
 
 def applied(curve: Curve, x: Signal) -> Signal:
@@ -38,9 +37,15 @@ INVERSE = Curve(lambda x: 1.0 / x, lambda x: -1.0 / (x * x))
 
 def inverse(x: Signal) -> Signal:
     """1 / x."""
-    if not _is_positive(x, allows_negative=True):
+    return applied(INVERSE, divisor(x))
+
+
+def divisor(x: Signal) -> Signal:
+    """x with a distribution that keeps off zero, to divide by it."""
+    found = _off_zero(x, allows_negative=True)
+    if found is None:
         raise NotCovered("a division by what may be zero")
-    return applied(INVERSE, x)
+    return found
 
 
 def backward(
@@ -54,7 +59,7 @@ def backward(
     assert gradient is not None
     if outputs[0] is x:
         return Backflow([gradient])
-    return Backflow([through_slope(_curve(model, layer, x), x, gradient)])
+    return Backflow([through_slope(*_curve(model, layer, x), gradient)])
 
 
 def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
@@ -90,25 +95,26 @@ def composed(outer: Curve, inner: Curve) -> Curve:
     )  # fmt: skip
 
 
-def _curve(model: Model, layer: Layer, x: Signal) -> Curve:
+def _curve(model: Model, layer: Layer, x: Signal) -> tuple[Curve, Signal]:
+    """The function of a layer, and its input as it is to be described for it."""
     op = layer.op
     if op is Op.PRELU:
         slope = model.vector(layer, Role.SLOPE)
-        return rectifier(0.25 if slope is None or not slope.size else float(slope.mean()))
+        return rectifier(0.25 if slope is None or not slope.size else float(slope.mean())), x
     if len(layer.inputs) > 1:
         raise NotCovered("no rule for it with a computed operand")
     power = _power(layer)
     if power is not None:
-        may_be_zero = power > 0.0 and x.curve is not None and x.curve.is_positive
-        if not may_be_zero and not _is_positive(x, allows_negative=op is Op.RECIPROCAL):
-            raise NotCovered("it is taken of what may be zero or negative")
-        if op is Op.RECIPROCAL:
-            return INVERSE
-        return positive_power(power)
+        if power <= 0.0 or x.curve is None or not x.curve.is_positive:  # else zero does no harm
+            kept = _off_zero(x, allows_negative=op is Op.RECIPROCAL)
+            if kept is None:
+                raise NotCovered("it is taken of what may be zero or negative")
+            x = kept
+        return INVERSE if op is Op.RECIPROCAL else positive_power(power), x
     curve = curve_of(op, layer.attributes)
     if curve is None:
         raise NotCovered(f"no rule for {layer.raw_op}")
-    return curve
+    return curve, x
 
 
 _POWERS = {Op.LOG: 0.0, Op.SQRT: 0.5, Op.RECIPROCAL: -1.0}
@@ -124,14 +130,44 @@ def _power(layer: Layer) -> float | None:
     return None if power in (2.0, 3.0, 4.0) else float(power)
 
 
-def _is_positive(x: Signal, *, allows_negative: bool) -> bool:
-    """Whether a value keeps off zero: it is a function that does, or its mean is well above its deviation."""
+_NEAR, _FAR = 3.0, 9.0
+"""Standard deviations within which a value must keep off zero, and as far as quadratures look."""
+
+
+def _off_zero(x: Signal, *, allows_negative: bool) -> Signal | None:
+    """A value that keeps off zero, described so that its far tail does too; None where it may be zero. Norms, sums of positive numbers and
+    standard deviations are positive, but a Gaussian tail reaches zero, or the small number that they are clipped at, and 1/x of that would
+    outweigh all else: a log-normal tail stands for it, unless the value is a function whose tail falls no faster."""
     if x.curve is not None and x.before is not None and x.curve.is_positive:
-        z = x.before
-        values = x.curve.function(z.mean[:, None] + np.sqrt(z.variance)[:, None] * np.linspace(-3.0, 3.0, 13))
-        return bool((values > 1e-6 * x.mean[:, None]).all())
-    mean = np.abs(x.mean) if allows_negative else x.mean
-    return bool((mean > 3.0 * np.sqrt(x.variance)).all() and (mean > 0.0).all())
+        near, far = (_smallest(x, reach) / np.maximum(np.abs(x.mean), _TINY) for reach in (_NEAR, _FAR))
+        if not (near > 1e-6).all():
+            return None
+        return x if (far >= 0.5 * near ** (_FAR / _NEAR)).all() else log_normal(_plain(x))
+    sign = -1.0 if allows_negative and (x.mean < 0.0).all() else 1.0
+    if not (sign * x.mean > _NEAR * np.sqrt(x.variance)).all():
+        return None
+    if sign > 0.0:
+        return log_normal(_plain(x))
+    mirrored = log_normal(replace(_plain(x), mean=-x.mean))
+    assert mirrored.curve is not None
+    return replace(mirrored, mean=x.mean, curve=affine(mirrored.curve, -1.0, 0.0))
+
+
+_TINY = 1e-300
+
+
+def _plain(x: Signal) -> Signal:
+    return replace(x, before=None, curve=None)
+
+
+def _smallest(x: Signal, reach: float) -> Floats:
+    """The smallest value of each unit within so many standard deviations of the Gaussian value that it is a function of."""
+    z, curve = x.before, x.curve
+    assert z is not None
+    assert curve is not None
+    points = z.mean[:, None] + np.sqrt(z.variance)[:, None] * np.linspace(-reach, reach, 13)
+    found: Floats = curve.function(points).min(axis=1)
+    return found
 
 
 _COVERED = (

@@ -13,7 +13,7 @@ from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import aligned, handed_back
 from trainaudit.measure.signal.curves import Curve, curve_of
-from trainaudit.measure.signal.gaussian import slopes, through
+from trainaudit.measure.signal.gaussian import log_normal, slopes, through
 from trainaudit.measure.signal.layout import full, lay_out, lay_out_gradient, spread_over_positions
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
@@ -37,7 +37,9 @@ def multiply(model: Model, layer: Layer, inputs: Sequence[Signal]) -> list[Signa
     x, y = inputs[0], inputs[1]
     curve = _curve_of_both(x, y)
     if curve is None:
-        return [product(*aligned(model, layer, inputs))]
+        result = product(*aligned(model, layer, inputs))
+        both = all(factor.curve is not None and factor.curve.is_positive for factor in (x, y))
+        return [log_normal(result) if both else result]
     z = x if x.before is None else x.before
     return [Signal(*through(curve, z.mean, z.own, z.shared), x.positions, x.axes, x.batch, z, curve)]
 
@@ -86,6 +88,7 @@ def _curve_of_both(x: Signal, y: Signal) -> Curve | None:
     return Curve(
         lambda z: f.function(z) * g.function(z), lambda z: f.slope(z) * g.function(z) + f.function(z) * g.slope(z),
         tuple(sorted({*f.knots, *g.knots})), min(f.smooth_below, g.smooth_below),
+        is_positive=f is g or (f.is_positive and g.is_positive),
     )  # fmt: skip
 
 

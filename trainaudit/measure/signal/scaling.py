@@ -9,7 +9,7 @@ from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import stored
 from trainaudit.measure.signal.curves import affine
-from trainaudit.measure.signal.elementwise import INVERSE, inverse, through_slope
+from trainaudit.measure.signal.elementwise import INVERSE, divisor, inverse, through_slope
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.products import multiply, multiply_back
 from trainaudit.measure.signal.rule import Backflow, Rule
@@ -51,7 +51,9 @@ def scale_back(
             return multiply_back(model, layer, inputs, outputs, gradients)
         flow = multiply_back(model, layer, [inputs[0], inverse(inputs[1])], outputs, gradients)
         by_inverse = flow.inputs[1]
-        return Backflow([flow.inputs[0], None if by_inverse is None else through_slope(INVERSE, inputs[1], by_inverse)])
+        return Backflow(
+            [flow.inputs[0], None if by_inverse is None else through_slope(INVERSE, divisor(inputs[1]), by_inverse)]
+        )
     x, gradient = inputs[0], gradients[0]
     assert gradient is not None
     if _is_inverse(layer):
@@ -73,7 +75,7 @@ def scale_back(
             common = x.positions * (x.positions - 1) * gradient.shared * (x.mean**2 + x.shared)
             units = max(1, gradient.own.size if parameter.size == 1 else 1)
             found[parameter.name] = float((per_element + common).mean()) * units
-    return Backflow([through_slope(INVERSE, inputs[0], back) if _is_inverse(layer) else back], found)
+    return Backflow([through_slope(INVERSE, divisor(inputs[0]), back) if _is_inverse(layer) else back], found)
 
 
 def _is_inverse(layer: Layer) -> bool:

@@ -25,8 +25,9 @@ def split(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sign
     x = inputs[0]
     sizes, axis, widths = _split_sizes(model, layer)
     if axis not in x.axes:
-        share = sizes[axis]
-        return [replace(x, positions=max(1, x.positions * width // share)) for width in widths]
+        if axis == x.batch:
+            return [elsewhere(x, x.positions) for _ in widths]
+        return [elsewhere(x, max(1, x.positions * width // sizes[axis])) for width in widths]
     found, start = [], 0
     for width in widths:
         found.append(taken(x, sizes, axis, start, width))
@@ -44,7 +45,8 @@ def split_back(
     x = inputs[0]
     sizes, axis, widths = _split_sizes(model, layer)
     if axis not in x.axes:
-        parts = [(diluted(g, w / sizes[axis])) for g, w in zip(gradients, widths, strict=True) if g is not None]
+        thinned = of_some_samples if axis == x.batch else diluted
+        parts = [thinned(g, w / sizes[axis]) for g, w in zip(gradients, widths, strict=True) if g is not None]
         own = sum((part.own for part in parts), NONE)
         shared = sum((part.shared for part in parts), NONE)
         return Backflow([Gradient(own, shared if any(p.shared is not NONE for p in parts) else NONE)])
@@ -80,12 +82,22 @@ def taken(x: Signal, sizes: Sizes, axis: int, start: int, width: int, step: int 
     return Signal(mean, own, NONE if x.shared is NONE else shared, x.positions, x.axes, x.batch, inner, x.curve)
 
 
+def elsewhere(x: Signal, positions: int) -> Signal:
+    """The same distribution at other samples or positions: no function of the same numbers any more."""
+    return replace(x, positions=positions, before=None if x.before is None else elsewhere(x.before, positions))
+
+
 def diluted(gradient: Gradient, share: float) -> Gradient:
     """A gradient that only this share of the positions receives."""
     if gradient.shared is NONE:
         return Gradient(gradient.own * share)
     shared = gradient.shared * share**2
     return Gradient(gradient.total * share - shared, shared)
+
+
+def of_some_samples(gradient: Gradient, share: float) -> Gradient:
+    """A gradient that only this share of the samples receives, each at all of its positions."""
+    return Gradient(gradient.own * share, NONE if gradient.shared is NONE else gradient.shared * share)
 
 
 def slice_(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
@@ -95,8 +107,8 @@ def slice_(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
         if axis in x.axes:
             x = taken(x, sizes, axis, start, width, step)
             sizes = tuple(width if k - len(sizes) == axis else size for k, size in enumerate(sizes))
-        elif axis != x.batch:
-            x = replace(x, positions=max(1, x.positions * width // max(1, sizes[axis])))
+        elif width != sizes[axis]:
+            x = elsewhere(x, x.positions if axis == x.batch else max(1, x.positions * width // sizes[axis]))
     return [x]
 
 
@@ -126,8 +138,8 @@ def slice_back(
                 arrays.append(wide.reshape(-1))
             now[axis] = sizes[axis]
             gradient = Gradient(arrays[0], NONE if gradient.shared is NONE else arrays[1])
-        elif axis != x.batch:
-            gradient = diluted(gradient, width / max(1, sizes[axis]))
+        elif width != sizes[axis]:
+            gradient = (of_some_samples if axis == x.batch else diluted)(gradient, width / max(1, sizes[axis]))
     return Backflow([gradient])
 
 
