@@ -164,7 +164,7 @@ FAULTS: Sequence[Fault] = (
           ("–", "overfit~", "(false saturation)", "yes", "–", "–")),
     Fault("F12", "no nonlinearity", lambda: mlp(4, nn.Identity), ("linear-stack",), "",
           ("–", "–", "(false saturation)", "–", "–", "–")),
-    Fault("F13", "an unused layer", UnusedLayer, ("unreachable-parameter", "dead-branch"), "forgotten",
+    Fault("F13", "an unused layer", UnusedLayer, ("unused-parameter", "unreachable-parameter", "dead-branch"), "forgotten",
           ("TA500", "yes", "yes", "yes", "yes", "yes"), "module"),
     Fault("F14", "samples of a batch mixed", BatchLeak, ("batch-mixing-reshape",), "",
           ("–", "yes", "–", "yes", "–", "–")),

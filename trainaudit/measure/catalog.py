@@ -242,6 +242,7 @@ _PARAMETER = (
     _count("parameter.size", "values", GRAPH, "number of elements"),
     _word("parameter.dtype", GRAPH, "stored type"),
     _count("parameter.unit_count", "units", GRAPH, "output units of a weight"),
+    _boolean("parameter.is_read", GRAPH, "some layer reads the parameter, or it is an output itself"),
     _boolean("parameter.reaches_output", GRAPH, "some output depends on the parameter"),
     _boolean("parameter.is_gradient_blocked", GRAPH,
              "the parameter reaches outputs, but every path crosses a layer that passes no gradient"),

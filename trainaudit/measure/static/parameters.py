@@ -83,6 +83,7 @@ def measure_parameters(index: Index, flow: list[int], trainable: dict[str, int],
         "parameter.size": {parameter.name: trainable.get(parameter.name) or parameter.size for parameter in audited},
         "parameter.dtype": {parameter.name: parameter.dtype for parameter in audited},
         "parameter.unit_count": units,
+        "parameter.is_read": {p.name: bool(p.owners) or p.name in outputs for p in audited},
         "parameter.reaches_output": reaches,
         "parameter.is_gradient_blocked": blocked,
     }
