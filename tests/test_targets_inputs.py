@@ -88,7 +88,24 @@ def test_where_nothing_is_known_the_input_is_asked_for(body: str, why: str) -> N
     Path("odd.py").write_text(f"from torch import nn\n{body}\n")
     said = refused("odd.py:model")
     assert f"No example input is known for odd.py:model: {why}" in said
-    assert "Give one: --input 'float32[8,3,224,224]', or by name --input 'ids=int64[2,128]'." in said
+    if "2 inputs" in why:
+        assert "Give each: --input 'input1=float32[8,64]' --input 'input2=float32[8,64]'." in said
+    else:
+        assert "Give one: --input 'float32[8,3,224,224]', or by name --input 'ids=int64[2,128]'." in said
+
+
+def test_a_forward_that_takes_names_alone_gets_its_input_by_name() -> None:
+    Path("named.py").write_text(
+        "from torch import nn\n"
+        "class Named(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = nn.Linear(6, 4)\n"
+        "    def forward(self, *, image):\n"
+        "        return self.layer(image)\n"
+    )
+    assert audited("named.py:Named")["model"]["inputs"] == ["image: float32[batch, 6]"]
+    assert audited("named.py:Named", "--input", "float32[3,5,6]")["model"]["inputs"] == ["image: float32[batch, 5, 6]"]
 
 
 def test_an_inferred_shape_that_does_not_fit_fails_without_a_log_of_torch() -> None:

@@ -77,7 +77,7 @@ def _vocabulary(module: Any) -> int | None:
 def _bound(module: Any, inputs: list[tuple[str, Any]], shown: str) -> tuple[Any, ...] | dict[str, Any]:
     """Positional values alone as a tuple; with named ones among them all by the names of forward's parameters."""
     values = tuple(value for name, value in inputs if not name)
-    if len(values) == len(inputs):
+    if len(values) == len(inputs) and not _takes_names_alone(module):
         return values
     names = [parameter.name for parameter in _parameters(module)]
     named = {name: value for name, value in inputs if name}
@@ -105,6 +105,10 @@ def _parameters(module: Any) -> list[inspect.Parameter]:
     return [parameter for parameter in inspect.signature(module.forward).parameters.values() if parameter.kind in kinds]
 
 
+def _takes_names_alone(module: Any) -> bool:
+    return bool(parameters := _parameters(module)) and all(p.kind is p.KEYWORD_ONLY for p in parameters)
+
+
 def _takes_any(module: Any) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(module.forward).parameters.values())
 
@@ -118,19 +122,20 @@ def _inferred(module: Any, shown: str) -> Example:
     required = [p for p in _parameters(module) if p.default is p.empty]
     if len(required) > 1:
         names = ", ".join(p.name for p in required)
-        raise _ask(shown, f"forward takes {len(required)} inputs ({names})")
+        each = " ".join(f"--input '{p.name}=float32[8,64]'" for p in required)
+        raise _ask(shown, f"forward takes {len(required)} inputs ({names})", f"Give each: {each}.")
     first = _first_layer(module)
     if first is None:
         raise _ask(shown, "its first layer does not tell the shape")
     path, layer, candidates = first
     failure: Exception | None = None
     for spec in candidates:
-        value = (tensor_of(spec, layer),)
-        error = _refuted(module, value)
+        arguments = _bound(module, [("", tensor_of(spec, layer))], shown)
+        error = _refuted(module, arguments)
         if error is None:
             kind = type(layer).__name__
             note = f"No example input was given: {spec} was inferred from {path or 'the model'} ({kind})."
-            return Example(value, f"{note} Say --input to audit it with another.")
+            return Example(arguments, f"{note} Say --input to audit it with another.")
         failure = failure or error
     assert failure is not None
     raise _ask(
@@ -139,9 +144,8 @@ def _inferred(module: Any, shown: str) -> Example:
     )
 
 
-def _ask(shown: str, why: str) -> TrainauditError:
-    what = f"No example input is known for {shown}: {why}."
-    return TrainauditError("no-input", what, f"Give one: {INPUT_EXAMPLE}.")
+def _ask(shown: str, why: str, hint: str = f"Give one: {INPUT_EXAMPLE}.") -> TrainauditError:
+    return TrainauditError("no-input", f"No example input is known for {shown}: {why}.", hint)
 
 
 def _first_layer(module: Any) -> tuple[str, Any, list[InputSpec]] | None:
@@ -187,7 +191,7 @@ def _shapes(layer: Any) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield dtype, (_BATCH, _LENGTH, *layer.normalized_shape)
 
 
-def _refuted(module: Any, value: tuple[Any, ...]) -> Exception | None:
+def _refuted(module: Any, arguments: tuple[Any, ...] | dict[str, Any]) -> Exception | None:
     """What the module raises on an input of that shape, computed with stand-ins for values on a copy; None where it raises nothing or this cannot
     be told."""
     import copy
@@ -204,7 +208,10 @@ def _refuted(module: Any, value: tuple[Any, ...]) -> Exception | None:
         return None
     try:
         with quiet(), mode, torch.no_grad():
-            stand_in(*[mode.from_tensor(tensor.to(device)) for tensor in value])
+            if isinstance(arguments, dict):
+                stand_in(**{name: mode.from_tensor(tensor.to(device)) for name, tensor in arguments.items()})
+            else:
+                stand_in(*[mode.from_tensor(tensor.to(device)) for tensor in arguments])
     except (DynamicOutputShapeException, NotImplementedError):
         return None
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
