@@ -101,12 +101,13 @@ def lint(folders: tuple[Path, ...], tests: Path | None) -> None:
     """Check rule files: names, facts, thresholds, prose, examples. Without FOLDERS, the built-in rules and the facts that nothing reads."""
     from trainaudit.judge.rule_lint import lint as find_problems
     from trainaudit.measure.static.rows import REPORT_FACTS
+    from trainaudit.report.numbers import count
     from trainaudit.resources import rules_folder
 
     problems = find_problems(folders or (rules_folder(),), tests=tests, report_facts=None if folders else REPORT_FACTS)
     for problem in problems:
         click.echo(str(problem))
-    click.echo(f"{len(problems)} problems." if problems else "All rule files are in order.")
+    click.echo(f"{count(len(problems), 'problem')}." if problems else "All rule files are in order.")
     sys.exit(1 if problems else 0)
 
 

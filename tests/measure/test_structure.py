@@ -199,7 +199,6 @@ def test_code_of_layers_and_parameters() -> None:
     graph = placed(dataclasses.replace(graph, layers=layers, parameters=renamed), {"plain": "head"})
     columns = facts(graph)
     assert columns["layer.code"] == {"encoder.0": "model.encoder[0]", "/act": "/act", "plain": "model.head"}
-    assert columns["layer.module"] == {"encoder.0": "encoder.0", "/act": "/act", "plain": "head"}
     assert columns["parameter.code"]["encoder.0.weight"] == "model.encoder[0].weight"
     assert columns["parameter.code"]["onnx::MatMul_7"] == "model.head.weight"
 

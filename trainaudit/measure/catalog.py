@@ -91,7 +91,6 @@ _BLOCK = (
 _LAYER_GRAPH = (
     _word("layer.name", GRAPH, "human name of the layer"),
     _word("layer.op", GRAPH, "kind of the layer", *_OPS),
-    _word("layer.module", GRAPH, "module path of the layer, or its name"),
     _word("layer.code", GRAPH, "Python expression that names the layer's module, such as model.encoder.layers[0].fc1"),
     _word("layer.role", GRAPH, "what the layer is for",
           "hidden", "output-head", "gate", "attention-query", "attention-key", "attention-value", "attention-out",
@@ -128,7 +127,7 @@ _LAYER_GRAPH = (
     _word("layer.compute_dtype", GRAPH, "type that the layer computes in"),
     _number("layer.dropout_rate", "share", GRAPH, "probability that dropout zeroes a value"),
     _boolean("layer.is_batch_mixing", GRAPH, "a reshape or transpose moves the batch axis into another axis and never back"),
-    _number("layer.parameter_share", "share", GRAPH, "share of the model's trainable scalars that the layer owns"),
+    _number("layer.parameter_share", "share", GRAPH, "share of the model's parameters, trained or frozen, that the layer owns"),
     _number("layer.attention_scale_ratio", "ratio", GRAPH, "scale of the attention scores times the square root of the head size; 1 is the usual 1/√d"),
     _count("layer.attention_head_size", "features", GRAPH, "size of the axis that the product of queries and keys sums over"),
     _number("layer.mask_value", "", GRAPH, "most extreme stored number that is added to, or filled into, attention scores"),

@@ -35,11 +35,9 @@ def measure_layers(index: Index, flow: list[int], trainable: dict[str, int], cod
     by path."""
     graph, layers, depth = index.graph, index.layers, index.depth
     names = [layer.name for layer in layers]
-    paths = [layer.source.module for layer in layers]
     columns: Columns = {
         "layer.name": dict(zip(names, names, strict=True)),
         "layer.op": dict(zip(names, map(OP_WORDS.__getitem__, index.ops), strict=True)),
-        "layer.module": {name: path or name for name, path in zip(names, paths, strict=True)},
         "layer.code": layer_codes(graph, codes),
         "layer.depth": dict(zip(names, depth, strict=False)),
         "layer.reaches_output": {

@@ -26,7 +26,7 @@ UNTOLD = "(what the file does not tell)"
 _KNOWN = frozenset(
     {
         "model.name", "model.form", "model.layer_count", "model.parameter_count", "model.recognition_coverage", "model.dtype",
-        "model.leaked_path_count", "model.leaked_path_example", "layer.name", "layer.op", "layer.module", "layer.code", "layer.role",
+        "model.leaked_path_count", "model.leaked_path_example", "layer.name", "layer.op", "layer.code", "layer.role",
         "layer.width", "layer.fan_in", "layer.has_bias", "layer.parameter_share", "parameter.name", "parameter.code", "parameter.role",
         "parameter.is_trainable", "parameter.size", "parameter.dtype", "parameter.unit_count",
     }
@@ -46,7 +46,7 @@ _KNOWN_OF_WEIGHTS = frozenset(
 """Facts of the weights that need no edges."""
 
 _OF_ANY_LAYER = (
-    "layer.op", "layer.module", "layer.code", "layer.role", "layer.width", "layer.fan_in", "layer.has_bias", "layer.gain",
+    "layer.op", "layer.code", "layer.role", "layer.width", "layer.fan_in", "layer.has_bias", "layer.gain",
     "layer.weight_scheme",
 )  # fmt: skip
 """Known facts that the layers which the file does not tell of may have too."""
