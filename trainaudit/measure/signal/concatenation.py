@@ -14,6 +14,7 @@ from trainaudit.measure.signal.arithmetic import stored
 from trainaudit.measure.signal.layout import Sizes, cut, full, lay_out, lay_out_gradient
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
+from trainaudit.measure.signal.selection import is_empty
 from trainaudit.measure.signal.weights import ASSUMED, Model
 
 
@@ -21,9 +22,10 @@ def concat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
     if not inputs:
         raise NotCovered("it has no operand")
     sizes, axis = _along(model, layer)
-    axes = _common_axes(inputs, axis)
-    parts = [lay_out(x, model.sizes(name), axes) for x, name in zip(inputs, layer.inputs, strict=True)]
-    counts = [model.sizes(name) for name in layer.inputs]
+    operands = [(x, name) for x, name in zip(inputs, layer.inputs, strict=True) if not is_empty(model, name)]
+    axes = _common_axes([x for x, _ in operands], axis, has_stored=bool(layer.parameters))
+    parts = [lay_out(x, model.sizes(name), axes) for x, name in operands]
+    counts = [model.sizes(name) for _, name in operands]
     widths = [1 if count is None else count[axis] or ASSUMED for count in counts]
     batch = next((x.batch for x in parts if x.batch is not None), None)
     if axis in axes:
@@ -82,6 +84,9 @@ def concat_back(
     found: list[Gradient | None] = []
     start = 0
     for x, name in zip(inputs, layer.inputs, strict=True):
+        if is_empty(model, name):
+            found.append(None)
+            continue
         mine = model.sizes(name)
         part = gradient
         if axis in axes and mine is not None:
@@ -97,6 +102,10 @@ def concat_back(
     parameters = {}
     for parameter, _, _ in stored(model, layer, axes):
         if parameter.trainable and axis not in axes:
+            known = [model.sizes(name) for name in layer.inputs]
+            rest = sizes[axis] - sum(each[axis] for each in known if each is not None)
+            if parameter.size * sizes[axis] > rest * prod(sizes):
+                raise NotCovered("only a part of a stored tensor is used")
             parameters[parameter.name] = float(gradient.total.mean())
     return Backflow(found, parameters)
 
@@ -108,11 +117,13 @@ def _along(model: Model, layer: Layer) -> tuple[Sizes, int]:
     return sizes, dim % len(sizes) - len(sizes)
 
 
-def _common_axes(inputs: Sequence[Signal], axis: int) -> tuple[int, ...]:
-    """The unit axes of operands that have differing units; where all are alike, the axis of the concatenation."""
+def _common_axes(inputs: Sequence[Signal], axis: int, *, has_stored: bool) -> tuple[int, ...]:
+    """The unit axes of operands that have differing units. Where all are alike and some of them are stored, not the axis of the concatenation."""
     for x in inputs:
         if x.mean.size > 1 or x.own.size > 1:
             return x.axes
+    if has_stored and axis in inputs[0].axes:
+        return (-1,) if axis != -1 else inputs[0].axes
     return inputs[0].axes
 
 

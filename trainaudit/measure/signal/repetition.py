@@ -8,13 +8,13 @@ from math import prod
 
 import numpy as np
 
-from trainaudit.ir.graph import Layer, Role
+from trainaudit.ir.graph import Layer, Parameter, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.arithmetic import stored_units
 from trainaudit.measure.signal.layout import Sizes, count_of, lay_out, repeated
-from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.prediction import NONE, Gradient, NotCovered, Signal, mean_of
 from trainaudit.measure.signal.rule import Backflow, Rule
-from trainaudit.measure.signal.sources import fill
+from trainaudit.measure.signal.sources import fill, stored_values
 from trainaudit.measure.signal.weights import Model
 
 
@@ -22,6 +22,8 @@ def repeat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
     """Expand, tile and the enlarging of images by their nearest neighbors: the same values more often."""
     if "value" in layer.attributes:
         return fill(model, layer, inputs)
+    if layer.op is Op.RESIZE and not layer.inputs:
+        return stored_values(model, layer) or ()
     x = _repeated(model, layer, inputs)
     times, units = _times(model, layer, x)
     mean, own, shared = x.mean, x.own, x.shared
@@ -74,6 +76,9 @@ def repeat_back(
         return Backflow([None])
     x, gradient = _repeated(model, layer, inputs), gradients[0]
     assert gradient is not None
+    token = model.parameter(layer, Role.POSITION)
+    if token is not None and gradient.shared is NONE:
+        return Backflow([None], {token.name: _uses(model, layer, token) * mean_of(gradient.own)})
     times, units = _times(model, layer, x)
     if units > 1:
         raise NotCovered("no rule for repeated units")
@@ -82,10 +87,17 @@ def repeat_back(
     if x.positions == 1 and shared is not NONE:
         own, shared = own + shared, NONE
     back = replace(gradient, own=own, shared=shared)
-    token = model.parameter(layer, Role.POSITION)
     if token is not None:
         return Backflow([None], {token.name: float(back.total.mean())})
     return Backflow([back])
+
+
+def _uses(model: Model, layer: Layer, token: Parameter) -> float:
+    """How often one sample uses an element of a stored tensor, on average (rows of a table of relative positions more or less often)."""
+    sizes = model.sizes(layer.outputs[0])
+    if not sizes or not all(sizes):
+        raise NotCovered("the shape of its result is not known")
+    return prod(sizes[1:]) / token.size  # the first axis counts samples
 
 
 def _off(x: Signal, sizes: Sizes, axes: frozenset[int]) -> Signal:

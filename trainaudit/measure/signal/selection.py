@@ -102,6 +102,8 @@ def of_some_samples(gradient: Gradient, share: float) -> Gradient:
 
 def slice_(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     x, sizes = inputs[0], model.sizes(layer.inputs[0])
+    if is_empty(model, layer.outputs[0]):  # rotary embeddings turn a part of each head, which may be all of it
+        return [Signal(NONE, NONE, axes=x.axes, batch=x.batch)]
     for axis, start, width, step in _ranges(model, layer):
         assert sizes is not None
         if axis in x.axes:
@@ -122,6 +124,8 @@ def slice_back(
     x, sizes, gradient = inputs[0], model.sizes(layer.inputs[0]), gradients[0]
     assert gradient is not None
     assert sizes is not None
+    if is_empty(model, layer.outputs[0]):
+        return Backflow([None])
     now = list(sizes)
     for axis, _, width, _ in _ranges(model, layer):
         now[axis] = width
@@ -141,6 +145,12 @@ def slice_back(
         elif width != sizes[axis]:
             gradient = (of_some_samples if axis == x.batch else diluted)(gradient, width / max(1, sizes[axis]))
     return Backflow([gradient])
+
+
+def is_empty(model: Model, name: str) -> bool:
+    """Whether a value has no elements."""
+    value = model.graph.values.get(name)
+    return value is not None and value.shape is not None and 0 in value.shape
 
 
 def _ranges(model: Model, layer: Layer) -> list[tuple[int, int, int, int]]:
