@@ -1,6 +1,7 @@
 """Every network of the corpus through torch and through both exporters of ONNX: is it the same graph, and what does the capture cost?
 
-python -m benchmarks.captures [NAME ...]      prints a table; without names it covers the corpus and writes benchmarks/captures.md
+python -m benchmarks.captures [NAME ...]        prints a table; without names it covers the corpus and writes benchmarks/captures.md
+python -m benchmarks.captures --hand-written   writes the table of the networks that are written out in the corpus, without transformers' configurations
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 
 import trainaudit
 from benchmarks.exports import MODELS, exported
+from tests.corpus.architectures import ARCHITECTURES
 from tests.load.torch.comparing import DIFFERENT, findings_of, names_of, normal_lines
 from trainaudit.load.from_onnx import load_onnx
 from trainaudit.load.torch.from_torch import load_module
@@ -22,7 +24,7 @@ from trainaudit.load.torch.from_torch import load_module
 EXPORTERS = ("torchscript", "dynamo")
 _HEAD = """# The same network through torch and through ONNX
 
-Written by `python -m benchmarks.captures`. "same" compares layers, edges, parameters, attributes and shapes after the normalization that
+Written by `python -m benchmarks.captures{option}`: {count} of the {all} networks of the corpus{which}. "same" compares layers, edges, parameters, attributes and shapes after the normalization that
 `tests/load/torch/comparing.py` documents; findings are compared by rule and subject. Seconds are processor time of the capture
 and translation.
 
@@ -59,13 +61,20 @@ def row(name: str) -> str:
 
 
 def main() -> None:
-    names = sys.argv[1:]
+    is_part = sys.argv[1:] == ["--hand-written"]
+    names = list(ARCHITECTURES) if is_part else sys.argv[1:]
     rows = []
     for name in names or MODELS:
         rows.append(row(name))
         print(rows[-1], flush=True)
-    if not names:
-        Path(__file__).with_suffix(".md").write_text(_HEAD + "\n".join(rows) + "\n", encoding="utf-8")
+    if is_part or not names:
+        head = _HEAD.format(
+            option=" --hand-written" * is_part,
+            count=len(rows),
+            all=len(MODELS),
+            which=", the hand-written ones" * is_part,
+        )
+        Path(__file__).with_suffix(".md").write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ from trainaudit.ir.text import shape_text
 from trainaudit.result import Audit, Occurrence
 
 _COUNTED = "positions are counted by CumSum, which keeps int32 in ONNX; torch's gives int64, and the code casts it back"
-_MASKED = "the attention's mask_value is seen in torch's calls and not in the file"
+_MASKED = "transformers adds a mask that hides nothing while torch.export runs, which the dynamo file has too; otherwise it adds none"
+_NO_CHANCE = "the newer exporter leaves out dropout of p=0"
+_CAST_LIKE = "the newer exporter writes the casts of the counted positions as CastLike"
 DIFFERENT: dict[tuple[str, str], str] = {
     (
         "convnext",
@@ -43,6 +45,14 @@ DIFFERENT: dict[tuple[str, str], str] = {
         (name, "torchscript"): _COUNTED
         for name in ("roberta", "xlm_roberta", "camembert", "mpnet", "esm", "data2vec_text")
     },
+    **{(name, "dynamo"): _CAST_LIKE for name in ("roberta", "mpnet", "esm")},
+    **{(name, "dynamo"): _NO_CHANCE for name in ("albert", "mobilebert", "rembert", "modernbert")},
+    ("convbert", "dynamo"): "the exporter writes unfold as a pad and gathers",
+    ("roformer", "dynamo"): "the file slices the stored table of positions; torch's calls have it sliced",
+    (
+        "deberta_v2",
+        "torchscript",
+    ): "the scores are reshaped before their softmax, and the file's attention is not recognized",
 }
 """(network, exporter) → why its graphs legitimately differ."""
 
