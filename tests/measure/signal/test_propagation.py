@@ -14,7 +14,9 @@ from tests.measure.structure_graphs import Sketch
 from trainaudit.ir.graph import Parameter
 from trainaudit.ir.ops import Op
 from trainaudit.ir.tensor import ArrayData
-from trainaudit.measure.signal.prediction import Prediction
+from trainaudit.measure.signal.curves import rectifier
+from trainaudit.measure.signal.elementwise import through_slope
+from trainaudit.measure.signal.prediction import NONE, Gradient, Prediction, Signal
 from trainaudit.measure.signal.propagation import predict
 
 RANDOM = np.random.default_rng(11)
@@ -39,8 +41,8 @@ def linear(g: Sketch, name: str, x: str, weight: np.ndarray, **details: object) 
 def conv(g: Sketch, name: str, x: str, weight: np.ndarray, size: int, **details: object) -> str:
     count, _, height, width = weight.shape
     return g.layer(
-        Op.CONV, name, x, shape=("N", count, size, size), weight=weight, kernel_size=(height, width), groups=1,
-        **{"stride": (1, 1), "padding": (height // 2,) * 4, **details},
+        Op.CONV, name, x, shape=("N", count, size, size), weight=weight, kernel_size=(height, width),
+        **{"stride": (1, 1), "padding": (height // 2,) * 4, "groups": 1, **details},
     )  # fmt: skip
 
 
@@ -394,3 +396,45 @@ def test_relu_networks_are_homogeneous(factor: float, seed: int) -> None:
     assert changed.signals["fc2"].rms == pytest.approx(plain.signals["fc2"].rms * factor, rel=1e-3)
     assert changed.gradients["x"] == pytest.approx(plain.gradients["x"] * factor, rel=1e-3)
     assert changed.parameter_gradients["fc0.weight"] == pytest.approx(plain.parameter_gradients["fc0.weight"], rel=1e-3)
+
+
+def test_what_positions_share_stays_silent_behind_an_activation_function() -> None:
+    """A gradient that sums to zero over the samples and is the same at all positions meets slopes that average out over the positions:
+    E[φ'(z₁)φ'(z₂)] = E[φ']² where positions are independent. One that differs from position to position keeps what varies of φ'."""
+    z = Signal(np.zeros(1), np.ones(1), NONE, positions=64)
+    common = through_slope(rectifier(0.0), z, Gradient(NONE, np.ones(1), silent=1.0))
+    assert common.silent == pytest.approx(0.5)
+    assert common.common_silence == pytest.approx(1.0, abs=1e-6)
+    half = Signal(np.zeros(1), np.full(1, 0.5), np.full(1, 0.5), positions=64)
+    pair = 0.25 + math.asin(0.5) / (2.0 * math.pi)  # both open, at a correlation of one half
+    part = through_slope(rectifier(0.0), half, Gradient(NONE, np.ones(1), silent=1.0))
+    assert part.common_silence == pytest.approx(0.25 / pair, rel=1e-3)
+
+
+@pytest.mark.parametrize("op", [Op.RELU, Op.HARD_SWISH])
+def test_the_shift_of_a_batch_norm_before_a_depthwise_convolution_and_another(op: Op) -> None:
+    """Against autograd: behind a mean over all pixels its gradient is a small part of what the positions' common gradient would add up to."""
+    torch = pytest.importorskip("torch")
+    units, size, batch = 32, 8, 32
+    taps = RANDOM.standard_normal((units, 1, 3, 3)) / 3.0
+    g = Sketch({"x": ("N", units, size, size)})
+    more = {"scale": np.ones(units), "shift": np.zeros(units), "mean": np.zeros(units), "variance": np.ones(units)}
+    shape = ("N", units, size, size)
+    h = g.layer(op, "act", g.layer(Op.BATCH_NORM, "first", "x", shape=shape, **more))
+    h = conv(g, "conv", h, taps, size, groups=units)
+    h = g.layer(Op.BATCH_NORM, "second", h, shape=shape, **more)
+    h = g.layer(Op.GLOBAL_AVERAGE_POOL, "pool", h, shape=("N", units, 1, 1))
+    predicted = everything_known(predict(g.graph(h))).parameter_gradients["first.shift"]
+    torch.manual_seed(0)
+    weight = torch.tensor(taps, dtype=torch.float32)
+    act = torch.nn.functional.relu if op is Op.RELU else torch.nn.functional.hardswish
+    norm = torch.nn.functional.batch_norm
+    squares = []
+    for _ in range(10):
+        shift = torch.zeros(units, requires_grad=True)
+        x = norm(torch.randn(batch, units, size, size), None, None, torch.ones(units), shift, training=True)
+        y = norm(torch.conv2d(act(x), weight, padding=1, groups=units), None, None, training=True).mean((2, 3))
+        (y * torch.randn_like(y)).sum().backward()
+        squares.append(float((shift.grad**2).mean()) / batch)
+    measured = math.sqrt(sum(squares) / len(squares))
+    assert measured / 2.5 < predicted < measured * 2.5

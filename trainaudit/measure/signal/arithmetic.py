@@ -202,8 +202,9 @@ def shift_gradients(model: Model, layer: Layer, output: Signal, gradient: Gradie
         units = 1
         if sizes is not None:
             units = max(1, count_of(sizes, output.axes) // max(1, count_of(sizes, tuple(wide))))
-        per_unit = times * float(gradient.own.mean()) + times * times * float(gradient.shared.mean())
-        found[parameter.name] = per_unit * units * (1.0 - gradient.silent)
+        per_unit = times * float(gradient.own.mean()) * (1.0 - gradient.silent)
+        per_unit += times * times * float(gradient.shared.mean()) * (1.0 - gradient.common_silence)
+        found[parameter.name] = per_unit * units
     return found
 
 

@@ -83,7 +83,7 @@ def backward(
     if name is not None:
         found[name] = bias_gradient(gradient, c.taps.after)
     sizes = model.sizes(layer.inputs[0])
-    back = Gradient(own, shared, silent=silent, profile=profile)
+    back = Gradient(own, shared, silent=silent, profile=profile, silent_common=gradient.common_silence)
     return Backflow([lay_out_gradient(back, c.x, sizes, inputs[0].axes)], found)
 
 
@@ -141,7 +141,7 @@ def _weight_gradient(gradient: Gradient, x: Signal, taps: Taps) -> float:
     total = mean_of(pairs) * mean_of(gradient.total) * (mean_of(x.variance) + fixed)
     if gradient.shared is NONE:
         return total
-    common = fixed + mean_of(x.shared)
+    common = mean_of(x.mean * x.mean) * (1.0 - gradient.common_silence) + mean_of(x.shared)
     return total + mean_of(pairs * np.maximum(pairs - 1.0, 0.0)) * mean_of(gradient.shared) * common
 
 

@@ -72,8 +72,8 @@ def weight_gradient(gradient: Gradient, x: Signal, positions: float) -> float:
 
 def bias_gradient(gradient: Gradient, positions: float) -> float:
     """Mean square of Σ_p g_p."""
-    square = positions * mean_of(gradient.own) + positions * positions * mean_of(gradient.shared)
-    return square * (1.0 - gradient.silent)
+    square = positions * mean_of(gradient.own) * (1.0 - gradient.silent)
+    return square + positions * positions * mean_of(gradient.shared) * (1.0 - gradient.common_silence)
 
 
 def _read(model: Model, layer: Layer) -> tuple[Parameter, AnyMatrix, int, Sizes | None]:

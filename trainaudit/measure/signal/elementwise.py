@@ -76,11 +76,16 @@ def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
         pair = share * open_there**2 + (1.0 - share) * pair
         center = share * open_there + (1.0 - share) * center
     total = gradient.total * second
-    silent = gradient.silent
+    silent, common = gradient.silent, None
     if silent > 0.0:  # what φ' lets through at some samples and not at others does not add up to zero any more
-        silent *= min(1.0, mean_of(center * center) / max(mean_of(second), 1e-30))
+        square = mean_of(center * center)
+        silent *= min(1.0, square / max(mean_of(second), 1e-30))
+        if pairs:
+            common = gradient.common_silence * min(1.0, square / max(mean_of(pair), 1e-30))
     shared = np.minimum(gradient.shared * pair, total) if pairs else NONE
-    return Gradient(total - shared if pairs else total, shared, silent=silent, profile=gradient.profile)
+    return Gradient(
+        total - shared if pairs else total, shared, silent=silent, profile=gradient.profile, silent_common=common
+    )
 
 
 def _after(inner: Curve, outer: Function) -> Function:

@@ -99,7 +99,8 @@ def _parameter_gradients(model: Model, layer: Layer, n: _Normalized, gradient: G
         each = max(1, n.x.mean.size, n.hat.mean.size, gradient.own.size)
         times = n.x.positions / max(1, parameter.size // each)
         if role is Role.SHIFT:
-            square = (times * gradient.own + times * times * gradient.shared) * (1.0 - gradient.silent)
+            square = times * gradient.own * (1.0 - gradient.silent)
+            square = square + times * times * gradient.shared * (1.0 - gradient.common_silence)
         else:
             common = gradient.shared * (n.hat.mean**2 + n.hat.shared)
             square = times * gradient.total * n.hat.second + max(0.0, times * (times - 1.0)) * common

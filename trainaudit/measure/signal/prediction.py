@@ -102,6 +102,14 @@ class Gradient:
     """The share whose sum over the units is zero at each position (in front of a layer normalization)."""
     profile: Profile | None = None
     """As `Signal.profile`."""
+    silent_common: float | None = None
+    """As `silent`, of what the positions of a sample share; None where it is the same. What differs from place to place only, as borders and slopes
+    of activation functions do, leaves it silent: it sums to zero over the samples."""
+
+    @property
+    def common_silence(self) -> float:
+        """The share of `shared` whose sum is zero."""
+        return self.silent if self.silent_common is None else self.silent_common
 
     @property
     def total(self) -> Floats:

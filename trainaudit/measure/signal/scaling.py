@@ -139,6 +139,7 @@ def dropout_back(
                 own=gradient.own + more * gradient.total,
                 silent=gradient.silent / (1.0 + more),
                 silent_units=0.0,
+                silent_common=gradient.common_silence,
             )
         ]
     )
