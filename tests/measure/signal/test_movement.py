@@ -235,3 +235,49 @@ def test_a_quotient_by_a_number_and_of_a_number() -> None:
     prediction = predict(g.graph(g.layer(Op.DIV, "inverse", h, scalar=100.0, scalar_side="left")))
     assert prediction.signals["inverse"].rms == pytest.approx(2.0, rel=0.01)
     assert prediction.gradients["x"] == pytest.approx(100 / 50**2, rel=0.01)
+
+
+def test_a_part_without_elements() -> None:
+    """Rotary embeddings turn the first part of each head and append the rest, of which there may be none."""
+
+    def add(g: Sketch, h: str) -> str:
+        first = g.layer(Op.SLICE, "first", h, shape=("N", 6, 12), axes=(2,), starts=(0,), ends=(12,), steps=(1,))
+        rest = g.layer(Op.SLICE, "rest", h, shape=("N", 6, 0), axes=(2,), starts=(12,), ends=(1 << 62,), steps=(1,))
+        return g.layer(Op.CONCAT, "both", g.layer(Op.NEG, "turned", first), rest, shape=("N", 6, 12), dim=2)
+
+    assert check(add, lambda x: -x).gradients["shift"] == pytest.approx(1.0)
+
+
+def test_positions_taken_out_are_other_numbers() -> None:
+    """Two tokens of one value, behind one function, are not the same number."""
+
+    def add(g: Sketch, h: str) -> str:
+        h = g.layer(Op.RELU, "relu", h)
+        parts = [
+            g.layer(Op.SLICE, f"part{k}", h, shape=("N", 3, 12), axes=(1,), starts=(k,), ends=(k + 3,), steps=(1,))
+            for k in (0, 3)
+        ]
+        return g.layer(Op.MUL, "product", *parts)
+
+    check(add, lambda x: np.maximum(x[:, :3], 0) * np.maximum(x[:, 3:], 0), rel=0.1)
+
+
+def test_a_stored_table_that_is_resized() -> None:
+    """Position embeddings for another size of images; how they are interpolated is not looked at."""
+    table = np.random.default_rng(8).standard_normal((1, 12, 6))
+    table -= table.mean(axis=2, keepdims=True)  # its moments are those of the whole table, not of each unit
+
+    def add(g: Sketch, h: str) -> str:
+        places = g.layer(Op.RESIZE, "resized", shape=(1, 12, 6), position=table)
+        return g.layer(Op.ADD, "sum", h, g.transpose("turned", places, 0, 2, 1))
+
+    check(add, lambda x: x + table.transpose(0, 2, 1))
+
+
+def test_a_table_of_relative_positions_learns_from_every_use() -> None:
+    """32 rows for 4 heads of 10 × 10 pairs: an element is used 100/32 times on average."""
+    table = np.random.default_rng(8).standard_normal((32, 4))
+    g = Sketch({"x": ("N", 4, 10, 10)})
+    h = g.layer(Op.ADD, "sum", "x", g.layer(Op.EXPAND, "bias", shape=("N", 4, 10, 10), position=table))
+    prediction = predict(g.graph(h))
+    assert prediction.parameter_gradients["bias.position"] == pytest.approx(math.sqrt(100 / 32))

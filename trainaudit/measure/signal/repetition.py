@@ -28,7 +28,8 @@ def repeat(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Sig
     times, units = _times(model, layer, x)
     mean, own, shared = x.mean, x.own, x.shared
     if units > 1:
-        before, after = model.sizes(layer.inputs[0]), model.sizes(layer.outputs[0])
+        token, after = model.parameter(layer, Role.POSITION), model.sizes(layer.outputs[0])
+        before = token.shape if token is not None else model.sizes(layer.inputs[0])
         assert before is not None
         assert after is not None
         kept = tuple(a for a in x.axes if -a <= len(before) and before[a] == after[a])
