@@ -281,3 +281,17 @@ def test_a_table_of_relative_positions_learns_from_every_use() -> None:
     h = g.layer(Op.ADD, "sum", "x", g.layer(Op.EXPAND, "bias", shape=("N", 4, 10, 10), position=table))
     prediction = predict(g.graph(h))
     assert prediction.parameter_gradients["bias.position"] == pytest.approx(math.sqrt(100 / 32))
+
+
+def test_a_mask_made_of_inputs_has_no_gaps() -> None:
+    """Attention scores that are filled in where a mask says so stay as they are; a mask that is computed otherwise ends the prediction."""
+    g = Sketch({"x": ("N", 6, 4), "mask": ("N", 6, 1)})
+    closed = g.layer(Op.LOGICAL, "not", "mask", shape=("N", 6, 1))
+    h = g.layer(Op.WHERE, "filled", closed, g.layer(Op.MUL, "double", "x", scalar=2.0), fill=-1e9)
+    prediction = everything_known(predict(typed(g.graph(h), {"mask": "bool", "not": "bool"})))
+    assert prediction.signals[h].rms == pytest.approx(2.0)
+    assert prediction.gradients["double"] == pytest.approx(1.0)
+    for op in (Op.COMPARE, Op.LOGICAL):
+        g = Sketch({"x": ("N", 6, 4)})
+        h = g.layer(Op.WHERE, "filled", g.layer(op, "computed", "x"), "x", fill=-1e9)
+        assert predict(typed(g.graph(h), {"computed": "bool"})).uncovered["filled"] == "its mask is not known"

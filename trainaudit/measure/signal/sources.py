@@ -13,8 +13,8 @@ from trainaudit.ir.graph import Layer
 from trainaudit.ir.ops import SHAPING, Op
 from trainaudit.measure.signal.curves import Curve, normal_cdf
 from trainaudit.measure.signal.movement import keep_back
-from trainaudit.measure.signal.prediction import NONE, Floats, NotCovered, Signal
-from trainaudit.measure.signal.rule import Rule
+from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Signal
+from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.weights import ASSUMED, Model
 
 STEPS = 1000
@@ -57,6 +57,43 @@ def fill(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signa
     return [replace(_independent(model, layer.outputs[0], np.full(1, float(value)), NONE), batch=None)]
 
 
+def masked(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
+    """A value that is filled in where a mask says so: as it is, where the mask is made of inputs alone, which have no gaps."""
+    if "fill" not in layer.attributes or len(layer.inputs) != 2 or inputs[1] is None or layer.parameters:
+        raise NotCovered(f"no rule for {layer.raw_op}")
+    pending, seen = [layer.inputs[0]], 0
+    while pending:
+        name = pending.pop()
+        value = model.graph.values.get(name)
+        seen += 1
+        if value is None or seen > _FARTHEST:
+            raise NotCovered("its mask is not known")
+        if value.producer is None:
+            if "float" in (value.dtype or "float"):
+                raise NotCovered("its mask is not known")
+            continue
+        maker = model.graph.layers[value.producer]
+        if maker.op not in _MASKING or maker.parameters:
+            raise NotCovered("its mask is not known")
+        if maker.op is not Op.CONSTANT:
+            pending.extend(maker.inputs)
+    return [inputs[1]]
+
+
+def masked_back(
+    model: Model,
+    layer: Layer,
+    inputs: Sequence[Signal],
+    outputs: Sequence[Signal],
+    gradients: Sequence[Gradient | None],
+) -> Backflow:
+    return Backflow([None, gradients[0]])
+
+
+_MASKING = SHAPING | {Op.CAST, Op.LOGICAL, Op.MUL, Op.EXPAND, Op.CONSTANT}
+_FARTHEST = 64
+
+
 def stored_values(model: Model, layer: Layer) -> Sequence[Signal] | None:
     """Values that come from a stored tensor alone (a table of sines), by the moments of the whole tensor; None where the layer does not just move
     them."""
@@ -87,4 +124,9 @@ def _independent(model: Model, name: str, mean: Floats, variance: Floats) -> Sig
     return Signal(mean, variance, NONE, positions, (-1,) if rank > 1 else (), -rank if rank else None)
 
 
-RULES = {Op.CONSTANT: Rule(fill, None, 0), Op.RANDOM: Rule(random, None, 0), Op.CAST: Rule(cast, keep_back, 0)}
+RULES = {
+    Op.CONSTANT: Rule(fill, None, 0),
+    Op.RANDOM: Rule(random, None, 0),
+    Op.CAST: Rule(cast, keep_back, 0),
+    Op.WHERE: Rule(masked, masked_back, 0),
+}
