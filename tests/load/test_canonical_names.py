@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.load.canonical_models import loaded, random, text_model
 from trainaudit.ir.graph import Graph, Source
-from trainaudit.load.naming import Namer, layer_names, path_of_node, path_of_parameter
+from trainaudit.load.naming import Namer, layer_names, path_of_parameter
 from trainaudit.load.raw import RawNode
 
 
@@ -20,7 +20,8 @@ from trainaudit.load.raw import RawNode
     ("StatefulPartitionedCall/net/dense/MatMul", "net.dense"), ("net/conv2d/Conv2D", "net.conv2d"),
 ])  # fmt: skip
 def test_module_path_in_a_node_name(name: str, path: str | None) -> None:
-    assert path_of_node(name) == path
+    module, *_ = Namer().place_of(RawNode("MatMul", "", name, [], []))
+    assert module == path
 
 
 @pytest.mark.parametrize(("name", "path"), [

@@ -210,3 +210,8 @@ class Graph:
         """The layer's parameter in that role, or None."""
         name = layer.parameters.get(role)
         return None if name is None else self.parameters[name]
+
+    def maker_of(self, value: str) -> Layer | None:
+        """The layer that computes a value; None for what no layer computes."""
+        found = self.values.get(value)
+        return None if found is None or found.producer is None else self.layers[found.producer]

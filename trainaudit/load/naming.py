@@ -120,14 +120,9 @@ class Namer:
         return shown
 
 
-def path_of_node(name: str) -> str | None:
-    """The module path in the name of a node: TorchScript's "/encoder/layers.0/fc1/MatMul" is "encoder.layers.0.fc1", TensorFlow's
-    "StatefulPartitionedCall/net/dense/MatMul" is "net.dense"."""
-    return _path(name.rpartition("/")[0])
-
-
 def _path(head: str) -> str | None:
-    """A node's name without its last part as a module path."""
+    """The module path in a node's name without its last part: TorchScript's "/encoder/layers.0/fc1" is "encoder.layers.0.fc1", TensorFlow's
+    "StatefulPartitionedCall/net/dense" is "net.dense"."""
     is_called = "PartitionedCall" in head
     if not is_called and head.rfind("/") <= 0:
         return head.removeprefix("/") or None

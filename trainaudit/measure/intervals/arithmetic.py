@@ -162,7 +162,7 @@ def _related(graph: Graph, layer: Layer, operands: list[Range]) -> Range | None:
     if op is Op.SUB:
         return _difference(graph, layer, a, b)
     if op is Op.DIV and a.bounds[0] >= 0.0:
-        maker = _maker(graph, names[1])
+        maker = graph.maker_of(names[1])
         if maker is not None and names[0] in maker.inputs and maker.op in (Op.ADD, Op.REDUCE_SUM, Op.REDUCE_MAX):
             scalar = maker.attributes.get("scalar", 0.0)
             if b.bounds[0] >= 0.0 and isinstance(scalar, (int, float)) and scalar >= 0.0:
@@ -175,7 +175,7 @@ def _difference(graph: Graph, layer: Layer, a: Range, b: Range) -> Range | None:
     if first == second:
         return known((0.0, 0.0), (0.0, 0.0), a, zeros=ZERO_VECTORS)
     for extreme, whole, range_ in ((second, first, a), (first, second, b)):
-        maker = _maker(graph, extreme)
+        maker = graph.maker_of(extreme)
         if maker is None or not maker.inputs or maker.inputs[0] != whole:
             continue
         typical = range_.typical
@@ -200,15 +200,10 @@ def _negated(range_: Range) -> Range:
     return replace(range_, bounds=negative(range_.bounds), typical=typical)
 
 
-def _maker(graph: Graph, name: str) -> Layer | None:
-    value = graph.values.get(name)
-    return None if value is None or value.producer is None else graph.layers[value.producer]
-
-
 def _base(graph: Graph, name: str) -> str:
     """The value that another one is a mere placing of: `z` of `z[:, None]`."""
     for _ in range(8):
-        maker = _maker(graph, name)
+        maker = graph.maker_of(name)
         if maker is None or maker.op not in _PLACING or not maker.inputs:
             return name
         name = maker.inputs[0]

@@ -63,15 +63,10 @@ def has_four_gates(graph: Graph, layer: Layer) -> bool:
     return False
 
 
-def _above(graph: Graph, name: str) -> Layer | None:
-    value = graph.values.get(name)
-    return None if value is None or value.producer is None else graph.layers[value.producer]
-
-
 def _through(graph: Graph, layer: Layer) -> Layer | None:
     """The layer above, reshapes and dropout aside."""
     for _ in range(_FARTHEST):
-        above = _above(graph, layer.inputs[0]) if layer.inputs else None
+        above = graph.maker_of(layer.inputs[0]) if layer.inputs else None
         if above is None or above.op not in _PASSED:
             return above
         layer = above
@@ -84,7 +79,7 @@ def _sums(graph: Graph, activation: Layer, owners: set[int]) -> bool:
     for _ in range(_FARTHEST):
         if not waiting:
             return False
-        above = _above(graph, waiting.pop())
+        above = graph.maker_of(waiting.pop())
         if above is not None:
             if above.index in owners:
                 return True
