@@ -35,6 +35,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "prior_loss": "loss with the output bias alone set to its best value, all else as it is",
         "bias_gain": "1 − prior_loss / loss: share of the loss that the best output bias would remove",
         "class_count": "classes, where the targets are classes",
+        "batch_scaling": "log2 of the loss on the batch twice over, over the loss on the batch: 0 where the loss is a mean, 1 where it is a sum",
     },
     "overfit-one-batch": {
         "start_loss": "loss on the batch before", "final_loss": "median loss over the last tenth of the steps", "least_loss": "smallest loss",

@@ -168,6 +168,8 @@ class TrainingRun:
     """Global L2 norm over all parameters, before any clipping."""
     accuracy: Series = ()
     """Share of right classes on the batch; empty where the targets are no classes."""
+    update_alignment: Series = ()
+    """Cosine between the step's change of all weights and the gradient (sampled steps): below 0 for every optimizer that goes down."""
     prediction_change: Series = ()
     """On a fixed batch, share of predicted classes that changed since the last sampled step (sampled steps)."""
     validation_loss: tuple[tuple[int, float], ...] = ()
