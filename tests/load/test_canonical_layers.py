@@ -244,6 +244,33 @@ def test_dropout(body: str, opset: int, p: float, training: bool, form: str, tmp
     assert graph.form == form
 
 
+@pytest.mark.parametrize(
+    "body", ["d = Dropout(x, nothing, on) y = Relu(d)", "d, mask = Dropout(x, nothing, on) y = Relu(d)"]
+)
+def test_dropout_that_drops_nothing_is_no_layer(body: str, tmp_path: Path) -> None:
+    """torch's newer exporter leaves it out, the older one writes it."""
+    graph = graph_of(tmp_path, body, {"nothing": np.float32(0), "on": np.bool_(True)})
+    assert ops(graph) == ["relu"]
+    assert graph.form == "training"
+
+
+def test_dropout_whose_mask_is_read_stays(tmp_path: Path) -> None:
+    body = "d, mask = Dropout(x, nothing, on) y = Where(mask, d, x)"
+    assert "dropout" in ops(graph_of(tmp_path, body, {"nothing": np.float32(0), "on": np.bool_(True)}))
+
+
+@pytest.mark.parametrize(("like", "expected"), [("x", ["relu", "exp"]), ("i", ["relu", "cast", "exp"])])
+def test_a_cast_like_takes_a_type_alone(like: str, expected: list[str], tmp_path: Path) -> None:
+    """It reads no values of its second operand, and is no layer where the type is the same already."""
+    body = f"h = Relu(x) c = CastLike(h, {like}) y = Exp(c)"
+    graph = graph_of(
+        tmp_path, body, inputs="float[n, 8] x, float16[n] i", outputs=f"float{'16' if like == 'i' else ''}[] y"
+    )
+    assert ops(graph) == expected
+    assert graph.layers[-2].inputs == (graph.layers[-2].inputs[0],)
+    assert not graph.values["i"].consumers
+
+
 RANDOM = "r = RandomUniformLike(x) l = Less(r, keep) m = Cast<to = 1>(l) "
 
 

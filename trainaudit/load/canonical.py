@@ -253,7 +253,8 @@ def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft
     inputs: list[str] = []
     uses: list[Use] = []
     tensors, known = wiring.raw.tensors, wiring.known
-    for position, name in enumerate(node.inputs):
+    read = node.inputs if op is not Op.CAST else node.inputs[:1]  # of CastLike's second only the type matters
+    for position, name in enumerate(read):
         if not name:
             continue
         if name not in tensors and name not in known:

@@ -106,4 +106,6 @@ def form(wiring: Wiring, drafts: list[Draft], has_folded: bool) -> str:
                 return "training"
             # Older opsets, and torch's newer exporter without that note, write both forms alike.
             frozen = frozen or "no_training" in call or (wiring.raw.opset >= 14 and not call)
+    if any(node.op == "Dropout" and len(node.inputs) > 2 and wiring.scalar(node.inputs[2]) for node in wiring.nodes):
+        return "training"  # a chance of zero, which is no layer
     return "inference" if frozen else "unknown"

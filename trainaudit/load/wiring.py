@@ -225,8 +225,8 @@ def word(node: RawNode, name: str, default: str = "") -> str:
 
 
 def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
-    """Index a raw graph. Identity nodes, casts to the type that a value has already, and quantise/dequantise pairs on activations
-    are skipped over: their readers are rewired in place."""
+    """Index a raw graph. Identity nodes, casts to the type that a value has already, dropout that drops nothing, and
+    quantise/dequantise pairs on activations are skipped over: their readers are rewired in place."""
     wiring = Wiring(
         raw,
         raw.nodes,
@@ -240,6 +240,7 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
     tensors, dtypes = raw.tensors, wiring.dtypes
     alias: dict[str, str] = {}
     rounded: list[int] = []
+    read: set[str] = set()
     for number, node in enumerate(raw.nodes):
         if alias:
             node.inputs = [alias.get(name, name) for name in node.inputs]
@@ -249,6 +250,10 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
                 alias[node.outputs[0]] = node.inputs[0]
                 wiring.taken[number] = 1
                 continue
+        elif op == "Dropout" and _drops_nothing(wiring, node, read):
+            alias[node.outputs[0]] = node.inputs[0]
+            wiring.taken[number] = 1
+            continue
         elif op == "DequantizeLinear" and _is_simple(node) and node.outputs[0] not in outputs:
             maker = producer.get(node.inputs[0])
             if maker is not None and raw.nodes[maker].op == "QuantizeLinear" and raw.nodes[maker].inputs[0]:
@@ -282,13 +287,29 @@ def wire(raw: RawGraph, inferred: Inferred) -> Wiring:
     return wiring
 
 
-_RENAMING = frozenset({"Identity", "Cast"})
+_RENAMING = frozenset({"Identity", "Cast", "CastLike"})
 
 
 def _is_simple(node: RawNode) -> bool:
     return bool(node.inputs) and bool(node.inputs[0]) and len(node.outputs) == 1
 
 
+def _drops_nothing(wiring: Wiring, node: RawNode, read: set[str]) -> bool:
+    """Dropout with a chance of zero, whose mask nobody reads. Fills `read` with all that nodes read when that is first asked."""
+    if not node.outputs or node.outputs[0] in wiring.outputs or not node.inputs or wiring.is_stored(node.inputs[0]):
+        return False
+    given = len(node.inputs) > 1 and node.inputs[1]
+    if (wiring.scalar(node.inputs[1]) if given else real(node, "ratio", 0.5)) != 0:
+        return False
+    masks = [name for name in node.outputs[1:] if name]
+    if masks and not read:
+        read.update(wiring.outputs, *(reader.inputs for reader in wiring.nodes))
+    return read.isdisjoint(masks)
+
+
 def _keeps_type(node: RawNode, dtypes: dict[str, str]) -> bool:
+    before = dtypes.get(node.inputs[0])
+    if node.op == "CastLike":
+        return before is not None and before == dtypes.get(node.outputs[0])
     target = node.attributes.get("to")
-    return isinstance(target, int) and TYPE_NAMES.get(target, "") == dtypes.get(node.inputs[0])
+    return isinstance(target, int) and TYPE_NAMES.get(target, "") == before

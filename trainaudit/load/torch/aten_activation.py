@@ -104,14 +104,14 @@ def dropped(emit: Emitter, name: str, share: float) -> str:
 
 
 def _dropout(emit: Emitter, call: Call) -> Names:
-    """Dropout: nothing where it does not train."""
+    """Dropout: nothing where it does not train, or drops nothing."""
     x = emit.name(call.get("input", call.get("self")))
-    return dropped(emit, x, float(call["p"])) if call["train"] else x
+    return dropped(emit, x, float(call["p"])) if call["train"] and call["p"] else x
 
 
 def _native_dropout(emit: Emitter, call: Call) -> Names:
     x = emit.name(call["input"])
-    if not call["train"]:
+    if not call["train"] or not call["p"]:
         return [x, ""]
     ratio, training = emit.fill(float(call["p"]), "float32"), emit.fill(True, "bool")
     return emit.several("Dropout", [x, ratio, training], 2)
