@@ -14,7 +14,7 @@ from trainaudit.auditing import Measured
 from trainaudit.errors import TrainauditError
 from trainaudit.measure.catalog import BY_NAME, SUBJECT_KINDS, FactSpec
 from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
-from trainaudit.report.to_json import decoded, encoded
+from trainaudit.plain import DamagedError, decoded, encoded
 from trainaudit.result import LayerRow, Location, ModelInfo
 
 FORMAT = 1
@@ -69,15 +69,16 @@ def read_facts(text: str, name: str) -> Measured:
         columns = {fact: _column(fact, column) for fact, column in document["facts"].items() if fact in BY_NAME}
         return Measured(
             target=str(document["target"]),
-            model=decoded(ModelInfo, document["model"], "model", name),
+            model=decoded(ModelInfo, document["model"], "model"),
             table=FactTable(subjects, columns),
             locations={
-                str(key): decoded(Location, place, f"locations.{key}", name)
-                for key, place in document["locations"].items()
+                str(key): decoded(Location, place, f"locations.{key}") for key, place in document["locations"].items()
             },
-            layers=tuple(decoded(LayerRow, row, "layers", name) for row in document["layers"]),
+            layers=tuple(decoded(LayerRow, row, "layers") for row in document["layers"]),
             timings={},
         )
+    except DamagedError as error:
+        raise TrainauditError("bad-facts", f"{name} {error}.", _HINT) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TrainauditError("bad-facts", f"{name} is damaged: {type(error).__name__} at {error}.", _HINT) from None
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from trainaudit.frozen import frozen
+
+if TYPE_CHECKING:
+    from trainaudit.trace.trace import Trace
 
 FORMAT = 1
 """Format number of the JSON record. It changes when a reader of the old one would misread the new one."""
@@ -229,7 +233,7 @@ class Audit:
 
     target: str
     evidence: tuple[str, ...]
-    """Levels that were reached: "structure", "weights", later "forward" and "training"."""
+    """Levels that were reached: "structure", "weights", and "forward" or "training" where a probe ran."""
     model: ModelInfo
     findings: tuple[Finding, ...]
     outcomes: tuple[RuleOutcome, ...]
@@ -242,6 +246,8 @@ class Audit:
     """About the run itself: unused ignores, expired ignores, limits that were reached."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per stage."""
+    trace: Trace | None = None
+    """What the probe saw; None where none ran."""
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tests.report import samples
+from tests.report import samples, trace_samples
+from tests.report.trace_schema import definitions
 from trainaudit import result
 from trainaudit.errors import TrainauditError
 from trainaudit.report.to_json import from_json, render_json
@@ -77,6 +79,21 @@ def test_the_schema_is_as_the_record() -> None:
             if field.default is not field.default_factory  # one of them is set
         }
         assert set(schema["required"]) == own - optional, name
+
+
+def test_the_schema_of_the_trace_is_made_of_its_classes() -> None:
+    """After a change of the trace: `TRAINAUDIT_REGENERATE=1 python -m pytest tests/report/test_to_json.py`."""
+    if os.environ.get("TRAINAUDIT_REGENERATE"):
+        SCHEMA["$defs"].update(definitions())
+        schema_file().write_text(json.dumps(SCHEMA, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    assert {name: SCHEMA["$defs"].get(name) for name in definitions()} == definitions()
+
+
+def test_a_probed_record_survives_and_is_valid() -> None:
+    text = render_json(trace_samples.probed())
+    assert repr(from_json(text)) == repr(trace_samples.probed())  # a NaN in it is not equal to itself
+    assert render_json(from_json(text)) == text
+    Draft202012Validator(SCHEMA).validate(json.loads(text))
 
 
 def test_the_schema_refuses_what_is_wrong() -> None:
