@@ -207,6 +207,9 @@ def test_slope_of_prelu(tmp_path: Path) -> None:
     ("y = ReduceMean<axes = [-1], keepdims = 0>(x)", 17, Op.REDUCE_MEAN, {"axes": (1,), "keepdim": False}),
     ("y = ReduceSum(x)", 18, Op.REDUCE_SUM, {"axes": (0, 1), "keepdim": True}),
     ("y = Slice(x, zero, two, last)", 18, Op.SLICE, {"starts": (0,), "ends": (2,), "axes": (1,)}),
+    ("y = Slice(x, two, many, last)", 18, Op.SLICE, {"starts": (2,), "ends": (8,), "axes": (1,)}),
+    ("y = Slice(x, last, many, zero)", 18, Op.SLICE, {"starts": (-1,), "ends": (1 << 40,), "axes": (0,)}),
+    ("y = Slice(x, last, minus, last, last)", 18, Op.SLICE, {"starts": (-1,), "ends": (-3,), "axes": (1,)}),
     ("y = Concat<axis = -1>(x, x)", 18, Op.CONCAT, {"dim": 1}),
     ("y, z = Split<axis = -1, num_outputs = 2>(x)", 18, Op.SPLIT, {"dim": 1, "sizes": (4, 4)}),
     ("y = Gather<axis = 1>(x, number)", 18, Op.GATHER, {"dim": 1, "index": 3}),
@@ -221,6 +224,7 @@ def test_attributes_in_torchs_words(
 ) -> None:
     weights = {
         "shape": np.array([0, 2, -1]), "last": np.array([-1]), "zero": np.array([0]), "two": np.array([2]), "number": np.array(3),
+        "many": np.array([1 << 40]), "minus": np.array([-3]),
         "number_axis": np.array(-1), "pads": np.array([0, 1, 0, 1]),
     }  # fmt: skip
     graph = graph_of(tmp_path, body, weights, outputs="float16[] y" if "to = 10" in body else "float[] y", opset=opset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
@@ -66,12 +67,22 @@ def slicing(wiring: Wiring, node: RawNode) -> Attributes:
     if axes is None and len(node.inputs) < 4 and starts is not None:
         axes = tuple(range(len(starts)))
     steps = wiring.argument(node, 4, "steps")
-    for key, value in (("starts", starts), ("ends", ends), ("steps", steps)):
-        if value is not None:
-            attributes[key] = value
     if axes is not None:
-        attributes["axes"] = _positive_axes(wiring, node.inputs[0], axes)
+        axes = attributes["axes"] = _positive_axes(wiring, node.inputs[0], axes)
+    if steps is not None:
+        attributes["steps"] = steps
+    for key, bounds in (("starts", starts), ("ends", ends)):
+        if bounds is not None and axes is not None and min(steps or (1,)) > 0:
+            attributes[key] = tuple(map(partial(_inside, wiring, node.inputs[0]), bounds, axes))
+        elif bounds is not None:
+            attributes[key] = bounds
     return attributes
+
+
+def _inside(wiring: Wiring, source: str, bound: int, axis: int) -> int:
+    """A slice's bound counted from the start of its axis and not beyond its end, where the size is known."""
+    size = wiring.dimension(source, axis)
+    return bound if size is None else min(max(bound + size if bound < 0 else bound, 0), size)
 
 
 def split(wiring: Wiring, node: RawNode) -> Attributes:
