@@ -138,7 +138,7 @@ def test_a_long_flat_condition_is_fine_up_to_the_limit() -> None:
         ("'hiden' != layer.role", 'Did you mean "hidden"?'),
         ("layer.op == 'leaky-relu'", 'Did you mean "leaky_relu"?'),
         ("layer.activation in ['none', 'sigmod']", 'Did you mean "sigmoid"?'),
-        ("parameter.mean > 1", "Such a rule reads facts of: layer, model."),
+        ("parameter.mean > 1", "Such a rule reads facts of: layer, model, training, data."),
         ("max(layer.gain, 1) > 1", "It has no calls: what needs one becomes a measurement."),
     ],
 )

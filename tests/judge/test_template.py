@@ -57,7 +57,7 @@ def test_code_gets_numbers_that_python_reads_and_no_control_characters() -> None
         ("{layer.gian}", 'Did you mean "layer.gain"?'),
         ("{limt}", 'Did you mean "limit"?'),
         ("{zebra}", "Write {{zebra}} for the text {zebra}."),
-        ("{parameter.mean}", "Such a rule reads facts of: layer, model."),
+        ("{parameter.mean}", "Such a rule reads facts of: layer, model, training, data."),
     ],
 )
 def test_unknown_names_are_refused(text: str, hint: str) -> None:

@@ -32,7 +32,7 @@ from trainaudit.judge.tree import (
     Threshold,
     facts_in,
 )
-from trainaudit.measure.catalog import BY_NAME, SUBJECT_KINDS, FactSpec
+from trainaudit.measure.catalog import BY_NAME, SINGLE_KINDS, SUBJECT_KINDS, FactSpec
 from trainaudit.suggestion import did_you_mean
 
 MAX_LENGTH = 2_000
@@ -221,16 +221,16 @@ def visible_fact(name: str, subject: str) -> FactSpec:
 
 
 def visible_kinds(subject: str) -> tuple[str, ...]:
-    """Kinds whose facts a rule about `subject` reads: its own, its layer's, the model's."""
+    """Kinds whose facts a rule about `subject` reads: its own, its layer's, those of the model, the run and the data."""
     if subject not in SUBJECT_KINDS:
         raise TrainauditError(
             "unknown-subject", f'"{subject}" is not a subject of rules.', f"Subjects are: {', '.join(SUBJECT_KINDS)}."
         )
-    if subject == "model":
-        return ("model",)
-    if subject == "input":
-        return ("input", "model")
-    return ("layer", "model") if subject == "layer" else (subject, "layer", "model")
+    if subject in SINGLE_KINDS or subject == "layer":
+        own: tuple[str, ...] = (subject,)
+    else:
+        own = (subject,) if subject == "input" else (subject, "layer")
+    return (*own, *(kind for kind in SINGLE_KINDS if kind != subject))
 
 
 def _check_word(spec: FactSpec, word: object) -> None:

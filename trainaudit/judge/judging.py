@@ -26,7 +26,7 @@ from trainaudit.judge.rule import Rule
 from trainaudit.judge.selection import Ignore
 from trainaudit.judge.tree import Node, conjuncts, facts_in, required_facts
 from trainaudit.judge.view import View
-from trainaudit.measure.catalog import BY_NAME, SETTINGS
+from trainaudit.measure.catalog import BY_NAME, SETTINGS, SINGLE_KINDS
 from trainaudit.measure.facts import FactTable, Unmeasured
 from trainaudit.result import Finding, Location, RuleOutcome, State
 
@@ -134,10 +134,10 @@ def _narrow(
     columns, limits = view.columns(rule), rule.limits
     slow: list[Evaluator] = []
     # Whatever is decided for the whole model or for a whole column at once comes first: it leaves less to look at one by one.
-    for part in sorted(parts, key=lambda part: not all(spec.kind == "model" for spec in facts_in(part))):
+    for part in sorted(parts, key=lambda part: not _is_of_all(part)):
         if not subjects:
             break
-        if all(spec.kind == "model" for spec in facts_in(part)):
+        if _is_of_all(part):
             value = evaluator(part, limits)(columns, next(iter(subjects)))
             if isinstance(value, Unmeasured):
                 unmeasured = {**dict.fromkeys(subjects, value), **unmeasured}
@@ -166,6 +166,11 @@ def _narrow(
                 unmeasured.setdefault(subject, value)
         subjects = kept
     return subjects, unmeasured, absent
+
+
+def _is_of_all(part: Node) -> bool:
+    """Every fact of the condition is the same for all subjects."""
+    return all(spec.kind in SINGLE_KINDS for spec in facts_in(part))
 
 
 def _outcome(rule: Rule, tally: _Tally, target: str, ignored: int) -> RuleOutcome:

@@ -9,12 +9,12 @@ from pathlib import Path
 from trainaudit.frozen import frozen
 from trainaudit.judge.template import Template
 from trainaudit.judge.tree import Node, facts_in
-from trainaudit.measure.catalog import BY_NAME, FORWARD, SETTINGS, TRAINING
+from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, TRAINING
 from trainaudit.result import Reference, RuleInfo, Severity, ThresholdInfo
 
 STATIC, LOSS = "static", "loss"
-_LEVELS = {SETTINGS: LOSS, FORWARD: "forward", TRAINING: "training"}
-_ORDER = (STATIC, LOSS, "forward", "training")
+_LEVELS = {SETTINGS: LOSS, FORWARD: FORWARD, TRAINING: TRAINING, DATA: DATA}
+_ORDER = (STATIC, LOSS, FORWARD, TRAINING, DATA)
 
 
 @frozen
@@ -70,7 +70,7 @@ class Rule:
 
     @property
     def evidence_level(self) -> str:
-        """The weakest evidence that can judge it: static, loss, forward or training."""
+        """The weakest evidence that can judge it: static, loss, forward, training or data."""
         levels = [_LEVELS.get(BY_NAME[name].source, STATIC) for name in self.needs]
         return max(levels, key=_ORDER.index, default=STATIC)
 

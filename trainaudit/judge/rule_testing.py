@@ -22,8 +22,8 @@ from trainaudit.judge.expression import visible_fact
 from trainaudit.judge.judging import judge
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.rulefile import read_examples
-from trainaudit.measure.catalog import FactSpec
-from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
+from trainaudit.measure.catalog import BY_NAME, PROBED, SINGLE_KINDS, FactSpec
+from trainaudit.measure.facts import Columns, FactTable, FactValue, Subject, Unmeasured
 from trainaudit.result import RuleOutcome, State
 from trainaudit.suggestion import did_you_mean
 
@@ -79,9 +79,13 @@ def judge_example(rule: Rule, table: Mapping[str, Any]) -> RuleOutcome:
         spec = visible_fact(name, rule.subject)
         facts[name] = _value(spec, value)
     owner = "example"
-    ids = {"model": "model", "layer": owner, rule.subject: "model" if rule.subject == "model" else owner}
-    subjects = {kind: {name: Subject(kind, name, None if kind == "model" else owner, 0)} for kind, name in ids.items()}
-    columns = {name: {ids[name.split(".", 1)[0]]: value} for name, value in facts.items()}
+    ids = {"layer": owner, rule.subject: owner} | {kind: kind for kind in SINGLE_KINDS}
+    subjects = {
+        kind: {name: Subject(kind, name, None if kind in SINGLE_KINDS else owner, 0)} for kind, name in ids.items()
+    }
+    # A probe was run where the rule needs one: what an example leaves out does not apply, as in a real table.
+    columns: Columns = {name: {} for name in rule.needs if BY_NAME[name].source in PROBED}
+    columns |= {name: {ids[name.split(".", 1)[0]]: value} for name, value in facts.items()}
     (outcome,) = judge([rule], FactTable(subjects, columns), target="example", locations={}).outcomes
     return outcome
 

@@ -11,15 +11,16 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from trainaudit.judge.rule import Rule
-from trainaudit.measure.catalog import BY_NAME, GRAPH, SETTINGS, SIGNAL, WEIGHTS
+from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, SINGLE_KINDS, TRAINING
 from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
 
 _PLAIN = frozenset({float, int, bool, str})
 
-_NOT_RUN = {
+NOT_RUN = {
     SETTINGS: "the loss is not declared",
-    "forward": "no forward pass was run",
-    "training": "no training probe was run",
+    FORWARD: "no forward pass was run",
+    TRAINING: "no training probe was run",
+    DATA: "no data was read",
 }
 
 
@@ -85,11 +86,11 @@ class View:
     def _seen(self, fact: str) -> Mapping[str, FactValue]:
         spec = BY_NAME[fact]
         column = self._table.columns.get(fact, {})
-        if spec.kind == "model":
-            value = column.get("model")
-            if value is None and spec.source not in (GRAPH, SIGNAL, WEIGHTS):
-                # Evidence that was not gathered is not run, not inapplicable.
-                value = Unmeasured(_NOT_RUN[spec.source])
+        if fact not in self._table.columns and spec.source in NOT_RUN:
+            # Evidence that was not gathered is not run, not inapplicable.
+            return dict.fromkeys(self.subjects, Unmeasured(NOT_RUN[spec.source]))
+        if spec.kind in SINGLE_KINDS:
+            value = column.get(spec.kind)
             return {} if value is None else dict.fromkeys(self.subjects, value)
         if spec.kind == self.kind:
             return column

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from trainaudit.ir.ops import Op
-from trainaudit.measure.fact_spec import FORWARD, GRAPH, SETTINGS, SIGNAL, TRAINING, WEIGHTS, FactSpec
+from trainaudit.measure.catalog_data import DATA_FACTS
+from trainaudit.measure.catalog_dynamic import DYNAMIC_FACTS
+from trainaudit.measure.fact_spec import (  # fmt: skip
+    DATA,
+    FORWARD,
+    GRAPH,
+    PROBED,
+    SETTINGS,
+    SIGNAL,
+    SINGLE_KINDS,
+    SUBJECT_KINDS,
+    TRAINING,
+    WEIGHTS,
+    FactSpec,
+)
 from trainaudit.measure.fact_spec import boolean as _boolean
 from trainaudit.measure.fact_spec import count as _count
 from trainaudit.measure.fact_spec import number as _number
 from trainaudit.measure.fact_spec import word as _word
 
-__all__ = [
-    "BY_NAME",
-    "CATALOG",
-    "FORWARD",
-    "GRAPH",
-    "SETTINGS",
-    "SIGNAL",
-    "SUBJECT_KINDS",
-    "TRAINING",
-    "WEIGHTS",
-    "FactSpec",
-]
-
-SUBJECT_KINDS = ("model", "input", "output", "block", "segment", "layer", "parameter")
+__all__ = ["BY_NAME", "CATALOG", "DATA", "FORWARD", "GRAPH", "PROBED", "SETTINGS", "SIGNAL", "SINGLE_KINDS", "SUBJECT_KINDS", "TRAINING", "WEIGHTS",
+           "FactSpec"]  # fmt: skip
 
 _OPS = tuple(op.value for op in Op)
 _OPS_OR_NONE = ("none", *_OPS)
@@ -290,6 +292,8 @@ CATALOG: tuple[FactSpec, ...] = (
     + _LAYER_RANGES
     + _SIGNAL
     + _PARAMETER
+    + DYNAMIC_FACTS
+    + DATA_FACTS
 )
 """Every fact. Explicit: a measurement that is not listed here does not exist."""
 

@@ -11,6 +11,14 @@ SIGNAL = "signal"
 SETTINGS = "settings"
 FORWARD = "forward"
 TRAINING = "training"
+DATA = "data"
+"""Of the examples themselves, real ones."""
+PROBED = frozenset({FORWARD, TRAINING, DATA})
+"""Sources that a probe gives, and no file."""
+
+SUBJECT_KINDS = ("model", "input", "output", "block", "segment", "layer", "parameter", "training", "data")
+SINGLE_KINDS = ("model", "training", "data")
+"""Kinds with one subject, called like the kind: the model, the run of a probe, the data that it read. Every rule reads their facts."""
 
 
 @frozen

@@ -32,7 +32,7 @@ Columns = dict[str, dict[str, FactValue]]
 
 @frozen
 class Subject:
-    """What facts are about. `kind` is the facts' prefix: model, input, output, block, segment, layer or parameter; `id` is unique within it.
+    """What facts are about. `kind` is the facts' prefix, one of `catalog.SUBJECT_KINDS`; `id` is unique within it.
 
     `layer` is the layer that the subject belongs to (a parameter's first owner, an output's producer, a block's first layer,
     the layer itself): facts of that layer can be read by rules on the subject. `position` is that layer's index, so that
@@ -47,7 +47,7 @@ class Subject:
 
 @frozen
 class FactTable:
-    """All facts of one model, column by column. Facts of the model stand under the subject id "model"."""
+    """All facts of one model, column by column. Facts of a kind with one subject stand under its name: "model", "training", "data"."""
 
     subjects: Mapping[str, Mapping[str, Subject]]
     """kind → id → subject."""
@@ -61,8 +61,8 @@ class FactTable:
         kind = fact.split(".", 1)[0]
         if kind == subject.kind:
             return column.get(subject.id)
-        if kind == "model":
-            return column.get("model")
+        if kind in ("model", "training", "data"):
+            return column.get(kind)
         if kind == "layer" and subject.layer is not None:
             return column.get(subject.layer)
         return None

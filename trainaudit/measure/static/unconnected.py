@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 from trainaudit.ir.graph import Graph
 from trainaudit.ir.ops import RECURRENT, WEIGHTED, Op
-from trainaudit.measure.catalog import CATALOG, SETTINGS, SUBJECT_KINDS
+from trainaudit.measure.catalog import CATALOG, PROBED, SETTINGS, SINGLE_KINDS, SUBJECT_KINDS
 from trainaudit.measure.facts import NO_GRAPH, Columns, FactValue, Subject
 from trainaudit.measure.static.flow import trace_uses
 from trainaudit.measure.static.index import build_index
@@ -69,7 +69,7 @@ def measure_unconnected(graph: Graph) -> tuple[Subjects, Columns]:
     columns.update({name: column for name, column in weights.items() if name in _KNOWN_OF_WEIGHTS})
     subjects = _with_untold(subjects_of(graph, {}))
     for spec in CATALOG:
-        if spec.source != SETTINGS and spec.name not in _KNOWN | _KNOWN_OF_WEIGHTS:
+        if spec.source not in PROBED | {SETTINGS} and spec.name not in _KNOWN | _KNOWN_OF_WEIGHTS:
             columns[spec.name] = dict.fromkeys(subjects[spec.kind], NO_GRAPH)
     for name in _OF_ANY_LAYER:
         columns.setdefault(name, {})[UNTOLD] = NO_GRAPH
@@ -80,7 +80,7 @@ def measure_unconnected(graph: Graph) -> tuple[Subjects, Columns]:
 def _with_untold(subjects: Subjects) -> Subjects:
     last = max((subject.position for subject in subjects["layer"].values()), default=0) + 1
     for kind in SUBJECT_KINDS:
-        if kind not in ("model", "parameter"):
+        if kind != "parameter" and kind not in SINGLE_KINDS:
             subjects[kind] = {**subjects.get(kind, {}), UNTOLD: Subject(kind, UNTOLD, UNTOLD, last)}
     return subjects
 
