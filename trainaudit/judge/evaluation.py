@@ -76,6 +76,9 @@ def evaluator(node: Node, thresholds: Mapping[str, float]) -> Evaluator:
             return _strict(operator.neg, [evaluator(node.operand, thresholds)])
         case Arithmetic():
             return _arithmetic(node, evaluator(node.left, thresholds), evaluator(node.right, thresholds))
+        case Comparison(left=Fact(spec=spec), right=Literal() | Threshold()):  # what most conditions are
+            compare, bound = COMPARE[node.operator], evaluator(node.right, thresholds)({}, "")
+            return _of_fact(spec.name, lambda value: compare(value, bound))
         case Comparison():
             return _strict(
                 COMPARE[node.operator], [evaluator(node.left, thresholds), evaluator(node.right, thresholds)]
@@ -89,6 +92,16 @@ def evaluator(node: Node, thresholds: Mapping[str, float]) -> Evaluator:
             return _joined([evaluator(operand, thresholds) for operand in node.operands], False)
         case Or():
             return _joined([evaluator(operand, thresholds) for operand in node.operands], True)
+
+
+def _of_fact(name: str, function: Callable[[FactScalar], FactScalar]) -> Evaluator:
+    """What `_strict` gives for one fact, in a third of the calls."""
+
+    def apply_fact(columns: Columns, subject: str) -> Result:
+        value = columns[name].get(subject, ABSENT)
+        return value if value is ABSENT or isinstance(value, Unmeasured) else function(value)
+
+    return apply_fact
 
 
 def _strict(function: Callable[..., FactScalar], operands: list[Evaluator]) -> Evaluator:

@@ -15,7 +15,7 @@ narrow that list one after the other: the cost is that of a few list comprehensi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -26,7 +26,7 @@ from trainaudit.judge.rule import Rule
 from trainaudit.judge.selection import Ignore
 from trainaudit.judge.tree import Node, conjuncts, facts_in, required_facts
 from trainaudit.judge.view import View
-from trainaudit.measure.catalog import BY_NAME, SETTINGS, SINGLE_KINDS
+from trainaudit.measure.catalog import BY_NAME, SETTINGS, SINGLE_KINDS, FactSpec
 from trainaudit.measure.facts import FactTable, Unmeasured
 from trainaudit.result import Finding, Location, RuleOutcome, State
 
@@ -132,13 +132,15 @@ def _narrow(
     unmeasured: dict[str, Unmeasured] = {}
     absent: set[str] = set()
     columns, limits = view.columns(rule), rule.limits
-    slow: list[Evaluator] = []
+    slow: list[tuple[Evaluator, Collection[str]]] = []
+    read = [(part, list({spec.name: spec for spec in facts_in(part)}.values())) for part in parts]
     # Whatever is decided for the whole model or for a whole column at once comes first: it leaves less to look at one by one.
-    for part in sorted(parts, key=lambda part: not _is_of_all(part)):
+    for part, facts in sorted(read, key=lambda one: not _are_of_all(one[1])):
         if not subjects:
             break
-        if _is_of_all(part):
-            value = evaluator(part, limits)(columns, next(iter(subjects)))
+        evaluate = evaluator(part, limits)
+        if _are_of_all(facts):
+            value = evaluate(columns, next(iter(subjects)))
             if isinstance(value, Unmeasured):
                 unmeasured = {**dict.fromkeys(subjects, value), **unmeasured}
             elif value is ABSENT:
@@ -146,17 +148,22 @@ def _narrow(
             elif value is False:
                 subjects = ()
             continue
-        if all(view.is_measured(spec.name) for spec in facts_in(part)):
-            try:
-                subjects = list(compress(subjects, stream(part, limits, columns, subjects)))
-                continue
-            except (KeyError, NoValueError):
-                pass  # a fact is absent on some subject, or a division has no result: one by one, then
-        slow.append(evaluator(part, limits))
-    for evaluate in slow:
+        unknown = view.without_value(facts, subjects)
+        try:
+            if len(facts) == 1 and not unknown and facts[0].has_few_values:
+                subjects = _of_values(evaluate, facts[0].name, subjects, view)
+            else:
+                known = [subject for subject in subjects if subject not in unknown] if unknown else subjects
+                held = list(compress(known, stream(part, limits, columns, known)))
+                subjects = _in_order(subjects, unknown, held) if unknown else held
+        except NoValueError:  # a division has no result: one by one, then
+            unknown = subjects
+        if unknown:
+            slow.append((evaluate, unknown))
+    for evaluate, unknown in slow:
         kept = []
         for subject in subjects:
-            value = evaluate(columns, subject)
+            value = subject not in unknown or evaluate(columns, subject)
             if value is False:
                 continue
             kept.append(subject)
@@ -168,9 +175,26 @@ def _narrow(
     return subjects, unmeasured, absent
 
 
-def _is_of_all(part: Node) -> bool:
-    """Every fact of the condition is the same for all subjects."""
-    return all(spec.kind in SINGLE_KINDS for spec in facts_in(part))
+def _are_of_all(facts: Iterable[FactSpec]) -> bool:
+    """Every one is the same for all subjects."""
+    return all(spec.kind in SINGLE_KINDS for spec in facts)
+
+
+def _in_order(subjects: Collection[str], *chosen: Collection[str]) -> list[str]:
+    kept = set().union(*chosen)
+    return [subject for subject in subjects if subject in kept]
+
+
+def _of_values(evaluate: Evaluator, fact: str, subjects: Collection[str], view: View) -> Collection[str]:
+    """The subjects on which a condition on one fact of few values holds: it is decided once for each value."""
+    values = view.values(fact)
+    held = frozenset(value for value in values if evaluate({fact: {"": value}}, ""))
+    if not held:
+        return ()
+    column = view.column(fact)
+    if len(subjects) == len(column):  # all that have the fact
+        return subjects if len(held) == len(values) else view.having(fact, held)
+    return [subject for subject in subjects if column[subject] in held]
 
 
 def _outcome(rule: Rule, tally: _Tally, target: str, ignored: int) -> RuleOutcome:

@@ -8,10 +8,10 @@ are made once per fact and shared by all rules.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from trainaudit.judge.rule import Rule
-from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, SINGLE_KINDS, TRAINING
+from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, SINGLE_KINDS, TRAINING, FactSpec
 from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
 
 _PLAIN = frozenset({float, int, bool, str})
@@ -27,30 +27,52 @@ NOT_RUN = {
 class View:
     """Columns for the subjects of one kind. The only state is what it has already worked out."""
 
-    __slots__ = ("_columns", "_measured", "_rules", "_table", "kind", "subjects")
+    __slots__ = ("_columns", "_having", "_layers", "_rules", "_table", "_unmeasured", "_values", "kind", "subjects")
 
     def __init__(self, kind: str, table: FactTable) -> None:
         self.kind = kind
         self.subjects: Mapping[str, Subject] = table.subjects.get(kind, {})
         self._table = table
+        self._layers: dict[str, str] = {}
         self._columns: dict[str, Mapping[str, FactValue]] = {}
-        self._measured: dict[str, bool] = {}
+        self._values: dict[str, frozenset[FactValue]] = {}
+        self._having: dict[tuple[str, frozenset[FactValue]], list[str]] = {}
+        self._unmeasured: dict[str, Collection[str]] = {}
         self._rules: dict[str, dict[str, Mapping[str, FactValue]]] = {}
 
     def column(self, fact: str) -> Mapping[str, FactValue]:
         """Subject id → value, for the subjects to which the fact applies."""
         column = self._columns.get(fact)
         if column is None:
-            column = self._seen(fact)
-            types = set(map(type, column.values()))
-            if float in types and not math.isfinite(sum(value for value in column.values() if type(value) is float)):
-                types.add(complex)
-            if not types <= _PLAIN | {Unmeasured}:
-                column = {subject: _plain(value) for subject, value in column.items()}
-                types = set(map(type, column.values()))
-            self._columns[fact] = column
-            self._measured[fact] = Unmeasured not in types
+            column = self._columns[fact] = self._seen(fact)
         return column
+
+    def _checked(self, fact: str, column: Mapping[str, FactValue]) -> Mapping[str, FactValue]:
+        """The column in Python's own types; notes on which subjects it was not measured."""
+        types = set(map(type, column.values()))
+        if float in types and not math.isfinite(_total(column.values(), types)):
+            types.add(complex)
+        if not types <= _PLAIN | {Unmeasured}:
+            column = {subject: _plain(value) for subject, value in column.items()}
+            types = set(map(type, column.values()))
+        if Unmeasured in types:
+            self._unmeasured[fact] = frozenset([s for s, value in column.items() if isinstance(value, Unmeasured)])
+        return column
+
+    def values(self, fact: str) -> frozenset[FactValue]:
+        """The different values of a fact that has few."""
+        values = self._values.get(fact)
+        if values is None:
+            values = self._values[fact] = frozenset(self.column(fact).values())
+        return values
+
+    def having(self, fact: str, values: frozenset[FactValue]) -> Collection[str]:
+        """The subjects on which the fact has one of these values: many rules ask for the same kinds of layers."""
+        found = self._having.get((fact, values))
+        if found is None:
+            column = self.column(fact)
+            found = self._having[fact, values] = [subject for subject, value in column.items() if value in values]
+        return found
 
     def columns(self, rule: Rule) -> Mapping[str, Mapping[str, FactValue]]:
         """The columns of all facts that the rule's conditions and texts read."""
@@ -63,10 +85,15 @@ class View:
             columns = self._rules[rule.id] = {name: self.column(name) for name in sorted(names)}
         return columns
 
-    def is_measured(self, fact: str) -> bool:
-        """Every subject to which the fact applies has a value."""
-        self.column(fact)
-        return self._measured[fact]
+    def without_value(self, facts: Iterable[FactSpec], subjects: Collection[str]) -> Collection[str]:
+        """Those of the subjects on which one of the facts is absent or unmeasured, and perhaps others that are not asked for."""
+        found: set[str] = set()
+        for spec in facts:
+            column = self.column(spec.name)
+            found.update(self._unmeasured.get(spec.name, ()))
+            if len(column) < len(self.subjects):
+                found.update(set(subjects).difference(column))
+        return found
 
     def is_empty(self, fact: str) -> bool:
         """The fact applies to no subject."""
@@ -88,14 +115,50 @@ class View:
         column = self._table.columns.get(fact, {})
         if fact not in self._table.columns and spec.source in NOT_RUN:
             # Evidence that was not gathered is not run, not inapplicable.
-            return dict.fromkeys(self.subjects, Unmeasured(NOT_RUN[spec.source]))
+            return self._everywhere(fact, Unmeasured(NOT_RUN[spec.source]))
         if spec.kind in SINGLE_KINDS:
-            value = column.get(spec.kind)
-            return {} if value is None else dict.fromkeys(self.subjects, value)
+            return self._everywhere(fact, column.get(spec.kind))
         if spec.kind == self.kind:
-            return column
-        owners = ((name, subject.layer) for name, subject in self.subjects.items())
-        return {name: column[layer] for name, layer in owners if layer is not None and layer in column}
+            return self._checked(fact, column)
+        if not self._layers:
+            owners = ((name, subject.layer) for name, subject in self.subjects.items())
+            self._layers = {name: layer for name, layer in owners if layer is not None}
+        return self._checked(fact, {name: column[layer] for name, layer in self._layers.items() if layer in column})
+
+    def _everywhere(self, fact: str, value: FactValue | None) -> Mapping[str, FactValue]:
+        """The same value on all subjects, where there is one."""
+        if value is None or not self.subjects:
+            return {}
+        value = _plain(value)
+        if isinstance(value, Unmeasured):
+            self._unmeasured[fact] = self.subjects
+        return _Everywhere(self.subjects, value)
+
+
+class _Everywhere(Mapping[str, FactValue]):
+    """One value on all subjects."""
+
+    __slots__ = ("_subjects", "_value")
+
+    def __init__(self, subjects: Mapping[str, Subject], value: FactValue) -> None:
+        self._subjects = subjects
+        self._value = value
+
+    def __getitem__(self, subject: str) -> FactValue:
+        return self._value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._subjects)
+
+    def __len__(self) -> int:
+        return len(self._subjects)
+
+
+def _total(values: Iterable[FactValue], types: Collection[type]) -> float:
+    """The sum of the floats, which is finite if they are."""
+    if len(types) > 1:
+        values = (value for value in values if type(value) is float)
+    return sum(values)  # type: ignore[arg-type]
 
 
 def _plain(value: object) -> FactValue:

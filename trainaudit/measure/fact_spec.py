@@ -38,6 +38,11 @@ class FactSpec:
         """The subject's kind: the part before the dot."""
         return self.name.split(".", 1)[0]
 
+    @property
+    def has_few_values(self) -> bool:
+        """It takes a few values, on however many subjects."""
+        return self.type == "boolean" or bool(self.words)
+
 
 def number(name: str, unit: str, source: str, meaning: str) -> FactSpec:
     return FactSpec(name, "number", unit, source, meaning)
