@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
@@ -24,6 +25,9 @@ from trainaudit.model_info import evidence_of, model_info, model_warnings, shown
 from trainaudit.resources import rules_folder
 from trainaudit.result import Audit, LayerRow, Location, ModelInfo, Scalar
 from trainaudit.settings import LOSSES, Settings, target_names, with_flags
+
+if TYPE_CHECKING:
+    from trainaudit.trace.trace import Trace
 
 
 @frozen
@@ -46,6 +50,8 @@ class Measured:
     timings: Mapping[str, float]
     notes: tuple[str, ...] = ()
     """Sentences about how the model was opened."""
+    trace: Trace | None = None
+    """What a probe of it saw; its facts are in the table."""
 
 
 def audit(
@@ -77,7 +83,7 @@ def audit(
         if example is not None:
             raise TrainauditError("bad-input", "An example goes with a module.", f"Give input='…' for {target}.")
         return audit_file(named, settings, rules, detail=True).audit
-    return judge_measured(_measure_module(target, example, inputs, settings), settings, rules, detail=True).audit
+    return judge_measured(measure_module(target, example, inputs, settings)[1], settings, rules, detail=True).audit
 
 
 def chosen_rules(settings: Settings) -> tuple[Rule, ...]:
@@ -100,13 +106,17 @@ def measure_file(target: str | Target, settings: Settings, *, detail: bool) -> M
 
     `detail` adds what only reports on disk show and what costs time: the file's hash and the layer table.
     """
-    target = Target(target) if isinstance(target, str) else target
+    return open_and_measure(Target(target) if isinstance(target, str) else target, settings, detail=detail)[1]
+
+
+def open_and_measure(target: Target, settings: Settings, *, detail: bool) -> tuple[Graph, Measured]:
+    """The graph of a target, and all that is known from it alone."""
     started = time.perf_counter()
     graph = open_target(target)  # first, since it refuses what is no model
     shown = target.name or shown_target(target.spec)
     digest = _digest_beside(target.path) if detail and target.kind not in (Kind.PYTHON, Kind.CONFIG) else None
     measured = _measure(graph, shown, target.loss or settings.loss, detail, digest, started)
-    return replace(measured, notes=(*measured.notes, _UNUSED)) if _has_unused(target) else measured
+    return graph, replace(measured, notes=(*measured.notes, _UNUSED)) if _has_unused(target) else measured
 
 
 _UNUSED = "--input and -k (input and arguments in the settings) are for targets that are called, and were not used."
@@ -118,14 +128,17 @@ def _has_unused(target: Target) -> bool:
     return target.kind is not Kind.PYTHON and bool(target.inputs or target.arguments)
 
 
-def _measure_module(module: object, example: object, inputs: Sequence[InputSpec], settings: Settings) -> Measured:
+def measure_module(
+    module: object, example: object, inputs: Sequence[InputSpec], settings: Settings
+) -> tuple[Graph, Measured]:
     """A module that is there already, named by its class."""
     started = time.perf_counter()
     name = type(module).__name__
     require_torch(name)
     from trainaudit.load.torch.opening import open_object
 
-    return _measure(open_object(module, example, inputs, name), name, settings.loss, True, None, started)
+    graph = open_object(module, example, inputs, name)
+    return graph, _measure(graph, name, settings.loss, True, None, started)
 
 
 def _measure(
@@ -149,7 +162,7 @@ def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule]
     facts, unmeasured = _plain_facts(measured.table) if detail else ({}, {})
     audit = Audit(
         target=measured.target,
-        evidence=evidence_of(measured.model),
+        evidence=evidence_of(measured.model) + (() if measured.trace is None else (measured.trace.settings.evidence,)),
         model=measured.model,
         findings=judgment.findings,
         outcomes=judgment.outcomes,
@@ -158,6 +171,7 @@ def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule]
         unmeasured=unmeasured,
         warnings=(*measured.notes, *model_warnings(measured.model)),
         timings={**measured.timings, "judge": time.perf_counter() - started},
+        trace=measured.trace,
     )
     return Audited(audit, judgment)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from trainaudit import __version__
 from trainaudit.errors import TrainauditError
-from trainaudit.judge.rule import Rule, rule_info
+from trainaudit.frozen import frozen
+from trainaudit.invocation import exit_code, read_flags, run_record
+from trainaudit.judge.rule import Rule
 from trainaudit.output import (
     missing_pdf,
     put,
@@ -25,43 +26,112 @@ from trainaudit.output import (
     width,
     write_report,
 )
-from trainaudit.result import Audit, Run, Severity
-from trainaudit.settings import Settings, read_settings, settings_record, with_flags
+from trainaudit.result import Severity
+from trainaudit.settings import Settings
+
+if TYPE_CHECKING:
+    from trainaudit.auditing import Audited
+    from trainaudit.judge.baseline import Baseline
+    from trainaudit.load.target import Target
+
+_Record = TypeVar("_Record")
 
 DETAILED = {"json", "sarif", "markdown"}
 """Output formats that show the file's hash, the layer table or the facts, as reports do."""
 
 
-def check_targets(
-    targets: Sequence[str],
-    *,
-    exit_zero: bool,
-    output_file: Path | None,
-    write_baseline: Path | None,
-    statistics: bool,
-    force_exclude: bool,
-    jobs: int,
-    quiet: bool,
-    verbose: bool,
-    color: str,
-    **flags: Any,
-) -> int:
+@frozen
+class Showing:
+    """Where the result of a run goes, and how much of it is printed."""
+
+    exit_zero: bool
+    output_file: Path | None
+    write_baseline: Path | None
+    statistics: bool
+    quiet: bool
+    verbose: bool
+    color: str
+
+
+def check_targets(targets: Sequence[str], *, force_exclude: bool, jobs: int, **given: Any) -> int:
     """`trainaudit check`."""
     from trainaudit.auditing import chosen_rules
-    from trainaudit.judge import baseline as baselines
-    from trainaudit.judge.selection import ignore_warnings
-    from trainaudit.targets import audit_all, expand_targets
+    from trainaudit.targets import audit_all
 
-    settings = _settings(flags, targets=targets)
-    refuse_impossible(settings.reports)
-    baseline = None if settings.baseline is None else baselines.read_baseline(settings.baseline)
-    found = expand_targets(settings.targets, settings, named=bool(targets), force_exclude=force_exclude)
+    showing, flags = _split(given, Showing)
+    settings = read_flags(flags, targets=targets)
+    found, baseline = _prepare(targets, settings, force_exclude)
     rules = chosen_rules(settings)
     if not found:
-        print("Every target is excluded by the settings: nothing was audited.", file=sys.stderr)
         return 0 if force_exclude else 2  # pre-commit passes what it found, and must not fail on it
     detail = bool(settings.reports) or settings.output_format in DETAILED
     audited, failures = audit_all(found, settings, rules, detail=detail, jobs=jobs)
+    return _finish(audited, failures, baseline, settings, rules, showing)
+
+
+def probe_targets(
+    targets: Sequence[str], *, force_exclude: bool, trace_file: Path | None, from_trace: Path | None, **given: Any
+) -> int:
+    """`trainaudit probe`. Ctrl-C ends with a report of what was measured so far; 130 where that is nothing."""
+    from trainaudit.auditing import chosen_rules
+    from trainaudit.probe.plan import ProbePlan
+    from trainaudit.probing import plan_for, probe_target, settings_loss
+    from trainaudit.progress import shown
+    from trainaudit.targets import attempt, sorted_out
+    from trainaudit.trace.trace_file import read_trace, write_trace
+
+    showing, given = _split(given, Showing)
+    asked = {name: given.pop(name) for name in tuple(given) if name in ProbePlan.__dataclass_fields__}
+    settings = read_flags({**given, "loss": settings_loss(asked["loss"])}, targets=targets)
+    found, baseline = _prepare(targets, settings, force_exclude)
+    rules = chosen_rules(settings)
+    if not found:
+        return 0 if force_exclude else 2
+    if (trace_file or from_trace) and len(found) > 1:
+        raise TrainauditError("many-models", f"{len(found)} models cannot share one trace.", "Probe one at a time.")
+    trace = None if from_trace is None else read_trace(read_text(from_trace), str(from_trace))
+    plans = [plan_for(target, settings, asked) for target in found]
+    results: list[Audited | str] = []
+    with shown(quiet=showing.quiet) as progress:
+        for target, plan in zip(found, plans, strict=True):
+            run = partial(probe_target, target, plan, settings, rules, progress, trace)
+            try:
+                results.append(attempt(target, run))
+            except KeyboardInterrupt:
+                break
+    if not results:
+        return 130
+    audited, failures = sorted_out(found[: len(results)], results)
+    if trace_file is not None and audited and audited[0].audit.trace is not None:
+        put(write_trace(audited[0].audit.trace, audited[0].audit.target), trace_file)
+    return _finish(audited, failures, baseline, settings, rules, showing)
+
+
+def _prepare(targets: Sequence[str], settings: Settings, force_exclude: bool) -> tuple[list[Target], Baseline | None]:
+    """What is to be audited, and the baseline; refuses first what would make the audit useless."""
+    from trainaudit.judge.baseline import read_baseline
+    from trainaudit.targets import expand_targets
+
+    refuse_impossible(settings.reports)
+    baseline = None if settings.baseline is None else read_baseline(settings.baseline)
+    found = expand_targets(settings.targets, settings, named=bool(targets), force_exclude=force_exclude)
+    if not found:
+        print("Every target is excluded by the settings: nothing was audited.", file=sys.stderr)
+    return found, baseline
+
+
+def _finish(
+    audited: Sequence[Audited],
+    failures: Sequence[tuple[str, str]],
+    baseline: Baseline | None,
+    settings: Settings,
+    rules: Sequence[Rule],
+    showing: Showing,
+) -> int:
+    """Writes and prints what was found. Returns the exit code."""
+    from trainaudit.judge import baseline as baselines
+    from trainaudit.judge.selection import ignore_warnings
+
     audits = tuple(item.audit for item in audited)
     matched = frozenset(ignore for item in audited for ignore in item.judgment.matched)
     covered = frozenset(ignore for item in audited for ignore in item.judgment.covered)
@@ -72,29 +142,30 @@ def check_targets(
             warnings += (
                 f"{len(stale)} entries of the baseline were not found again: write it anew with --write-baseline.",
             )
-    run = replace(_run(audits, rules, settings), failures=tuple(failures), warnings=warnings)
+    run = replace(run_record(audits, rules, settings), failures=tuple(failures), warnings=warnings)
     for path in settings.reports:
         write_report(run, path)
-    if write_baseline is not None:
-        baselines.write_baseline(baselines.baseline_of(audits), write_baseline)
-    show(run, settings.output_format, output_file, color=color, quiet=quiet, verbose=verbose, statistics=statistics)
+    if showing.write_baseline is not None:
+        baselines.write_baseline(baselines.baseline_of(audits), showing.write_baseline)
+    show(
+        run,
+        settings.output_format,
+        showing.output_file,
+        color=showing.color,
+        quiet=showing.quiet,
+        verbose=showing.verbose,
+        statistics=showing.statistics,
+    )
     if failures:
         return 2
-    return 0 if exit_zero else exit_code(run)
+    return 0 if showing.exit_zero else exit_code(run)
 
 
-def exit_code(run: Run) -> int:
-    """1 where a live finding stands at or above `fail_on`, else 0."""
-    if run.fail_on == "never":
-        return 0
-    limit = Severity(run.fail_on).rank
-    return int(
-        any(
-            finding.severity.rank >= limit and not finding.ignored and finding.is_new is not False
-            for audit in run.audits
-            for finding in audit.findings
-        )
-    )
+def _split(given: Mapping[str, Any], kind: type[_Record]) -> tuple[_Record, dict[str, Any]]:
+    """Those of the command line's options that a record holds, and the rest."""
+    names = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    rest = {name: value for name, value in given.items() if name not in names}
+    return kind(**{name: given[name] for name in names}), rest
 
 
 def render_again(
@@ -126,7 +197,7 @@ def measure_target(target: str, *, output_file: Path | None, **flags: Any) -> in
     from trainaudit.facts_file import write_facts
     from trainaudit.targets import expand_targets
 
-    settings = _settings(flags)
+    settings = read_flags(flags)
     found = expand_targets([target], settings, named=True, force_exclude=False)
     if len(found) > 1:
         raise TrainauditError("many-models", f"{target} names {len(found)} models.", "Measure one at a time.")
@@ -139,11 +210,11 @@ def judge_facts(facts: Path, *, output_file: Path | None, color: str, **flags: A
     from trainaudit.auditing import chosen_rules, judge_measured, with_loss
     from trainaudit.facts_file import read_facts
 
-    settings = _settings(flags)
+    settings = read_flags(flags)
     refuse_impossible(settings.reports)
     rules = chosen_rules(settings)
     measured = with_loss(read_facts(read_text(facts), str(facts)), settings.loss)
-    run = _run((judge_measured(measured, settings, rules, detail=True).audit,), rules, settings)
+    run = run_record((judge_measured(measured, settings, rules, detail=True).audit,), rules, settings)
     for path in settings.reports:
         write_report(run, path)
     show(run, settings.output_format, output_file, color=color)
@@ -167,7 +238,7 @@ def run_demo(folder: Path, *, color: str) -> int:
     codes, reports = [], []
     for path in paths:
         command = f"trainaudit {shlex.quote(str(path))} --loss {LOSS}"
-        run = _run((audit_file(str(path), settings, rules, detail=True).audit,), rules, settings, command)
+        run = run_record((audit_file(str(path), settings, rules, detail=True).audit,), rules, settings, command)
         print(f"$ {command}")
         show(run, "full", None, color=color)
         print()
@@ -179,47 +250,3 @@ def run_demo(folder: Path, *, color: str) -> int:
     if no_pdf:
         print(f"No PDF: {no_pdf}")
     return 0 if codes == [1, 0] else 1
-
-
-def _run(audits: tuple[Audit, ...], rules: Sequence[Rule], settings: Settings, command: str = "") -> Run:
-    from trainaudit.model_info import shown_target
-
-    return Run(
-        version=__version__,
-        audits=audits,
-        rules=tuple(rule_info(rule) for rule in rules),
-        settings={**settings_record(settings), "targets": [shown_target(target) for target in settings.targets]},
-        environment=_environment(),
-        command=command or _command_line(),
-        fail_on=settings.fail_on,
-    )
-
-
-def _settings(flags: Mapping[str, Any], targets: Sequence[str] = ()) -> Settings:
-    settings = read_settings(config=flags["config"], isolated=flags["isolated"])
-    known = {key: value for key, value in flags.items() if key not in ("config", "isolated")}
-    return with_flags(settings, targets=targets, **known)
-
-
-def _environment() -> dict[str, str]:
-    """What the record says about where it was made: versions, no paths and no names."""
-    import numpy
-
-    return {
-        "trainaudit": __version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "numpy": numpy.__version__,
-    }
-
-
-def _command_line() -> str:
-    """The command as typed, with absolute paths of this machine cut to their names."""
-    return shlex.join(["trainaudit", *map(_without_folders, sys.argv[1:])])
-
-
-def _without_folders(word: str) -> str:
-    """A word of the command line: a path, hf:PATH or KEY=PATH."""
-    head, mark, path = ("", "hf:", word[3:]) if word.startswith("hf:") else word.rpartition("=")
-    return f"{head}{mark}{Path(path).name if Path(path).is_absolute() else path}"

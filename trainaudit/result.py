@@ -31,7 +31,7 @@ class Severity(StrEnum):
 
 
 class State(StrEnum):
-    """The five outcomes of a rule, and `IGNORED` for a finding that the user's settings set aside."""
+    """The five outcomes of a rule, `IGNORED` for a finding that the user's settings set aside, and `WITHDRAWN` for one that a probe contradicts."""
 
     VIOLATED = "violated"
     CLEAN = "clean"
@@ -39,6 +39,7 @@ class State(StrEnum):
     NOT_MEASURED = "not-measured"
     FAILED = "failed"
     IGNORED = "ignored"
+    WITHDRAWN = "withdrawn"
 
 
 Scalar = float | int | bool | str
@@ -112,10 +113,19 @@ class Finding:
     ignored: str = ""
     ignored_until: str = ""
     is_new: bool | None = None
+    probe: str = ""
+    """What the probe says of a finding that stands on the file: "confirmed", "withdrawn" (it is shown, and counts for nothing), or ""."""
+    probe_note: str = ""
+    """In which words, with the number that was predicted and the one that was measured."""
 
     @property
     def root(self) -> Occurrence:
         return self.occurrences[0]
+
+    @property
+    def is_live(self) -> bool:
+        """Neither ignored, nor withdrawn, nor held by the baseline."""
+        return not self.ignored and self.probe != "withdrawn" and self.is_new is not False
 
 
 @frozen
@@ -225,6 +235,11 @@ class LayerRow:
     """Rms of the weight's gradient over that of the last trainable layer."""
     predicted_backward: float | None = None
     """Norm of the gradient by the layer's output over that by the last weighted layer's output."""
+    measured_std: float | None = None
+    """What the probe's first step gave for the same four; None where none ran, or saw no such layer."""
+    measured_rms: float | None = None
+    measured_gradient: float | None = None
+    measured_backward: float | None = None
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -91,6 +91,13 @@ def audit_all(
             results = [_result_of(future) for future in futures]
     else:
         results = [_audit_one(target, settings, rules, detail) for target in targets]
+    return sorted_out(targets, results)
+
+
+def sorted_out(
+    targets: Sequence[Target], results: Sequence[Audited | str]
+) -> tuple[list[Audited], list[tuple[str, str]]]:
+    """The audits, and (target, sentence) for the targets that could not be audited."""
     audited = [item for item in results if isinstance(item, Audited)]
     failures = [
         (target.name or shown_target(target.spec), item)
@@ -101,9 +108,13 @@ def audit_all(
 
 
 def _audit_one(target: Target, settings: Settings, rules: Sequence[Rule], detail: bool) -> Audited | str:
+    return attempt(target, lambda: audit_file(target, settings, rules, detail=detail))
+
+
+def attempt(target: Target, audit: Callable[[], Audited]) -> Audited | str:
     """The audit, or why there is none: a sentence whose subject is the target."""
     try:
-        return audit_file(target, settings, rules, detail=detail)
+        return audit()
     except TrainauditError as error:
         if error.__cause__ is not None and os.environ.get("TRAINAUDIT_DEBUG"):
             traceback.print_exception(error.__cause__)

@@ -18,12 +18,18 @@ _SHOWN = (
 )
 
 
+_MEASURED = (
+    "layer.measured_std", "layer.measured_rms", "layer.initial_gradient_ratio", "layer.measured_backward_ratio",
+)  # fmt: skip
+"""Of the probe's first step, beside `layer.predicted_…`."""
+
 REPORT_FACTS = frozenset(
     {
         "model.name", "model.form", "model.weights_state", "model.layer_count", "model.parameter_count", "model.depth",
         "model.recognition_coverage", "model.dtype", "layer.name", "layer.op", "layer.role", "layer.depth", "layer.gain",
         "layer.wanted_gain", "layer.weight_scheme", "parameter.std", "model.signal_coverage", "layer.predicted_std",
         "layer.predicted_rms", "layer.predicted_gradient_ratio", "layer.predicted_backward_ratio",
+        *_MEASURED,
     }
 )  # fmt: skip
 """Facts that reports show even where no rule reads them."""
@@ -38,6 +44,7 @@ def layer_rows(graph: Graph, columns: Mapping[str, Mapping[str, FactValue]]) -> 
     predicted = [
         columns.get(f"layer.predicted_{what}", {}) for what in ("std", "rms", "gradient_ratio", "backward_ratio")
     ]
+    measured = [columns.get(fact, {}) for fact in _MEASURED]
     rows = []
     for layer in graph.layers:
         if layer.op not in _SHOWN and not layer.parameters:
@@ -64,6 +71,10 @@ def layer_rows(graph: Graph, columns: Mapping[str, Mapping[str, FactValue]]) -> 
                 predicted_rms=_number(predicted[1].get(name)),
                 predicted_gradient=_number(predicted[2].get(name)),
                 predicted_backward=_number(predicted[3].get(name)),
+                measured_std=_number(measured[0].get(name)),
+                measured_rms=_number(measured[1].get(name)),
+                measured_gradient=_number(measured[2].get(name)),
+                measured_backward=_number(measured[3].get(name)),
                 file=layer.source.file,
                 line=layer.source.line,
             )

@@ -1,0 +1,108 @@
+"""THE probe, read top-down: open → measure statically → make a trainee → run → measure the trace → judge → the record.
+
+May import every room but the command line and reports. torch is imported inside functions only, and not at all with `forward_only`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from trainaudit.auditing import Audited, Measured, judge_measured, open_and_measure, with_loss
+from trainaudit.errors import TrainauditError
+from trainaudit.ir.graph import Graph
+from trainaudit.judge.rule import Rule
+from trainaudit.load.opening import require_torch
+from trainaudit.load.target import Kind, Target, split_python
+from trainaudit.measure.dynamic.measuring import measure_trace
+from trainaudit.measure.static.rows import layer_rows
+from trainaudit.probe.plan import ProbePlan
+from trainaudit.settings import LOSSES, Settings
+from trainaudit.suggestion import did_you_mean
+from trainaudit.trace.experiments import NAMES
+from trainaudit.trace.trace import Trace
+
+Progress = Callable[[str, float], None]
+"""Called with the name of a stage and the share of it that is done, 0 to 1."""
+
+
+def probe_target(
+    target: Target,
+    plan: ProbePlan,
+    settings: Settings,
+    rules: Sequence[Rule],
+    progress: Progress,
+    trace: Trace | None = None,
+) -> Audited:
+    """One target through the whole pipeline. A `trace` that is there already is judged again, and nothing is run.
+
+    Ctrl-C while the probe runs leads to the record of what was measured so far.
+    """
+    progress("reading the model", 0.0)
+    graph, measured = open_and_measure(target, settings, detail=True)
+    if trace is None:
+        try:
+            trace = (
+                _forward(target, plan, graph, progress) if plan.forward_only else _train(target, plan, graph, progress)
+            )
+        except KeyboardInterrupt:
+            note = "Interrupted before the probe measured anything: this is what graph and weights tell."
+            measured = replace(measured, notes=(*measured.notes, note))
+    progress("judging", 1.0)
+    if trace is not None:
+        measured = with_trace(measured, trace, graph)
+    return judge_measured(measured, settings, rules, detail=True)
+
+
+def _train(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
+    require_torch(f"A probe of {target.name or target.spec}")
+    from trainaudit.probe.making import make_trainee
+    from trainaudit.probe.run import run_probe
+
+    progress("making data, loss and optimizer", 0.0)
+    return run_probe(make_trainee(target, plan, graph), graph, plan, progress)
+
+
+def _forward(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
+    if target.kind is not Kind.ONNX:
+        what = f"{target.name or target.spec} is no ONNX file, and --forward-only runs nothing else."
+        raise TrainauditError("not-onnx", what, "Leave --forward-only out, or export the model to ONNX.")
+    from trainaudit.probe.forward_only import run_forward
+
+    return run_forward(target, graph, plan, progress)
+
+
+def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:
+    """What is known of a model, with what a probe of it saw."""
+    started = time.perf_counter()
+    measured = with_loss(measured, trace.settings.loss if trace.settings.loss in LOSSES else None)
+    table = measure_trace(trace, measured.table)
+    timings = {**measured.timings, **trace.timings, "measure trace": time.perf_counter() - started}
+    return replace(measured, table=table, trace=trace, layers=layer_rows(graph, table.columns), timings=timings)
+
+
+def plan_for(target: Target, settings: Settings, asked: Mapping[str, Any]) -> ProbePlan:
+    """What is to be run on a target: the settings' word, and the command line's on top (None and () say nothing).
+
+    Raises `TrainauditError` for an experiment that there is not.
+    """
+    given = {name: value for name, value in asked.items() if value is not None and value != ()}
+    if "experiments" in given:
+        given["experiments"] = _experiments(given["experiments"])
+    return replace(ProbePlan(loss=target.loss or settings.loss or ""), **given)
+
+
+def _experiments(words: Sequence[str]) -> tuple[str, ...]:
+    names = [name.strip() for word in words for name in word.split(",") if name.strip()]
+    for name in names:
+        if name not in NAMES:
+            hint = did_you_mean(name, NAMES) or f"Known: {', '.join(NAMES)}."
+            raise TrainauditError("unknown-experiment", f'There is no experiment "{name}".', hint)
+    return tuple(dict.fromkeys(names))
+
+
+def settings_loss(text: str | None) -> str | None:
+    """What `--loss` says to the static rules: a name, or nothing where it is an import string."""
+    return None if text is None or split_python(text) is not None else text
