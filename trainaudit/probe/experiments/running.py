@@ -1,0 +1,38 @@
+"""All experiments, in the order in which they are run, and how one is run. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from trainaudit.probe.copies import is_out_of_memory
+from trainaudit.probe.experiments.conditions import Conditions
+from trainaudit.probe.experiments.initial_loss import loss_at_init
+from trainaudit.probe.experiments.reproduction import same_seed
+from trainaudit.probe.experiments.target_shape import target_shape
+from trainaudit.trace.experiments import FAILED, Experiment
+
+EXPERIMENTS: Mapping[str, Callable[[Conditions], Experiment]] = {
+    "target-shape": target_shape,
+    "loss-at-init": loss_at_init,
+    "same-seed": same_seed,
+}
+"""What teaches most for the time comes first."""
+
+
+def run_experiment(name: str, conditions: Conditions) -> Experiment:
+    """The experiment with its time; one that breaks down says so, and the others go on."""
+    began = time.perf_counter()
+    try:
+        found = EXPERIMENTS[name](conditions)
+    except Exception as error:
+        found = Experiment(FAILED, _told(error))
+    return replace(found, seconds=time.perf_counter() - began)
+
+
+def _told(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return "out of memory"
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__

@@ -1,0 +1,155 @@
+"""`run_probe`: a minute of training under instruments, then the recipe's experiments; what was seen comes back as a `Trace`.
+
+Everything works on copies of the user's model. torch is imported inside functions only.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+
+from trainaudit.ir.graph import Graph
+from trainaudit.load.torch.restore import left_as_found
+from trainaudit.probe.batches import in_batches_of
+from trainaudit.probe.budget import Budget, begin
+from trainaudit.probe.copies import is_out_of_memory
+from trainaudit.probe.experiments.conditions import Conditions
+from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment
+from trainaudit.probe.plan import ProbePlan
+from trainaudit.probe.trainee import Trainee
+from trainaudit.probe.training import Progress, Trained, fitting_batch_size, training_run
+from trainaudit.trace.experiments import CUT, NOT_RUN, Experiment
+from trainaudit.trace.trace import ProbeSettings, Trace
+
+
+def run_probe(trainee: Trainee, graph: Graph, plan: ProbePlan, progress: Progress = lambda *_: None) -> Trace:
+    """Trains a copy of the model under the instruments, then runs the experiments on copies of their own.
+
+    `progress(stage, share)` is called as it goes on. The time budget of the plan holds for all of it: what did not fit is named in the trace's
+    `cuts` and in the experiments' reasons. Ctrl-C ends it with what was measured so far; memory that runs out halves the batch.
+    The user's model, its gradients, hooks and mode, and all random generators are as before afterwards.
+    """
+    names = [name for name in EXPERIMENTS if not plan.experiments or name in plan.experiments]
+    budget = begin(plan.time_budget)
+    cuts: list[str] = []
+    with left_as_found(trainee.model, computes=True):
+        trainee, trained, seconds = _trained(trainee, graph, plan, budget, names, cuts, progress)
+        if trained is None:
+            return Trace(
+                _bare_settings(trainee, plan), stopped="out of memory", cuts=tuple(cuts), environment=_environment()
+            )
+        experiments, was_interrupted = _experiments(trainee, plan, trained, budget, names, progress)
+    cuts += _cuts(trained, experiments)
+    timings = {"training": seconds} | {name: found.seconds for name, found in experiments.items() if found.seconds}
+    return Trace(
+        settings=trained.settings,
+        sampled_steps=trained.sampled_steps,
+        run=trained.run,
+        activations=trained.activations,
+        parameters=trained.parameters,
+        experiments=experiments,
+        stopped="interrupted" if was_interrupted else trained.stopped,
+        cuts=tuple(cuts),
+        notes=trainee.notes,
+        environment=_environment(),
+        timings=timings,
+    )
+
+
+def _trained(
+    trainee: Trainee,
+    graph: Graph,
+    plan: ProbePlan,
+    budget: Budget,
+    names: list[str],
+    cuts: list[str],
+    progress: Progress,
+) -> tuple[Trainee, Trained | None, float]:
+    """The training run with the largest batch that time and memory have room for, the trainee with batches of that size, and the seconds."""
+    began = time.perf_counter()
+    allowance = budget.allow("training", names)
+    whole, size = trainee.train[0].size, trainee.train[0].size
+    try:
+        size = fitting_batch_size(trainee, plan, allowance)
+        if size < whole:
+            cuts.append(
+                f"Batches of {size} examples were used instead of {whole}, so that enough steps fit into the time budget of {plan.time_budget:g} s."
+            )
+        while True:
+            try:
+                ready = in_batches_of(trainee, size)
+                return ready, training_run(ready, graph, plan, allowance, progress), time.perf_counter() - began
+            except Exception as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+            size = max(size // 2, 1)
+            cuts.append(
+                f"A batch of {size * 2} examples did not fit into the memory of the device {trainee.device}: batches of {size} were used."
+            )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        cuts.append(f"Not even a batch of {min(size, 8)} examples fits into the memory of the device {trainee.device}.")
+        return trainee, None, time.perf_counter() - began
+
+
+def _experiments(
+    trainee: Trainee, plan: ProbePlan, trained: Trained, budget: Budget, names: list[str], progress: Progress
+) -> tuple[Mapping[str, Experiment], bool]:
+    """By name; what was not asked for is left out. The second is whether the user interrupted them."""
+    found: dict[str, Experiment] = {}
+    if trained.stopped == "interrupted":
+        return {name: Experiment(NOT_RUN, "the probe was interrupted before it") for name in names}, True
+    for place, name in enumerate(names):
+        progress(name, 0.0)
+        conditions = Conditions(
+            trainee=trainee,
+            seed=plan.seed,
+            repeats=plan.repeats,
+            allowance=budget.allow(name, names[place + 1 :]),
+            step_seconds=trained.run.seconds_per_step or 0.0,
+            is_causal=plan.is_causal or trainee.is_causal,
+            trained=trained.model,
+            earlier=found,
+        )
+        try:
+            found[name] = run_experiment(name, conditions)
+        except KeyboardInterrupt:
+            rest = dict.fromkeys(names[place + 1 :], Experiment(NOT_RUN, "the probe was interrupted before it"))
+            return {**found, name: Experiment(CUT, "the probe was interrupted in it"), **rest}, True
+        progress(name, 1.0)
+    return found, False
+
+
+def _cuts(trained: Trained, experiments: Mapping[str, Experiment]) -> list[str]:
+    """What the time budget cost, a sentence each."""
+    cuts = []
+    made, planned = len(trained.run.loss), trained.settings.steps
+    if trained.stopped == "time budget":
+        cuts.append(
+            f"The training run made {made} of {planned} steps: a step takes {trained.run.seconds_per_step:.2g} s."
+        )
+    for name, found in experiments.items():
+        if found.state == CUT:
+            cuts.append(f"The experiment {name} was cut: {found.reason}.")
+        elif found.state == NOT_RUN and "time budget" in found.reason:
+            cuts.append(f"The experiment {name} was not run: {found.reason}.")
+    return cuts
+
+
+def _bare_settings(trainee: Trainee, plan: ProbePlan) -> ProbeSettings:
+    words = trainee.words
+    return ProbeSettings(
+        evidence="training", data=trainee.data, data_words=words.get("data", ""), loss=trainee.loss, loss_words=words.get("loss", ""),
+        optimizer_words=words.get("optimizer", ""), device=trainee.device, precision=trainee.precision, seed=plan.seed, time_budget=plan.time_budget,
+    )  # fmt: skip
+
+
+def _environment() -> Mapping[str, str]:
+    import torch
+
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    if torch.version.cuda:
+        found["cuda"] = str(torch.version.cuda)
+    return found
