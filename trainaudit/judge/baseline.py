@@ -37,7 +37,7 @@ def baseline_of(audits: Iterable[Audit]) -> Baseline:
             occurrence.fingerprint: (finding.rule, model_name(audit.target), occurrence.subject)
             for audit in audits
             for finding in audit.findings
-            if not finding.ignored
+            if not finding.ignored and finding.probe != "withdrawn"
             for occurrence in finding.occurrences
         }
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from trainaudit.frozen import frozen
 from trainaudit.judge.evaluation import Columns, evidence
+from trainaudit.judge.probed import SILENT, WITHDRAWN, Verdict
 from trainaudit.judge.rule import FixAdvice, Rule
 from trainaudit.judge.selection import Ignore
 from trainaudit.judge.template import fill
@@ -19,10 +20,13 @@ from trainaudit.result import Finding, Fix, Location, Occurrence
 
 @frozen
 class Violation:
-    """A subject on which the rule is violated, and the facts as that kind of subject sees them."""
+    """A subject on which the rule is violated, the facts as that kind of subject sees them, and the rule in the form that is violated there (a
+    file's or a probe's), with what the probe says of the file's finding."""
 
     subject: Subject
     columns: Columns
+    rule: Rule
+    verdict: Verdict = SILENT
 
     def value(self, fact: str) -> FactScalar | None:
         """The fact's value on the subject, None where it has none."""
@@ -39,15 +43,17 @@ def findings_of(
 ) -> tuple[list[Finding], set[Ignore]]:
     """The findings of one rule on one model, each with its occurrences in topological order, and the ignores that matched.
 
-    What an ignore sets aside becomes findings of its own: the root of what is left, and the fix that names it, are then live ones.
+    What an ignore sets aside, and what a probe withdraws, becomes findings of its own: the root of what is left, and the fix that names it, are
+    then live ones.
     """
-    groups: dict[Ignore | None, list[Violation]] = {}
+    groups: dict[tuple[Ignore | None, bool], list[Violation]] = {}
     matched: set[Ignore] = set()
     for violation in sorted(violations, key=_order):
         mine = _matching(violation.subject, locations, ignores) if ignores else []
         matched.update(mine)
-        groups.setdefault(mine[0] if mine else None, []).append(violation)
-    return [_finding(rule, group, target, locations, ignore) for ignore, group in groups.items()], matched
+        key = (mine[0] if mine else None, violation.verdict.probe == WITHDRAWN)
+        groups.setdefault(key, []).append(violation)
+    return [_finding(rule, group, target, locations, ignore) for (ignore, _), group in groups.items()], matched
 
 
 def _order(violation: Violation) -> tuple[int, bool, str]:
@@ -78,24 +84,27 @@ def model_name(target: str) -> str:
 def _finding(
     rule: Rule, group: Sequence[Violation], target: str, locations: Mapping[str, Location], ignore: Ignore | None
 ) -> Finding:
+    told = next((violation.verdict for violation in group if violation.verdict.probe), SILENT)
     return Finding(
         rule=rule.id,
         name=rule.name,
         category=rule.category,
-        severity=rule.severity,
+        severity=max((violation.rule.severity for violation in group), key=lambda severity: severity.rank),
         confidence=rule.confidence,
         kind=rule.subject,
         why=rule.why,
         recipe=rule.recipe,
         fix=None if rule.fix is None else _fix(rule, rule.fix, group[0]),
-        occurrences=tuple(_occurrence(rule, violation, target, locations) for violation in group),
+        occurrences=tuple(_occurrence(violation, target, locations) for violation in group),
         ignored="" if ignore is None else ignore.reason,
         ignored_until="" if ignore is None or ignore.until is None else ignore.until.isoformat(),
+        probe=told.probe,
+        probe_note=told.note,
     )
 
 
-def _occurrence(rule: Rule, violation: Violation, target: str, locations: Mapping[str, Location]) -> Occurrence:
-    subject, limits = violation.subject, rule.limits
+def _occurrence(violation: Violation, target: str, locations: Mapping[str, Location]) -> Occurrence:
+    rule, subject, limits = violation.rule, violation.subject, violation.rule.limits
     because = {name: threshold.because for name, threshold in rule.thresholds.items()}
     return Occurrence(
         subject=subject.id,

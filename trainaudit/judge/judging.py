@@ -8,6 +8,9 @@ For each rule and subject, in this order:
 * not-measured: `applies_to` or `when` hangs on an unmeasured fact;
 * violated: both hold. A rule that breaks down is failed, and the others go on.
 
+A rule whose file declares evidence that was not gathered is not measured, and is not looked at. Where a probe was run, rules that stand on the file
+are judged in their measured form too, and what the probe says of the file's findings is written beside them (`judge.probed`).
+
 Facts are sparse columns, so a rule looks only at the subjects that stand in the shortest column it needs, and its conditions
 narrow that list one after the other: the cost is that of a few list comprehensions for each rule, not of rules × subjects.
 """
@@ -16,21 +19,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 
 from trainaudit.frozen import frozen
 from trainaudit.judge.evaluation import ABSENT, Evaluator, NoValueError, evaluator, stream
 from trainaudit.judge.grouping import Violation, findings_of
+from trainaudit.judge.probed import SILENT, measured_form, reached_levels, verdicts
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.selection import Ignore
 from trainaudit.judge.tree import Node, conjuncts, facts_in, required_facts
-from trainaudit.judge.view import View
-from trainaudit.measure.catalog import BY_NAME, SETTINGS, SINGLE_KINDS, FactSpec
+from trainaudit.judge.view import NOT_RUN, View
+from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, SINGLE_KINDS, TRAINING, FactSpec
 from trainaudit.measure.facts import FactTable, Unmeasured
 from trainaudit.result import Finding, Location, RuleOutcome, State
 
-_OVERALL = (State.VIOLATED, State.NOT_MEASURED, State.IGNORED, State.CLEAN)
+_OVERALL = (State.VIOLATED, State.NOT_MEASURED, State.IGNORED, State.WITHDRAWN, State.CLEAN)
 
 
 @dataclass(slots=True)
@@ -40,6 +44,9 @@ class _Tally:
     total: int
     violated: list[str] = field(default_factory=list)
     unmeasured: dict[str, Unmeasured] = field(default_factory=dict)
+    inside: Collection[str] = ()
+    holds: Collection[str] = ()
+    """Subjects to which the rule applies, and those of them on which it is not clean."""
     clean: int = 0
     not_applicable: int = 0
     absent: str = ""
@@ -70,6 +77,7 @@ def judge(
     `target` names the model in fingerprints and commands; `locations` maps layer names to where they stand; `ignores` are those that
     hold for this model (see `selection.active_ignores`).
     """
+    reached = reached_levels(table)
     views = {kind: View(kind, table) for kind in table.subjects}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
@@ -79,23 +87,47 @@ def judge(
         view = views.get(rule.subject)
         if view is None:
             view = views[rule.subject] = View(rule.subject, table)
+        if rule.evidence and rule.evidence not in reached:
+            outcomes.append(_not_run(rule, len(view.subjects), target))
+            continue
         mine = [ignore for ignore in ignores if ignore.names_rule(rule)]
         try:
-            tally = _judge_rule(rule, view)
-            violations = [Violation(view.subjects[subject], view.columns(rule)) for subject in tally.violated]
+            tally, violations = _judged(rule, view) if reached and rule.probe else _judged_alone(rule, view)
             found, used = findings_of(rule, violations, target, locations, mine)
         except Exception as error:
             # Whatever goes wrong inside one rule (a measurement of the wrong type, say) is that rule's outcome, not the audit's.
             outcomes.append(_failed(rule, len(view.subjects), error))
             continue
         findings.extend(found)
-        outcome = _outcome(rule, tally, target, sum(len(finding.occurrences) for finding in found if finding.ignored))
+        outcome = _outcome(rule, tally, target, found)
         outcomes.append(outcome)
         matched |= used
         if outcome.state is not State.NOT_MEASURED:
             covered.update(mine)
-    findings.sort(key=lambda finding: (finding.ignored != "", -finding.severity.rank))
+    findings.sort(key=lambda finding: (not finding.is_live, -finding.severity.rank))
     return Judgment(tuple(findings), tuple(outcomes), frozenset(matched), frozenset(covered))
+
+
+def _judged_alone(rule: Rule, view: View) -> tuple[_Tally, list[Violation]]:
+    tally = _judge_rule(rule, view)
+    return tally, [Violation(view.subjects[subject], view.columns(rule), rule) for subject in tally.violated]
+
+
+def _judged(rule: Rule, view: View) -> tuple[_Tally, list[Violation]]:
+    """In both of its forms: what either finds is found, and what one leaves open the other may answer."""
+    stored, violations = _judged_alone(rule, view)
+    form = measured_form(rule)
+    measured, more = (_Tally(stored.total), []) if form is None else _judged_alone(form, view)
+    said = verdicts(rule, view, stored.violated, measured.violated)
+    violations = [replace(item, verdict=said.get(item.subject.id, SILENT)) for item in violations]
+    violations += [item for item in more if item.subject.id not in set(stored.violated)]
+    violated = {*stored.violated, *measured.violated}
+    clean = (set(stored.inside) - set(stored.holds)) | (set(measured.inside) - set(measured.holds))
+    clean -= violated
+    unmeasured = {**measured.unmeasured, **stored.unmeasured}
+    unmeasured = {subject: reason for subject, reason in unmeasured.items() if subject not in violated | clean}
+    rest = stored.total - len(violated) - len(clean) - len(unmeasured)
+    return _Tally(stored.total, sorted(violated), unmeasured, (), (), len(clean), rest, stored.absent), violations
 
 
 def _judge_rule(rule: Rule, view: View) -> _Tally:
@@ -111,6 +143,7 @@ def _judge_rule(rule: Rule, view: View) -> _Tally:
     if outside:
         inside = [subject for subject in inside if subject not in outside or subject in unknown]
     holds, undecided, absent = _narrow(inside, body, view, rule)
+    tally.inside, tally.holds = inside, holds
     tally.clean = len(inside) - len(holds)
     for subject in holds:
         if subject in absent and subject not in undecided:
@@ -197,10 +230,13 @@ def _of_values(evaluate: Evaluator, fact: str, subjects: Collection[str], view: 
     return [subject for subject in subjects if column[subject] in held]
 
 
-def _outcome(rule: Rule, tally: _Tally, target: str, ignored: int) -> RuleOutcome:
+def _outcome(rule: Rule, tally: _Tally, target: str, found: Sequence[Finding]) -> RuleOutcome:
+    ignored = sum(len(finding.occurrences) for finding in found if finding.ignored)
+    withdrawn = sum(len(finding.occurrences) for finding in found if not finding.ignored and not finding.is_live)
     counts = {
-        State.VIOLATED: len(tally.violated) - ignored,
+        State.VIOLATED: len(tally.violated) - ignored - withdrawn,
         State.IGNORED: ignored,
+        State.WITHDRAWN: withdrawn,
         State.CLEAN: tally.clean,
         State.NOT_APPLICABLE: tally.not_applicable,
         State.NOT_MEASURED: len(tally.unmeasured),
@@ -224,15 +260,24 @@ def _why_not_applicable(rule: Rule, tally: _Tally) -> str:
     return f"does not apply to {what} here"
 
 
+def _not_run(rule: Rule, total: int, target: str) -> RuleOutcome:
+    """Of a rule that needs what was not gathered."""
+    reason = NOT_RUN[rule.evidence]
+    counts = {State.NOT_MEASURED.value: max(total, 1)}
+    return RuleOutcome(rule.id, State.NOT_MEASURED, counts, reason, _command(rule, target, reason))
+
+
 def _command(rule: Rule, target: str, reason: str) -> str:
-    """What would run the rule: nothing but the loss can be declared so far, and that helps where it is what is missing."""
+    """What would run the rule: a probe where nothing was run, data where none was read, the name of the loss where that is missing."""
     import shlex
 
-    return (
-        f"trainaudit {shlex.quote(target)} --loss NAME"
-        if "loss" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
-        else ""
-    )
+    quoted = shlex.quote(target)
+    if reason in (NOT_RUN[FORWARD], NOT_RUN[TRAINING]):
+        return f"trainaudit probe {quoted}"
+    if rule.evidence_level == DATA and (reason == NOT_RUN[DATA] or "synthetic" in reason):
+        return f"trainaudit probe {quoted} --data MODULE:NAME"
+    is_loss = "loss" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
+    return f"trainaudit {quoted} --loss NAME" if is_loss else ""
 
 
 def _failed(rule: Rule, total: int, error: Exception) -> RuleOutcome:

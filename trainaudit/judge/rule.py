@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainaudit.frozen import frozen
 from trainaudit.judge.template import Template
-from trainaudit.judge.tree import Node, facts_in
+from trainaudit.judge.tree import BOOLEAN, Literal, Node, facts_in
 from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, TRAINING
 from trainaudit.result import Reference, RuleInfo, Severity, ThresholdInfo
 
@@ -25,6 +25,10 @@ class Condition:
     node: Node
 
 
+NEVER = Condition("", Literal(False, BOOLEAN))
+"""Of a rule that was not read."""
+
+
 @frozen
 class FixAdvice:
     """How to repair. `torch` names the layer through placeholders; `recipe` is the list of changes that a machine can make."""
@@ -36,8 +40,34 @@ class FixAdvice:
 
 
 @frozen
+class ProbeClauses:
+    """What a rule that stands on the file alone says where a probe was run.
+
+    `when` is its measured form, with a message of its own: what holds it violates the rule, whatever the file said. A finding of the file is
+    confirmed where `confirmed_when` holds (or `when`), and withdrawn where `withdrawn_when` does; `says` gives both numbers.
+    """
+
+    applies_to: Condition | None = None
+    when: Condition | None = None
+    message: Template | None = None
+    severity: Severity | None = None
+    confirmed_when: Condition | None = None
+    withdrawn_when: Condition | None = None
+    says: Template | None = None
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        found = (self.applies_to, self.when, self.confirmed_when, self.withdrawn_when)
+        return tuple(condition for condition in found if condition is not None)
+
+
+@frozen
 class Rule:
-    """One rule. `category` is its folder; `thresholds` keep the units and sources of their values."""
+    """One rule. `category` is its folder; `thresholds` keep the units and sources of their values.
+
+    `evidence` is the level that its file declares, "" where there is none. Where nothing of that level was gathered the rest of the file
+    need not be read: `is_outline` is True and the conditions, texts and thresholds are empty.
+    """
 
     id: str
     name: str
@@ -56,12 +86,29 @@ class Rule:
     fix: FixAdvice | None
     references: tuple[Reference, ...]
     path: Path = field(compare=False)
+    evidence: str = ""
+    probe: ProbeClauses | None = None
+    is_outline: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the facts that its conditions read, in order, each once."""
         nodes = [self.when.node] if self.applies_to is None else [self.applies_to.node, self.when.node]
         return tuple(dict.fromkeys(spec.name for node in nodes for spec in facts_in(node)))
+
+    @property
+    def probe_needs(self) -> tuple[str, ...]:
+        """Names of the facts that its clauses for a probe read, in conditions and texts."""
+        if self.probe is None:
+            return ()
+        conditions = (spec for condition in self.probe.conditions for spec in facts_in(condition.node))
+        texts = (spec for text in (self.probe.message, self.probe.says) if text is not None for spec in text.facts)
+        return tuple(dict.fromkeys(spec.name for specs in (conditions, texts) for spec in specs))
+
+    @property
+    def texts(self) -> tuple[Template, ...]:
+        """All its templates, those of the probe left out."""
+        return (self.message,) if self.fix is None else (self.message, self.fix.summary, self.fix.torch)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -71,6 +118,8 @@ class Rule:
     @property
     def evidence_level(self) -> str:
         """The weakest evidence that can judge it: static, loss, forward, training or data."""
+        if self.is_outline:
+            return self.evidence
         levels = [_LEVELS.get(BY_NAME[name].source, STATIC) for name in self.needs]
         return max(levels, key=_ORDER.index, default=STATIC)
 

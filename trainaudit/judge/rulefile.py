@@ -6,7 +6,7 @@ do not fit. Its examples are read only by `read_examples`: they cost time and no
 
 from __future__ import annotations
 
-import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,42 +14,34 @@ from pathlib import Path
 from typing import Any
 
 from trainaudit.errors import TrainauditError
-from trainaudit.judge.expression import parse, visible_kinds
-from trainaudit.judge.rule import Condition, FixAdvice, Rule
-from trainaudit.judge.template import parse_template
-from trainaudit.recipe import STEPS
-from trainaudit.result import Reference, Severity, ThresholdInfo
+from trainaudit.judge.rule import Rule
+from trainaudit.judge.rule_table import PROBE_LEVELS, SEVERITIES, check_keys, expect, outline_of, rule_of
 from trainaudit.suggestion import did_you_mean
 
 MAX_BYTES = 128 * 1024
 """Size of one rule file. The built-in ones have about 3 KB."""
 
-SEVERITIES = tuple(severity.value for severity in Severity)
-CONFIDENCES = ("high", "medium", "low")
-STATUSES = ("preview", "stable", "deprecated")
-SAFETIES = ("advice-only", "changes-training", "changes-architecture")
 EXAMPLES = ("bad", "good", "not_applicable", "not_measured")
 
-_KEYS = {
-    "id": True, "name": True, "severity": True, "confidence": True, "status": True, "since": True, "recipe": True, "subject": True,
-    "applies_to": False, "when": True, "message": True, "why": True, "thresholds": False, "fix": False, "references": False,
-    "examples": False,
-}  # fmt: skip
-_THRESHOLD_KEYS = {"value": True, "unit": True, "because": True}
-_FIX_KEYS = {"summary": True, "safety": True, "torch": False, "recipe": False}
-_CHANGE_KEYS = {"change": True, "to": False, "where": False}
-_REFERENCE_KEYS = {"title": True, "url": True}
+_HEAD_LINES = 9
+_HEAD = re.compile(
+    r'^(id|name|severity|confidence|status|since|recipe|subject|evidence) = "([^"\\\n]*)"$', re.MULTILINE
+)
 
 
-def load_rules(folders: Iterable[Path], overrides: Mapping[str, float] | None = None) -> tuple[Rule, ...]:
+def load_rules(
+    folders: Iterable[Path], overrides: Mapping[str, float] | None = None, *, probed: bool = True
+) -> tuple[Rule, ...]:
     """All rules of the folders, sorted by category and id, with the settings' thresholds (`"rule-id.name"` → number) in place.
 
-    A folder holds rule files or folders of them; a rule's category is the name of the folder it lies in.
+    A folder holds rule files or folders of them; a rule's category is the name of the folder it lies in. Without `probed`, for audits of
+    a file alone, of what only a probe can judge no more is read than the outline.
     """
+    probed = probed or bool(overrides)
     rules: dict[str, Rule] = {}
     for folder in folders:
         for path in rule_files(folder):
-            rule = load_rule(path)
+            rule = load_rule(path, probed=probed)
             other = rules.get(rule.id)
             if other is not None:
                 raise TrainauditError(
@@ -79,16 +71,18 @@ def rule_files(folder: Path) -> list[Path]:
     return files
 
 
-def load_rule(path: Path) -> Rule:
+def load_rule(path: Path, *, probed: bool = True) -> Rule:
     """One rule, checked. Raises `TrainauditError` that names the file and what to do."""
-    return parse_rule(_text(path), path)
+    return parse_rule(_text(path), path, probed=probed)
 
 
-def parse_rule(text: str, path: Path) -> Rule:
+def parse_rule(text: str, path: Path, *, probed: bool = True) -> Rule:
     """One rule from the text of its file; `path` gives its id and its category."""
-    table = _toml(text, path)
+    head = {} if probed else dict(_HEAD.findall(text, 0, text.find("\nwhen = ")))
+    is_plain = len(head) == _HEAD_LINES and head["evidence"] in PROBE_LEVELS and head["severity"] in SEVERITIES
+    table = head if is_plain else _toml(text, path, probed)
     try:
-        return _rule(table, path)
+        return outline_of(table, path) if table is head else rule_of(table, path)
     except TrainauditError as error:
         raise TrainauditError("bad-rule", f"{path}: {error.what}", error.hint) from None
 
@@ -97,9 +91,9 @@ def read_examples(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The examples of a rule file: bad, good, not_applicable, not_measured → tables of facts, unchecked."""
     try:
         examples = tomllib.loads(_text(path)).get("examples", {})
-        _check_keys(examples, dict.fromkeys(EXAMPLES, False), "examples")
+        check_keys(examples, dict.fromkeys(EXAMPLES, False), "examples")
         for kind, tables in examples.items():
-            _expect(
+            expect(
                 isinstance(tables, list) and all(isinstance(table, dict) for table in tables),
                 f"examples.{kind}",
                 "tables, each under [[examples.{kind}]]",
@@ -148,11 +142,15 @@ def _text(path: Path) -> str:
         raise TrainauditError("bad-rule", f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
 
 
-def _toml(text: str, path: Path) -> dict[str, Any]:
+def _toml(text: str, path: Path, probed: bool) -> dict[str, Any]:
     # Examples stand last in a file and take half of the time to parse. Cutting them off is safe: where the cut falls inside a text or a
-    # list, what is left does not parse, and where another table follows them, nothing is cut.
+    # list, what is left does not parse, and where another table follows them, nothing is cut. What a probe says stands before them.
     cut = text.find("\n[[examples.")
-    if cut >= 0 and all(line.startswith("[[examples.") for line in text[cut:].split("\n") if line.startswith("[")):
+    if not probed:
+        before = text.find("\n[probe]\n", 0, cut)
+        cut = cut if before < 0 else before
+    last = ("[[examples.",) if probed else ("[[examples.", "[probe]")
+    if cut >= 0 and all(line.startswith(last) for line in text[cut:].split("\n") if line.startswith("[")):
         try:
             return tomllib.loads(text[: cut + 1])
         except (tomllib.TOMLDecodeError, RecursionError):
@@ -161,121 +159,3 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TrainauditError("bad-rule", f"{path} is not valid TOML: {error}.", "Correct the file.") from None
-
-
-def _rule(table: dict[str, Any], path: Path) -> Rule:
-    _check_keys(table, _KEYS, "a rule")
-    words = {key: _word(table, key) for key, required in _KEYS.items() if required}
-    _expect(words["id"] == path.stem, "id", f'the file\'s name, "{path.stem}"')
-    _choice(words["severity"], SEVERITIES, "severity")
-    _choice(words["confidence"], CONFIDENCES, "confidence")
-    _choice(words["status"], STATUSES, "status")
-    _choice(words["recipe"], STEPS, "recipe")
-    subject = words["subject"]
-    visible_kinds(subject)
-    thresholds = _thresholds(table.get("thresholds", {}))
-    limits: dict[str, float] = {name: threshold.value for name, threshold in thresholds.items()}  # type: ignore[misc]
-    units = {name: threshold.unit for name, threshold in thresholds.items()}
-    applies_to = _word(table, "applies_to") if "applies_to" in table else None
-    return Rule(
-        id=words["id"],
-        name=words["name"],
-        category=path.parent.name,
-        severity=Severity(words["severity"]),
-        confidence=words["confidence"],
-        status=words["status"],
-        since=words["since"],
-        recipe=words["recipe"],
-        subject=subject,
-        applies_to=None if applies_to is None else Condition(applies_to, parse(applies_to, subject, limits)),
-        when=Condition(words["when"], parse(words["when"], subject, limits)),
-        message=parse_template(words["message"], subject, units),
-        why=words["why"],
-        thresholds=thresholds,
-        fix=_fix(table["fix"], subject, units) if "fix" in table else None,
-        references=_references(table.get("references", [])),
-        path=path,
-    )
-
-
-def _thresholds(tables: object) -> dict[str, ThresholdInfo]:
-    if not isinstance(tables, dict):
-        raise _wrong("thresholds", "tables, each under [thresholds.NAME]")
-    thresholds = {}
-    for name, table in tables.items():
-        where = f"thresholds.{name}"
-        _expect(name.isidentifier() and name.islower(), where, "a lower-case name with underscores")
-        _check_keys(table, _THRESHOLD_KEYS, where)
-        value = table["value"]
-        number = (
-            isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and abs(value) < 1e300
-            and math.isfinite(value)
-        )
-        _expect(number, f"{where}.value", "a finite number")
-        unit = table["unit"]
-        _expect(isinstance(unit, str), f"{where}.unit", 'a text, such as "ratio", "share" or ""')
-        thresholds[name] = ThresholdInfo(name, value, unit, _word(table, "because", where))
-    return thresholds
-
-
-def _fix(table: object, subject: str, units: Mapping[str, str]) -> FixAdvice:
-    _check_keys(table, _FIX_KEYS, "fix")
-    assert isinstance(table, dict)
-    _choice(_word(table, "safety", "fix"), SAFETIES, "fix.safety")
-    recipe = table.get("recipe", [])
-    _expect(isinstance(recipe, list), "fix.recipe", "a list of changes")
-    for change in recipe:
-        _check_keys(change, _CHANGE_KEYS, "fix.recipe")
-        _expect(all(isinstance(value, str) for value in change.values()), "fix.recipe", "a list of tables of texts")
-    return FixAdvice(
-        summary=parse_template(_word(table, "summary", "fix"), subject, units),
-        safety=table["safety"],
-        torch=parse_template(_word(table, "torch", "fix") if "torch" in table else "", subject, units),
-        recipe=tuple(recipe),
-    )
-
-
-def _references(tables: object) -> tuple[Reference, ...]:
-    if not isinstance(tables, list):
-        raise _wrong("references", "tables, each under [[references]]")
-    for table in tables:
-        _check_keys(table, _REFERENCE_KEYS, "references")
-    return tuple(Reference(_word(table, "title", "references"), _word(table, "url", "references")) for table in tables)
-
-
-def _check_keys(table: object, keys: Mapping[str, bool], where: str) -> None:
-    """Keys of a table against the known ones (value True: required)."""
-    if not isinstance(table, dict):
-        raise _wrong(where, "a table")
-    for key in table:
-        if key not in keys:
-            hint = did_you_mean(key, keys) or f"Known keys: {', '.join(keys)}."
-            raise TrainauditError("unknown-key", f'"{key}" is not a key of {where}.', hint)
-    missing = [key for key, required in keys.items() if required and key not in table]
-    if missing:
-        raise TrainauditError("missing-key", f"{where[0].upper()}{where[1:]} has no {', '.join(missing)}.", "Add it.")
-
-
-def _word(table: Mapping[str, object], key: str, where: str = "") -> str:
-    value = table[key]
-    if not isinstance(value, str) or not value.strip():
-        raise _wrong(f"{where}.{key}" if where else key, "a text that is not empty")
-    return value.strip()
-
-
-def _choice(word: str, known: Iterable[str], where: str) -> None:
-    known = list(known)
-    if word not in known:
-        hint = did_you_mean(word, known) or f"Known: {', '.join(known)}."
-        raise TrainauditError("unknown-word", f'{where} is "{word}", which is not known.', hint)
-
-
-def _expect(condition: bool, where: str, wanted: str) -> None:
-    if not condition:
-        raise _wrong(where, wanted)
-
-
-def _wrong(where: str, wanted: str) -> TrainauditError:
-    return TrainauditError("wrong-type", f"{where} is not {wanted}.", "Correct the file.")

@@ -78,8 +78,7 @@ class View:
         """The columns of all facts that the rule's conditions and texts read."""
         columns = self._rules.get(rule.id)
         if columns is None:
-            texts = [rule.message] if rule.fix is None else [rule.message, rule.fix.summary, rule.fix.torch]
-            names = {*rule.needs, *(spec.name for text in texts for spec in text.facts)}
+            names = {*rule.needs, *rule.probe_needs, *(spec.name for text in rule.texts for spec in text.facts)}
             if self.kind == "parameter":
                 names.add("parameter.role")  # by which a finding's root is chosen
             columns = self._rules[rule.id] = {name: self.column(name) for name in sorted(names)}

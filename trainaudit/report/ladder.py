@@ -55,7 +55,7 @@ class Rung:
 def ladder(run: Run, audit: Audit) -> list[Rung]:
     """The six stages in order."""
     recipes = {rule.id: rule for rule in run.rules}
-    live = {finding.rule for finding in audit.findings if not finding.ignored and finding.is_new is not False}
+    live = {finding.rule for finding in audit.findings if finding.is_live}
     by_step: dict[str, list[tuple[str, State]]] = {}
     for outcome in audit.outcomes:
         info: RuleInfo | None = recipes.get(outcome.rule)
@@ -73,7 +73,7 @@ def ladder(run: Run, audit: Audit) -> list[Rung]:
 
 def _tip(step: Step, rules: list[tuple[str, State]]) -> Tip:
     states = [state for _, state in rules]
-    done = states.count(State.CLEAN)
+    done = states.count(State.CLEAN) + states.count(State.WITHDRAWN)
     open_ones = states.count(State.NOT_MEASURED) + states.count(State.FAILED)
     ran = f"{done} of {count(done + open_ones, 'rule')} run"
     if State.VIOLATED in states:

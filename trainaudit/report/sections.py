@@ -89,7 +89,7 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
     for card in cards:
         anchors.setdefault(card.finding.rule, card.anchor)
         for occurrence in card.finding.occurrences:
-            if occurrence.location.layer and card.finding.kind != "model":
+            if occurrence.location.layer and card.finding.kind not in view.SINGLE_KINDS:
                 marked.setdefault(occurrence.location.layer, card.anchor)
     rows = _rows(audit, marked, max_rows)
     total = view.counts(run, [audit])
@@ -98,6 +98,7 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
     )
     not_applicable = tuple(view.outcome_groups(audit, State.NOT_APPLICABLE))
     aside = [(finding, finding.ignored) for finding in view.ignored_findings(audit)]
+    aside += view.withdrawn_findings(audit)
     aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
     rungs = tuple(ladder(run, audit))
     fixes = _first_fixes(cards)
@@ -159,7 +160,7 @@ def _counts(total: view.Counts) -> tuple[tuple[str, int, str], ...]:
         ("clean", total.states.get(State.CLEAN, 0), "passed"),
         ("not-run", not_run, "not run"),
         ("not-applicable", total.states.get(State.NOT_APPLICABLE, 0), "not applicable"),
-        ("ignored", total.ignored + total.in_baseline, "set aside"),
+        ("ignored", total.ignored + total.withdrawn + total.in_baseline, "set aside"),
     ]
     return tuple(shown if shown[-1][1] else shown[:-1])
 

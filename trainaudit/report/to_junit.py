@@ -7,7 +7,7 @@ from trainaudit.report.escaping import visible, visible_lines
 from trainaudit.report.portable import portable
 from trainaudit.result import Audit, Finding, RuleOutcome, Run, Severity, State
 
-_SKIPPED = (State.NOT_APPLICABLE, State.NOT_MEASURED, State.IGNORED)
+_SKIPPED = (State.NOT_APPLICABLE, State.NOT_MEASURED, State.IGNORED, State.WITHDRAWN)
 
 
 def render_junit(run: Run) -> str:

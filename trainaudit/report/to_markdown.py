@@ -59,6 +59,7 @@ def _audit_blocks(run: Run, audit: Audit) -> list[str]:
             count = numbers.count(sum(len(rules) for *_, rules in groups), "rule")
             blocks.append(_folded(f"{count} {title}", [_reason(*group) for group in groups]))
     aside = [(finding, finding.ignored) for finding in view.ignored_findings(audit)]
+    aside += view.withdrawn_findings(audit)
     aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
     if aside:
         lines = [
@@ -72,7 +73,11 @@ def _audit_blocks(run: Run, audit: Audit) -> list[str]:
 def _row(finding: Finding) -> str:
     root = finding.root
     more = view.other_places(finding, 0)[1]
-    where = "the model" if finding.kind == "model" else code(root.subject) + (f" {more}" if more else "")
+    where = (
+        f"the {finding.kind}"
+        if finding.kind in view.SINGLE_KINDS
+        else code(root.subject) + (f" {more}" if more else "")
+    )
     source = view.source(root.location)
     shown = [(numbers.fact_label(item.fact), *numbers.measured_and_expected(item)) for item in root.evidence]
     compared = [(f"{label} {measured}", expected) for label, measured, expected in shown if expected][:1]
@@ -89,7 +94,10 @@ def _row(finding: Finding) -> str:
 
 
 def _details(finding: Finding) -> str:
-    lines = [markdown(finding.root.message), "", f"**Why.** {markdown(view.paragraph(finding.why))}"]
+    lines = [markdown(finding.root.message), ""]
+    if finding.probe:
+        lines += [f"**Probe: {finding.probe}.** {markdown(finding.probe_note)}", ""]
+    lines += [f"**Why.** {markdown(view.paragraph(finding.why))}"]
     if finding.fix is not None:
         lines += ["", f"**Fix** ({markdown(finding.fix.safety.replace('-', ' '))}). {markdown(finding.fix.summary)}"]
         lines += ["", code_block(finding.fix.code, "python")] if finding.fix.code else []

@@ -63,7 +63,7 @@ def render_concise(run: Run, *, color: bool = False, quiet: bool = False) -> str
         f"{visible(target)}: {styled('error', color, 'error')}: {visible(reason)}" for target, reason in run.failures
     ]
     for audit, finding in view.shown_findings(run.audits):
-        subject = "" if finding.kind == "model" else f"{visible(finding.root.subject)}:"
+        subject = "" if finding.kind in view.SINGLE_KINDS else f"{visible(finding.root.subject)}:"
         more = view.other_places(finding, 0)[1]
         source = view.source(finding.root.location)
         lines.append(
@@ -130,6 +130,8 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verb
         limit = view.paragraph(evidence.because) if verbose else view.opening(evidence.because)
         lines += _labelled("limit", limit, width, color)
     lines += _labelled("facts", "; ".join(words), width, color)
+    if finding.probe:
+        lines += _labelled("probe", f"{finding.probe}: {finding.probe_note}", width, color)
     lines += _labelled("why", view.paragraph(finding.why) if verbose else view.opening(finding.why), width, color)
     if finding.fix is not None:
         lines += _labelled("fix", finding.fix.summary, width, color)
@@ -176,12 +178,13 @@ def _outcome_lines(audit: Audit, width: int, color: bool) -> list[str]:
             lines += [f"    {visible(command)}"] if command else []
         lines.append("")
     aside = [(finding, f"ignored: {finding.ignored}") for finding in view.ignored_findings(audit)]
+    aside += view.withdrawn_findings(audit)
     aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
     if aside:
         lines.append(styled("bold", color, f"Set aside ({len(aside)})"))
         for finding, reason in aside:
             until = f" (until {finding.ignored_until})" if finding.ignored_until else ""
-            where = f" at {finding.root.subject}" if finding.kind != "model" else ""
+            where = f" at {finding.root.subject}" if finding.kind not in view.SINGLE_KINDS else ""
             lines += wrapped(f"  {visible(f'{finding.rule}{where}: {reason}{until}')}", width, 4)
         lines.append("")
     return lines

@@ -13,6 +13,8 @@ from trainaudit.report import numbers
 from trainaudit.report.escaping import visible
 from trainaudit.result import Audit, Finding, Location, ModelInfo, Run, Severity, State
 
+SINGLE_KINDS = ("model", "training", "data")
+"""Kinds of subjects of which a model has one, which needs no name."""
 _CONFIDENCE = {"high": 0, "medium": 1, "low": 2}
 _NEEDS = {
     "forward": "need a forward pass",
@@ -27,13 +29,14 @@ STATE_WORDS = {
     State.CLEAN: "clean",
     State.NOT_APPLICABLE: "not applicable",
     State.IGNORED: "ignored",
+    State.WITHDRAWN: "withdrawn",
 }
 """State → the word that users read. Not run is never shown as passed."""
 
 
 def live_findings(audit: Audit) -> list[Finding]:
-    """What is wrong now: neither ignored nor held by the baseline; worst and surest first, then in the audit's own order."""
-    live = [finding for finding in audit.findings if not finding.ignored and finding.is_new is not False]
+    """What is wrong now: not ignored, not withdrawn, not held by the baseline; worst and surest first, then in the audit's own order."""
+    live = [finding for finding in audit.findings if finding.is_live]
     return sorted(live, key=lambda finding: (-finding.severity.rank, _CONFIDENCE.get(finding.confidence, 3)))
 
 
@@ -41,9 +44,19 @@ def ignored_findings(audit: Audit) -> list[Finding]:
     return [finding for finding in audit.findings if finding.ignored]
 
 
+def withdrawn_findings(audit: Audit) -> list[tuple[Finding, str]]:
+    """Findings of the file that the probe contradicts, each with what it says."""
+    found = [finding for finding in audit.findings if finding.probe == "withdrawn" and not finding.ignored]
+    return [(finding, f"withdrawn by the probe: {finding.probe_note}") for finding in found]
+
+
 def baseline_findings(audit: Audit) -> list[Finding]:
     """Findings that the baseline already held."""
-    return [finding for finding in audit.findings if finding.is_new is False and not finding.ignored]
+    return [
+        finding
+        for finding in audit.findings
+        if finding.is_new is False and not finding.ignored and finding.probe != "withdrawn"
+    ]
 
 
 @frozen
@@ -54,6 +67,7 @@ class Counts:
     warning: int
     note: int
     ignored: int
+    withdrawn: int
     in_baseline: int
     rules: int
     states: dict[State, int]
@@ -77,6 +91,7 @@ def counts(run: Run, audits: Sequence[Audit] | None = None) -> Counts:
         warning=severities[Severity.WARNING],
         note=severities[Severity.NOTE],
         ignored=sum(len(ignored_findings(audit)) for audit in audits),
+        withdrawn=sum(len(withdrawn_findings(audit)) for audit in audits),
         in_baseline=sum(len(baseline_findings(audit)) for audit in audits),
         rules=len({outcome.rule for audit in audits for outcome in audit.outcomes}),
         states={state: states[state] for state in STATE_WORDS if states[state]},
@@ -97,6 +112,8 @@ def problems_sentence(total: Counts) -> str:
     aside = [", ".join(parts)] if parts else []
     if total.ignored:
         aside.append(f"{total.ignored} ignored")
+    if total.withdrawn:
+        aside.append(f"{total.withdrawn} withdrawn")
     if total.in_baseline:
         aside.append(f"{total.in_baseline} in the baseline")
     found = f"Found {numbers.count(total.findings, 'problem')}" if total.findings else "Found no problems"
@@ -108,7 +125,15 @@ def rules_sentence(total: Counts) -> str:
     """ "41 rules: 34 clean, 3 violated, 1 not applicable, 3 not run." The states add up to the rules times the models."""
     if not total.models:
         return ""
-    order = (State.CLEAN, State.VIOLATED, State.IGNORED, State.NOT_APPLICABLE, State.NOT_MEASURED, State.FAILED)
+    order = (
+        State.CLEAN,
+        State.VIOLATED,
+        State.IGNORED,
+        State.WITHDRAWN,
+        State.NOT_APPLICABLE,
+        State.NOT_MEASURED,
+        State.FAILED,
+    )
     states = ", ".join(f"{total.states[state]} {STATE_WORDS[state]}" for state in order if state in total.states)
     times = f" on {total.models} models" if total.models > 1 else ""
     return f"{numbers.count(total.rules, 'rule')}{times}: {states}." if states else "No rule was selected."
@@ -174,7 +199,7 @@ def place(finding: Finding) -> str:
 
 
 def place_of(location: Location, subject: str, kind: str) -> str:
-    if kind == "model":
+    if kind in SINGLE_KINDS:
         return ""
     if kind == "parameter":
         return visible(location.parameter or subject)
@@ -228,7 +253,7 @@ def verdict(run: Run, audit: Audit) -> str:
     if total.error:
         others = f" and {numbers.count(total.error - 1, 'more error')}" if total.error > 1 else ""
         subject = visible(live[0].root.subject)
-        where = f" ({subject})" if live[0].kind != "model" else ""
+        where = f" ({subject})" if live[0].kind not in SINGLE_KINDS else ""
         return f"As it stands, this network is unlikely to train well: {lowered(live[0].name)}{where}{others}."
     if total.warning:
         return f"No error was found; {numbers.count(total.warning, 'warning')} may slow training down or limit what it reaches."

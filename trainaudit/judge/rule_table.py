@@ -1,0 +1,208 @@
+"""A rule from the tables of its file, every key, name and type checked. May import the rest of `judge`, `recipe`, `result` and `errors`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.judge.expression import parse, visible_kinds
+from trainaudit.judge.rule import NEVER, Condition, FixAdvice, ProbeClauses, Rule
+from trainaudit.judge.template import Template, parse_template
+from trainaudit.measure.catalog import PROBED
+from trainaudit.recipe import STEPS
+from trainaudit.result import Reference, Severity, ThresholdInfo
+from trainaudit.suggestion import did_you_mean
+
+SEVERITIES = tuple(severity.value for severity in Severity)
+CONFIDENCES = ("high", "medium", "low")
+STATUSES = ("preview", "stable", "deprecated")
+SAFETIES = ("advice-only", "changes-training", "changes-architecture")
+PROBE_LEVELS = tuple(sorted(PROBED))
+
+_KEYS = {
+    "id": True, "name": True, "severity": True, "confidence": True, "status": True, "since": True, "recipe": True, "subject": True,
+    "applies_to": False, "when": True, "message": True, "why": True, "thresholds": False, "fix": False, "references": False,
+    "examples": False, "evidence": False, "probe": False,
+}  # fmt: skip
+_THRESHOLD_KEYS = {"value": True, "unit": True, "because": True}
+_FIX_KEYS = {"summary": True, "safety": True, "torch": False, "recipe": False}
+_CHANGE_KEYS = {"change": True, "to": False, "where": False}
+_REFERENCE_KEYS = {"title": True, "url": True}
+_PROBE_KEYS = {
+    "applies_to": False, "when": False, "message": False, "severity": False, "confirmed_when": False, "withdrawn_when": False, "says": False,
+}  # fmt: skip
+
+
+def rule_of(table: dict[str, Any], path: Path) -> Rule:
+    check_keys(table, _KEYS, "a rule")
+    words = {key: _word(table, key) for key, required in _KEYS.items() if required}
+    expect(words["id"] == path.stem, "id", f'the file\'s name, "{path.stem}"')
+    _choice(words["severity"], SEVERITIES, "severity")
+    _choice(words["confidence"], CONFIDENCES, "confidence")
+    _choice(words["status"], STATUSES, "status")
+    _choice(words["recipe"], STEPS, "recipe")
+    subject = words["subject"]
+    visible_kinds(subject)
+    thresholds = _thresholds(table.get("thresholds", {}))
+    limits: dict[str, float] = {name: threshold.value for name, threshold in thresholds.items()}  # type: ignore[misc]
+    units = {name: threshold.unit for name, threshold in thresholds.items()}
+    rule = replace(
+        outline_of(words, path),
+        applies_to=_condition(table, "applies_to", subject, limits),
+        when=_condition(table, "when", subject, limits),
+        message=parse_template(words["message"], subject, units),
+        why=words["why"],
+        thresholds=thresholds,
+        fix=_fix(table["fix"], subject, units) if "fix" in table else None,
+        references=_references(table.get("references", [])),
+        evidence=_word(table, "evidence") if "evidence" in table else "",
+        probe=_probe(table["probe"], subject, limits, units) if "probe" in table else None,
+        is_outline=False,
+    )
+    if rule.evidence:
+        _choice(rule.evidence, PROBE_LEVELS, "evidence")
+        expect(rule.evidence == rule.evidence_level, "evidence", f'"{rule.evidence_level}", which its facts need')
+    return rule
+
+
+def outline_of(words: Mapping[str, str], path: Path) -> Rule:
+    """The rule as far as the first lines of its file tell."""
+    return Rule(
+        id=words["id"],
+        name=words["name"],
+        category=path.parent.name,
+        severity=Severity(words["severity"]),
+        confidence=words["confidence"],
+        status=words["status"],
+        since=words["since"],
+        recipe=words["recipe"],
+        subject=words["subject"],
+        applies_to=None,
+        when=NEVER,
+        message=Template(()),
+        why="",
+        thresholds={},
+        fix=None,
+        references=(),
+        path=path,
+        evidence=words.get("evidence", ""),
+        is_outline=True,
+    )
+
+
+def _condition(table: Mapping[str, Any], key: str, subject: str, limits: Mapping[str, float], where: str = "") -> Any:
+    if key not in table:
+        return None
+    text = _word(table, key, where)
+    return Condition(text, parse(text, subject, limits))
+
+
+def _probe(table: object, subject: str, limits: Mapping[str, float], units: Mapping[str, str]) -> ProbeClauses:
+    check_keys(table, _PROBE_KEYS, "probe")
+    assert isinstance(table, dict)
+    expect(("when" in table) == ("message" in table), "probe", "complete: `when` and `message` go together")
+    expect(
+        "when" in table or "withdrawn_when" in table, "probe", "complete: it has neither `when` nor `withdrawn_when`"
+    )
+    expect(
+        "says" in table or "withdrawn_when" not in table,
+        "probe",
+        "complete: `says` gives the numbers of `withdrawn_when`",
+    )
+    if "severity" in table:
+        _choice(_word(table, "severity", "probe"), SEVERITIES, "probe.severity")
+    texts: dict[str, Any] = {
+        key: parse_template(_word(table, key, "probe"), subject, units) for key in ("message", "says") if key in table
+    }
+    conditions = {
+        key: _condition(table, key, subject, limits, "probe")
+        for key in ("applies_to", "when", "confirmed_when", "withdrawn_when")
+    }
+    return ProbeClauses(**conditions, **texts, severity=Severity(table["severity"]) if "severity" in table else None)
+
+
+def _thresholds(tables: object) -> dict[str, ThresholdInfo]:
+    if not isinstance(tables, dict):
+        raise wrong("thresholds", "tables, each under [thresholds.NAME]")
+    thresholds = {}
+    for name, table in tables.items():
+        where = f"thresholds.{name}"
+        expect(name.isidentifier() and name.islower(), where, "a lower-case name with underscores")
+        check_keys(table, _THRESHOLD_KEYS, where)
+        value = table["value"]
+        number = (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and abs(value) < 1e300
+            and math.isfinite(value)
+        )
+        expect(number, f"{where}.value", "a finite number")
+        unit = table["unit"]
+        expect(isinstance(unit, str), f"{where}.unit", 'a text, such as "ratio", "share" or ""')
+        thresholds[name] = ThresholdInfo(name, value, unit, _word(table, "because", where))
+    return thresholds
+
+
+def _fix(table: object, subject: str, units: Mapping[str, str]) -> FixAdvice:
+    check_keys(table, _FIX_KEYS, "fix")
+    assert isinstance(table, dict)
+    _choice(_word(table, "safety", "fix"), SAFETIES, "fix.safety")
+    recipe = table.get("recipe", [])
+    expect(isinstance(recipe, list), "fix.recipe", "a list of changes")
+    for change in recipe:
+        check_keys(change, _CHANGE_KEYS, "fix.recipe")
+        expect(all(isinstance(value, str) for value in change.values()), "fix.recipe", "a list of tables of texts")
+    return FixAdvice(
+        summary=parse_template(_word(table, "summary", "fix"), subject, units),
+        safety=table["safety"],
+        torch=parse_template(_word(table, "torch", "fix") if "torch" in table else "", subject, units),
+        recipe=tuple(recipe),
+    )
+
+
+def _references(tables: object) -> tuple[Reference, ...]:
+    if not isinstance(tables, list):
+        raise wrong("references", "tables, each under [[references]]")
+    for table in tables:
+        check_keys(table, _REFERENCE_KEYS, "references")
+    return tuple(Reference(_word(table, "title", "references"), _word(table, "url", "references")) for table in tables)
+
+
+def check_keys(table: object, keys: Mapping[str, bool], where: str) -> None:
+    """Keys of a table against the known ones (value True: required)."""
+    if not isinstance(table, dict):
+        raise wrong(where, "a table")
+    for key in table:
+        if key not in keys:
+            hint = did_you_mean(key, keys) or f"Known keys: {', '.join(keys)}."
+            raise TrainauditError("unknown-key", f'"{key}" is not a key of {where}.', hint)
+    missing = [key for key, required in keys.items() if required and key not in table]
+    if missing:
+        raise TrainauditError("missing-key", f"{where[0].upper()}{where[1:]} has no {', '.join(missing)}.", "Add it.")
+
+
+def _word(table: Mapping[str, object], key: str, where: str = "") -> str:
+    value = table[key]
+    if not isinstance(value, str) or not value.strip():
+        raise wrong(f"{where}.{key}" if where else key, "a text that is not empty")
+    return value.strip()
+
+
+def _choice(word: str, known: Iterable[str], where: str) -> None:
+    known = list(known)
+    if word not in known:
+        hint = did_you_mean(word, known) or f"Known: {', '.join(known)}."
+        raise TrainauditError("unknown-word", f'{where} is "{word}", which is not known.', hint)
+
+
+def expect(condition: bool, where: str, wanted: str) -> None:
+    if not condition:
+        raise wrong(where, wanted)
+
+
+def wrong(where: str, wanted: str) -> TrainauditError:
+    return TrainauditError("wrong-type", f"{where} is not {wanted}.", "Correct the file.")
