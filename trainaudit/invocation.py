@@ -65,7 +65,7 @@ def exit_code(run: Run) -> int:
     limit = Severity(run.fail_on).rank
     return int(
         any(
-            finding.severity.rank >= limit and not finding.ignored and finding.is_new is not False
+            finding.severity.rank >= limit and finding.is_live
             for audit in run.audits
             for finding in audit.findings
         )
