@@ -43,7 +43,7 @@ from trainaudit.load.operators import ALL, ATEN, CLASSICAL, MICROSOFT, TABLE, TR
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes.inference import Inferred
 from trainaudit.load.shapes.known import MALFORMED
-from trainaudit.load.translate import split_in_pieces
+from trainaudit.load.spellings import write_plainly
 from trainaudit.load.wiring import Draft, Use, Wiring, wire
 
 Convert = Callable[[Wiring, int, RawNode], Draft]
@@ -108,7 +108,6 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     "Softmax": (),
     "Less": (recognize_dropout.dropout, recognize_activation.written_out),
     "Bernoulli": (recognize_dropout.dropout,),
-    "SplitToSequence": (split_in_pieces,),
     "Exp": (recognize_pieces.softmax_in_pieces, recognize_activation.written_out),
 }
 """Root operator → the patterns that may stand around it."""
@@ -122,6 +121,7 @@ def canonicalize(raw: RawGraph, inferred: Inferred) -> Graph:
 
 
 def _canonicalize(wiring: Wiring) -> Graph:
+    write_plainly(wiring)
     folded = fold_constants(wiring)
     drafts = recognize(wiring, folded)
     unrecognized: dict[str, int] = {}

@@ -64,10 +64,20 @@ def fold_constants(wiring: Wiring) -> bytearray:
             # A malformed constant expression: its nodes stay layers, where shape inference or a rule may speak of them.
             continue
     if any(marks):
-        consumers = wiring.consumers
-        for name in {name for place, node in enumerate(wiring.nodes) if marks[place] for name in node.inputs if name}:
-            consumers[name] = [reader for reader in consumers.get(name, ()) if not marks[reader]]
+        read = {name for place, node in enumerate(wiring.nodes) if marks[place] for name in node.inputs if name}
+        _forget_readers(wiring, marks, read)
+        # A shape of which only known sizes were read is read no longer.
+        idle = [wiring.producer[name] for name in read if name in wiring.producer and not wiring.consumers[name]]
+        shapes = [place for place in idle if wiring.nodes[place].op == "Shape" and not marks[place]]
+        for place in shapes:
+            marks[place] = wiring.nodes[place].outputs[0] not in wiring.outputs
+        _forget_readers(wiring, marks, {wiring.nodes[place].inputs[0] for place in shapes})
     return marks
+
+
+def _forget_readers(wiring: Wiring, marks: bytearray, names: set[str]) -> None:
+    for name in names:
+        wiring.consumers[name] = [reader for reader in wiring.consumers.get(name, ()) if not marks[reader]]
 
 
 def _keeps_tensor(wiring: Wiring, node: RawNode) -> bool:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 from trainaudit.ir.graph import Attribute
-from trainaudit.ir.ops import Op
 from trainaudit.load.constant_views import type_name
 from trainaudit.load.raw import RawNode
 from trainaudit.load.recognize_kernels import window
-from trainaudit.load.wiring import Draft, Wiring, number, numbers, real, word
+from trainaudit.load.wiring import Wiring, number, numbers, real, word
 
 Attributes = dict[str, Attribute]
 Translate = Callable[[Wiring, RawNode], Attributes]
@@ -98,34 +97,6 @@ def split(wiring: Wiring, node: RawNode) -> Attributes:
     if sizes is not None:
         attributes["sizes"] = sizes
     return attributes
-
-
-def split_in_pieces(wiring: Wiring, place: int) -> Draft | None:
-    """SplitToSequence whose pieces are all taken by stored indices (torch's chunk before optimization): a split."""
-    node = wiring.nodes[place]
-    readers = wiring.consumers.get(node.outputs[0], [])
-    pieces: list[tuple[int, int]] = []
-    for reader in readers:
-        index = wiring.scalar(wiring.nodes[reader].inputs[1]) if wiring.nodes[reader].op == "SequenceAt" else None
-        if index is None:
-            return None
-        pieces.append((int(index), reader))
-    if not pieces or node.outputs[0] in wiring.outputs or len({index for index, _ in pieces}) != len(pieces):
-        return None
-    pieces.sort()
-    source = node.inputs[0]
-    axis = positive_axis(wiring, source, number(node, "axis", 0))
-    attributes: Attributes = {"dim": axis}
-    sizes = wiring.argument(node, 1, "split")
-    total = wiring.dimension(source, axis)
-    if sizes is not None and len(sizes) == 1 and total is not None and sizes[0] > 0:
-        share = sizes[0]
-        sizes = tuple(min(share, total - start) for start in range(0, total, share))
-    if sizes is not None and len(sizes) == len(pieces):
-        attributes["sizes"] = sizes
-    members = (place, *(reader for _, reader in pieces))
-    outputs = [wiring.nodes[reader].outputs[0] for _, reader in pieces]
-    return Draft(Op.SPLIT, place, [source], outputs, members, attributes=attributes, last=place)
 
 
 def reshape(wiring: Wiring, node: RawNode) -> Attributes:
