@@ -86,9 +86,13 @@ def audit(
     return judge_measured(measure_module(target, example, inputs, settings)[1], settings, rules, detail=True).audit
 
 
-def chosen_rules(settings: Settings) -> tuple[Rule, ...]:
-    """The built-in rules and the user's own, with the settings' thresholds, as far as they are selected: at least one."""
-    rules = select_rules(load_rules((rules_folder(), *settings.rules), settings.thresholds), settings)
+def chosen_rules(settings: Settings, *, probed: bool = True) -> tuple[Rule, ...]:
+    """The built-in rules and the user's own, with the settings' thresholds, as far as they are selected: at least one.
+
+    Without `probed` there is but an outline of those that only a probe can judge: enough to say that they were not run.
+    """
+    folders = (rules_folder(), *settings.rules)
+    rules = select_rules(load_rules(folders, settings.thresholds, probed=probed), settings)
     if not rules:
         raise TrainauditError(
             "no-rules", "The selection leaves no rule to run.", "Check --select and --ignore, and the settings."

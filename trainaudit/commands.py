@@ -61,10 +61,10 @@ def check_targets(targets: Sequence[str], *, force_exclude: bool, jobs: int, **g
     showing, flags = _split(given, Showing)
     settings = read_flags(flags, targets=targets)
     found, baseline = _prepare(targets, settings, force_exclude)
-    rules = chosen_rules(settings)
+    detail = bool(settings.reports) or settings.output_format in DETAILED
+    rules = chosen_rules(settings, probed=detail)
     if not found:
         return 0 if force_exclude else 2  # pre-commit passes what it found, and must not fail on it
-    detail = bool(settings.reports) or settings.output_format in DETAILED
     audited, failures = audit_all(found, settings, rules, detail=detail, jobs=jobs)
     return _finish(audited, failures, baseline, settings, rules, showing)
 

@@ -132,7 +132,7 @@ def attempt(target: Target, audit: Callable[[], Audited]) -> Audited | str:
 
 def _audit_apart(target: Target, settings: Settings, detail: bool) -> Audited | str:
     """The same in a process of its own, which reads the rules itself."""
-    return _audit_one(target, settings, chosen_rules(settings), detail)
+    return _audit_one(target, settings, chosen_rules(settings, probed=detail), detail)
 
 
 def _result_of(future: Future[Audited | str]) -> Audited | str:
