@@ -1,0 +1,288 @@
+"""`Instruments`: what a training loop is read with. torch is imported at module level: import this file inside functions.
+
+    with Instruments(model, optimizer, graph) as instruments:
+        for index, batch in enumerate(batches):
+            with instruments.step(index):
+                loss = compute(model, batch).loss
+                loss.backward()
+                instruments.read_gradients(loss)
+                optimizer.step()
+    readings = instruments.collect()
+
+Hooks are there on sampled steps alone. Nothing in a step waits for a device: what was read goes to the host in one asynchronous copy at the end of a sampled
+step, and two numbers (the loss and the gradient's norm) in one of their own at each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import Op
+from trainaudit.probe import parameter_readings, readings
+from trainaudit.probe.collecting import ONLY_LAYERS, ParameterState, Readings, Record, StepReadings
+from trainaudit.probe.layout import NUMBERS, unit_axis
+from trainaudit.probe.matching import Call, matched
+from trainaudit.probe.slots import Fetched, Slots, to_host
+from trainaudit.probe.taps import Watch
+
+DENSE_STEPS = 10
+"""The first steps are all sampled: what goes wrong at the start goes wrong there."""
+
+DETAIL_EVERY = 10
+"""Histograms and effective ranks are computed at the first sampled step, every so many sampled steps, and at the last."""
+
+
+class Instruments:
+    """Reads a model in training. `graph` gives layers their names, where there is one; `optimizer` may come later, or never.
+
+    A model with `watched` and `watch(name, tensor)` (one made of an ONNX file) names its values itself. The model, the generators and the gradients are
+    not changed by reading; torch's fast path through transformer encoders is off until the end.
+    """
+
+    def __init__(
+        self, model: Any, optimizer: Any = None, graph: Graph | None = None, *, sample_every: int = 10
+    ) -> None:
+        self.model, self.optimizer, self.graph, self.sample_every = model, optimizer, graph, sample_every
+        named = [(name, item) for name, item in model.named_parameters() if not torch.nn.parameter.is_lazy(item)]
+        self.names, self.parameters = [name for name, _ in named], [item for _, item in named]
+        self.device = self.parameters[0].device if self.parameters else torch.device("cpu")
+        self.slots = Slots(self.device)
+        self.record = Record(self.names, [item.numel() for item in self.parameters])
+        self.numbers: dict[tuple[str, Op, int], int | None] = {}
+        self.sampling: _Sampling | None = None
+        self.snapshot: parameter_readings.Snapshot | None = None
+        self.waiting: list[tuple[StepReadings, Fetched]] = []
+        self.guards: list[tuple[int, Any, Any]] = []
+        self.touched: dict[str, Any] = {}
+        self.stack = ExitStack()
+
+    def __enter__(self) -> Instruments:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        self.stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
+        self.initial = [item.detach().clone() for item in self.parameters]
+        self.watch = Watch(self.model, self._saw, self._begins)
+        return self
+
+    def __exit__(self, *_raised: Any) -> None:
+        self.stack.close()
+
+    def is_sampled(self, index: int) -> bool:
+        return index < DENSE_STEPS or index % self.sample_every == 0
+
+    @contextmanager
+    def step(self, index: int, *, last: bool = False) -> Iterator[None]:
+        """Around one step of training: forward pass, backward pass, `read_gradients` and the optimizer's step. `last` says that it is the last one, which
+        is sampled, in detail, whatever its index. A step that raises leaves no hook and no reading."""
+        self.index = index
+        self.sampling = None
+        if not last and not self.is_sampled(index):
+            yield
+            return
+        sampled = len(self.record.steps) + len(self.waiting)
+        sampling = self.sampling = _Sampling(index, last or sampled % DETAIL_EVERY == 0)
+        if self.snapshot is None:
+            self.snapshot = parameter_readings.Snapshot(self.parameters)
+        self.snapshot.take()
+        self.slots.begin()
+        try:
+            with _eager():
+                sampling.watching.enter_context(self.watch)
+                try:
+                    yield
+                finally:
+                    sampling.watching.close()
+            self._close(sampling)
+        finally:
+            self.sampling = None
+
+    # --- forward and backward -------------------------------------------------------------------------------------------
+
+    def _begins(self) -> None:
+        """A forward pass of the whole model begins: the first one of a step is read."""
+        if self.sampling is not None:
+            self.sampling.passes += 1
+
+    def _saw(self, module: str, op: Op, output: Any, weight: str, operand: Any) -> None:
+        sampling = self.sampling
+        if sampling is None or sampling.passes > 1:
+            return
+        ordinal = sampling.ordinals.get((module, op), 0)
+        sampling.ordinals[module, op] = ordinal + 1
+        key = (module, op, ordinal)
+        if key in self.numbers:
+            number = self.numbers[key]
+            if number is None:
+                return
+        else:
+            self.record.calls.append(Call(module, op, ordinal, weight))
+            number = self.numbers[key] = -1
+        with torch.no_grad():
+            number = self._read(sampling, number, key, output.detach(), op)
+            if op is Op.EMBEDDING and weight and isinstance(operand, torch.Tensor):
+                self._touch(weight, operand)
+        if output.requires_grad:
+            output.register_hook(partial(self._read_gradient, sampling, number))
+
+    def _read(self, sampling: _Sampling, number: int, key: tuple[str, Op, int], output: Any, op: Op) -> int:
+        axis = unit_axis(op, output.shape, sampling.units)
+        sampling.units = (1 if axis == 1 and output.ndim > 2 else -1, output.shape[axis])
+        if number < 0:
+            number = self.numbers[key] = self.slots.add(output.shape[axis])
+        tap = self.slots.taps[number]
+        if tap.units != output.shape[axis]:
+            return number  # not the tensor that it was at first
+        sample = readings.read_activation(output, op, axis, tap.numbers, tap.highs, tap.lows)
+        sampling.samples = sampling.samples or output.shape[0]
+        sampling.sizes[number] = (sample.numel(), output.numel(), sampling.samples)
+        if sampling.is_detailed:
+            self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
+            self.slots.extras.append(((number, "values"), readings.histogram_of(sample)))
+        return number
+
+    def _read_gradient(self, sampling: _Sampling, number: int, gradient: Any) -> None:
+        if sampling is not self.sampling or sampling.is_read or not gradient.numel():
+            return
+        with torch.no_grad():
+            sample = readings.read_gradient(gradient, self.slots.taps[number].numbers)
+            sampling.gradient_sizes[number] = sample.numel()
+            if sampling.is_detailed:
+                self.slots.extras.append(((number, "gradients"), readings.histogram_of(sample, of_logarithm=True)))
+
+    def _touch(self, weight: str, indices: Any) -> None:
+        rows = dict(zip(self.names, self.parameters, strict=True))[weight].shape[0]
+        if weight not in self.touched:
+            self.touched[weight] = torch.zeros(rows, dtype=torch.bool, device=self.device)
+        self.touched[weight][indices.reshape(-1)] = True
+
+    # --- parameters -----------------------------------------------------------------------------------------------------
+
+    def read_gradients(self, loss: Any) -> None:
+        """After the backward pass, before clipping and before the optimizer's step. `loss` is a scalar tensor."""
+        with torch.no_grad():
+            places = [place for place, item in enumerate(self.parameters) if item.grad is not None]
+            gradients = [parameter_readings.dense(self.parameters[place].grad) for place in places]
+            lengths = parameter_readings.norms(gradients)
+            self.record.has_gradient.update(places)
+            whole = torch.linalg.vector_norm(lengths) if places else torch.zeros((), dtype=lengths.dtype)
+            self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
+            sampling = self.sampling
+            if sampling is not None:
+                sampling.watching.close()
+                sampling.is_read = True
+                sampling.places, sampling.gradients, sampling.lengths = places, gradients, lengths
+                sampling.versions = [gradient._version for gradient in gradients]
+                sampling.counts = parameter_readings.read_gradients(gradients)
+
+    def _close(self, sampling: _Sampling) -> None:
+        """What the step did to the weights; everything that was read goes on its way."""
+        assert self.snapshot is not None
+        with torch.no_grad():
+            weights = parameter_readings.norms(self.snapshot.kept)
+            changes = self.snapshot.changes()
+            updates = parameter_readings.norms(changes)
+            table = torch.full(
+                (len(NUMBERS), len(self.parameters)), torch.nan, dtype=weights.dtype, device=weights.device
+            )
+            table[0], table[5] = weights, updates
+            if sampling.is_read and sampling.places:
+                where = torch.tensor(sampling.places).to(table.device, non_blocking=True)
+                moved = [changes[place] for place in sampling.places]
+                rows = (sampling.lengths, *sampling.counts, parameter_readings.along(moved, sampling.gradients))
+                for number, row in zip((1, 2, 3, 4, 6), rows, strict=True):
+                    table[number].index_copy_(0, where, row.to(table))
+                is_same = all(a._version == b for a, b in zip(sampling.gradients, sampling.versions, strict=True))
+                used = sampling.lengths if is_same else parameter_readings.norms(sampling.gradients)
+                self.slots.extras.append((("", "used"), torch.linalg.vector_norm(used).reshape(1)))
+            self.slots.extras.append((("", "parameters"), table.reshape(-1).to(self.slots.buffer)))
+            fetched = self.slots.fetch()
+        step = StepReadings(sampling.index, sampling.sizes, sampling.gradient_sizes)
+        self.waiting.append((step, fetched))
+        self._match()
+        while self.waiting and self.waiting[0][1].arrived():
+            self._land(*self.waiting.pop(0))
+
+    def _land(self, step: StepReadings, fetched: Fetched) -> None:
+        self.record.land(step, fetched.units, fetched.parts())
+
+    def _match(self) -> None:
+        """After a pass with calls that were not there before: which layers they are, and which of them need not be read again."""
+        if len(self.record.layers) == len(self.record.calls):
+            return
+        self.record.layers = matched(self.graph, self.record.calls)
+        for call, layer in zip(self.record.calls, self.record.layers, strict=True):
+            if not layer and call.op in ONLY_LAYERS:
+                self.numbers[call.module, call.op, call.ordinal] = None
+
+    # --- what came of it ------------------------------------------------------------------------------------------------
+
+    @property
+    def guard(self) -> tuple[tuple[int, float, float], ...]:
+        """(step, loss, norm of the gradient) of the steps since the last look that have arrived on the host: it waits for nothing."""
+        arrived = []
+        while self.guards and (self.guards[0][2] is None or self.guards[0][2].query()):
+            index, host, _ = self.guards.pop(0)
+            arrived.append((index, float(host[0]), float(host[1])))
+        self.record.guards += arrived
+        return tuple(arrived)
+
+    def collect(self) -> Readings:
+        """Everything that was read; waits for what is on its way."""
+        for index, host, event in self.guards:
+            if event is not None:
+                event.synchronize()
+            self.record.guards.append((index, float(host[0]), float(host[1])))
+        self.guards.clear()
+        for step, fetched in self.waiting:
+            self._land(step, fetched)
+        self.waiting.clear()
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        optimized = {id(item) for group in groups for item in group["params"]}
+        states = [
+            ParameterState(
+                trainable=item.requires_grad,
+                in_optimizer=id(item) in optimized,
+                is_changed=not parameter_readings.is_equal(item.detach(), start),
+                touched=None if name not in self.touched else float(self.touched[name].double().mean()),
+            )
+            for name, item, start in zip(self.names, self.parameters, self.initial, strict=True)
+        ]
+        return self.record.readings(states)
+
+
+class _Sampling:
+    """What is known of the step that is being read."""
+
+    def __init__(self, index: int, is_detailed: bool) -> None:
+        self.index, self.is_detailed = index, is_detailed
+        self.watching = ExitStack()
+        self.passes = 0
+        self.samples = 0
+        self.ordinals: dict[tuple[str, Op], int] = {}
+        self.units = (-1, 0)
+        self.sizes: dict[int, tuple[int, int, int]] = {}
+        self.gradient_sizes: dict[int, int] = {}
+        self.is_read = False
+        self.places: list[int] = []
+        self.gradients: list[Any] = []
+        self.versions: list[int] = []
+        self.lengths: Any = None
+        self.counts: tuple[Any, ...] = ()
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Compiled modules run as they were written: a compiled graph shows no calls."""
+    import sys
+
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

@@ -1,0 +1,61 @@
+"""How readings lie in memory between the device and the record: the order of numbers, and the bounds of what is read. Stdlib only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainaudit.ir.ops import Op
+
+SCALARS = (
+    "sum",
+    "squares",
+    "nonzero",
+    "saturated",
+    "non_finite",
+    "overflow",
+    "gradient_squares",
+    "gradient_nonzero",
+    "gradient_kept",
+)
+"""The numbers of a tap, in the order in which they stand in its slots."""
+
+SUM, SQUARES, NONZERO, SATURATED, NON_FINITE, OVERFLOW, GRADIENT_SQUARES, GRADIENT_NONZERO, GRADIENT_KEPT = range(
+    len(SCALARS)
+)
+
+NUMBERS = ("weight", "gradient", "absmax", "nonzero", "kept", "update", "along")
+"""The numbers of a parameter: ‖w‖ before the step, ‖∂loss/∂w‖, its largest magnitude, how many values of it are not 0 and how many of those float16
+can hold, ‖Δw‖, and Δw · ∂loss/∂w."""
+
+SATURATION = {Op.TANH: (0.0, 0.97), Op.SIGMOID: (0.5, 0.47)}
+"""Op → (middle, distance): values further from the middle count as saturated."""
+
+BINS = 32
+"""Of a histogram."""
+
+RANK_ROWS = 64
+"""Rows of units behind an effective rank, at most."""
+
+RANK_COLUMNS = 1024
+"""Units of each such row, at most."""
+
+
+def rank_bound(rows: int, units: int) -> int:
+    """The largest effective rank that so many centred rows of units can have: min(rows − 1, units), since centring takes one."""
+    return min(rows - 1, -(-units // -(-units // RANK_COLUMNS)))
+
+
+def unit_axis(op: Op, shape: Sequence[int], last: tuple[int, int]) -> int:
+    """The axis that counts units. `last` is (axis, size) of the weighted layer or normalization before, in the order of calls: an activation
+    function keeps it unless its sizes say otherwise."""
+    rank = len(shape)
+    if op in (Op.CONV, Op.CONV_TRANSPOSE, Op.BATCH_NORM, Op.GROUP_NORM, Op.INSTANCE_NORM, Op.LOCAL_RESPONSE_NORM):
+        return 1 if rank > 1 else 0
+    if op in (Op.LINEAR, Op.LAYER_NORM, Op.RMS_NORM, Op.EMBEDDING, Op.ATTENTION, Op.RNN, Op.LSTM, Op.GRU):
+        return rank - 1
+    axis, size = last
+    if axis == 1 and rank > 1 and (shape[1] == size or shape[-1] != size):
+        return 1
+    if axis != 1 and rank > 2 and shape[-1] != size and shape[1] == size:
+        return 1
+    return rank - 1

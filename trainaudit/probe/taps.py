@@ -1,0 +1,168 @@
+"""Which calls of a forward pass are read, and in which module each one runs. torch is imported at module level: import this file inside functions.
+
+A call is seen by its function, not by its module, so that `F.relu(x)`, `x.relu_()` and `nn.ReLU` are alike. Its output is read as soon as it
+exists: what is overwritten later in place is read before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch.nn.modules import module as module_hooks
+from torch.overrides import TorchFunctionMode
+
+from trainaudit.ir.ops import Op
+
+FUNCTIONS: Mapping[str, Op] = {
+    "linear": Op.LINEAR, "embedding": Op.EMBEDDING, "embedding_bag": Op.EMBEDDING,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), Op.CONV),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), Op.CONV_TRANSPOSE),
+    **dict.fromkeys(("rnn_tanh", "rnn_relu", "rnn_tanh_cell", "rnn_relu_cell"), Op.RNN),
+    "lstm": Op.LSTM, "lstm_cell": Op.LSTM, "gru": Op.GRU, "gru_cell": Op.GRU,
+    **dict.fromkeys(("matmul", "mm", "bmm", "addmm", "baddbmm"), Op.MATMUL), "einsum": Op.EINSUM,
+    "scaled_dot_product_attention": Op.ATTENTION,
+    "batch_norm": Op.BATCH_NORM, "layer_norm": Op.LAYER_NORM, "rms_norm": Op.RMS_NORM, "group_norm": Op.GROUP_NORM,
+    "instance_norm": Op.INSTANCE_NORM, "local_response_norm": Op.LOCAL_RESPONSE_NORM,
+    "relu": Op.RELU, "leaky_relu": Op.LEAKY_RELU, "rrelu": Op.LEAKY_RELU, "prelu": Op.PRELU, "relu6": Op.RELU6,
+    "threshold": Op.THRESHOLDED_RELU, "elu": Op.ELU, "selu": Op.SELU, "celu": Op.CELU, "gelu": Op.GELU, "silu": Op.SILU,
+    "mish": Op.MISH, "sigmoid": Op.SIGMOID, "expit": Op.SIGMOID, "hardsigmoid": Op.HARD_SIGMOID, "hardswish": Op.HARD_SWISH,
+    "tanh": Op.TANH, "hardtanh": Op.HARD_TANH, "softplus": Op.SOFTPLUS, "softsign": Op.SOFTSIGN, "softmax": Op.SOFTMAX,
+    "log_softmax": Op.LOG_SOFTMAX, "logsigmoid": Op.LOG_SIGMOID, "glu": Op.GLU, "add": Op.ADD,
+}  # fmt: skip
+"""Function, without the underscore of the form in place → what it computes."""
+
+_NAMED = {**FUNCTIONS, **{f"{name}_": op for name, op in FUNCTIONS.items()}}
+
+_PRODUCTS = frozenset({Op.MATMUL, Op.EINSUM})
+
+
+def _never(_tensors: object) -> bool:
+    return False
+
+
+def _opened(function: Any) -> Any:
+    """A composite function of torch whose parts a mode sees: it does not hand itself over to the mode as one call."""
+    body = FunctionType(
+        function.__code__,
+        {**function.__globals__, "has_torch_function": _never},
+        function.__name__,
+        function.__defaults__,
+    )
+    body.__kwdefaults__ = function.__kwdefaults__
+    return body
+
+
+_ATTENTION = torch.nn.functional.multi_head_attention_forward
+_OPENED_ATTENTION = _opened(_ATTENTION)
+
+Seen = Callable[[str, Op, Any, str, Any], None]
+"""Called with the module's path, the op, the output, the name of the weight ("" where the call has none), and the call's first operand."""
+
+
+class Watch(TorchFunctionMode):
+    """While it is entered, `seen` is called for every call in `FUNCTIONS` that a module below `root` makes outside of the backward pass, in order.
+    `begins` is called when the root's forward pass begins."""
+
+    def __init__(self, root: Any, seen: Seen, begins: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.seen, self.begins = seen, begins
+        self.paths = {
+            id(part): path.replace("_orig_mod.", "").removesuffix("_orig_mod") for path, part in root.named_modules()
+        }
+        self.root = id(root)
+        self.weights: dict[int, str] = {id(tensor): name for name, tensor in root.named_parameters()}
+        self.stack: list[str] = []
+        self.handles: list[Any] = []
+
+    def __enter__(self) -> Watch:
+        if not self.handles:
+            self.stack.clear()
+            self.handles = [
+                module_hooks.register_module_forward_pre_hook(self._enter_module),
+                module_hooks.register_module_forward_hook(self._leave_module, always_call=True),
+            ]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        if not self.depth:
+            for handle in self.handles:
+                handle.remove()
+            self.handles = []
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+
+    depth = 0
+    """Depth of composite functions that run opened."""
+
+    def _enter_module(self, module: Any, _inputs: Any) -> None:
+        if id(module) == self.root and torch._C._current_graph_task_id() == -1:
+            self.stack.clear()
+            self.begins()
+        path = self.paths.get(id(module))
+        if path is None and self.stack:
+            path = self.stack[-1]  # a module that its owner has not registered
+        self.stack.append("?" if path is None else path)
+
+    def _leave_module(self, _module: Any, _inputs: Any, _output: Any) -> None:
+        if self.stack:
+            self.stack.pop()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _ATTENTION:
+            self.depth += 1
+            try:
+                with self:
+                    return _OPENED_ATTENTION(*args, **(kwargs or {}))
+            finally:
+                self.depth -= 1
+        result = func(*args, **kwargs) if kwargs else func(*args)
+        op = _NAMED.get(getattr(func, "__name__", ""))
+        if op is not None and self.stack and self.stack[-1] != "?":
+            output = result[0] if isinstance(result, tuple) else result
+            if _is_readable(output) and torch._C._current_graph_task_id() == -1:
+                weight = self._weight(args, kwargs)
+                if op in _PRODUCTS and weight:
+                    op = Op.LINEAR
+                elif op is Op.HARD_TANH and _bounds(args, kwargs) == (0.0, 6.0):
+                    op = Op.RELU6
+                self.seen(self.stack[-1], op, output, weight, args[0] if args else None)
+        return result
+
+    def _weight(self, args: Any, kwargs: Any) -> str:
+        """The name of the first parameter among the operands, or of that which an operand is a view of."""
+        for operand in (*args[:3], *kwargs.values()) if kwargs else args[:3]:
+            if isinstance(operand, torch.Tensor):
+                name = self.weights.get(id(operand))
+                if name is None and operand._base is not None:
+                    name = self.weights.get(id(operand._base))
+                if name is not None:
+                    return name
+            elif isinstance(operand, (list, tuple)):
+                names = [self.weights[id(item)] for item in operand if id(item) in self.weights]
+                if names:  # of a stack of recurrent layers the last, whose output the call gives
+                    inputs = [name for name in names if "weight_ih" in name and not name.endswith("_reverse")]
+                    return inputs[-1] if inputs else names[0]
+        return ""
+
+
+def _bounds(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    named = kwargs or {}
+    return tuple(
+        args[place] if len(args) > place else named.get(word) for place, word in ((1, "min_val"), (2, "max_val"))
+    )  # type: ignore[return-value]
+
+
+def _is_readable(output: Any) -> bool:
+    """A dense tensor of real numbers with an axis; not a stand-in, a part of a vmap, or a shard."""
+    return (
+        type(output) in (torch.Tensor, torch.nn.Parameter)
+        and output.is_floating_point()
+        and output.ndim > 0
+        and output.numel() > 0
+        and output.layout is torch.strided
+        and not output.is_meta
+        and not torch._C._functorch.is_functorch_wrapped_tensor(output)
+    )
