@@ -51,3 +51,8 @@ class Trainee:
     words: Mapping[str, str] = field(default_factory=dict)
     """How "data", "loss" and "optimizer" were chosen, a clause each."""
     notes: tuple[str, ...] = ()
+    source: Any = None
+    """The `data.Source` that `train` was read from, which `data_statistics` passes over again; None for synthetic data."""
+    validation_source: Any = None
+    is_whole: bool = False
+    """`train` is all that the source has."""

@@ -1,0 +1,304 @@
+"""`Objective`: one forward pass and its loss, by the user's step, the named loss, the model's own, or one that is inferred from output and targets.
+
+torch is imported inside functions only.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
+from trainaudit.load.torch.importing import told
+from trainaudit.load.torch.restore import left_as_found
+from trainaudit.probe.heads import Head, loss_within, read_by_loss
+from trainaudit.probe.losses import CLASSIFYING, MEASURING, NAMED, TORCH_CLASSES, TWO_VALUED, class_axis, is_dense
+from trainaudit.probe.structures import shapes_shown
+from trainaudit.probe.trainee import Batch, Computed
+from trainaudit.probe.user_objects import Caller, a, called, needed
+from trainaudit.suggestion import did_you_mean
+
+Compute = Callable[[Any, Batch], Computed]
+
+
+@frozen
+class Objective:
+    """`name` is the loss's name in `settings.LOSSES`, "" for one of the user's or model's own; `words` say how it was chosen."""
+
+    compute: Compute
+    name: str
+    words: str
+    note: str = ""
+
+
+# --- the user's whole step -----------------------------------------------------------------------------------------------
+
+
+def of_step(step: Callable[..., Any], shown: str) -> Objective:
+    """`step(model, batch)` → loss, (loss, output) or {"loss": …, "output": …}; the batch as the data gave it."""
+
+    def compute(model: Any, batch: Batch) -> Computed:
+        return _of_step_result(step(model, batch.raw), batch, shown)
+
+    return Objective(compute, "", f"computed by the step {shown}")
+
+
+def of_training_step(model: Any) -> Objective:
+    """LightningModule's training_step, with as many of batch, batch_idx and dataloader_idx as it takes."""
+    shown = f"{type(model).__name__}.training_step"
+    if getattr(model, "automatic_optimization", True) is False:
+        what = f"{shown} runs its own optimizers (automatic_optimization is False)."
+        raise TrainauditError(
+            "manual-optimization", what, "Give a step that returns the loss: --step pkg.mod:function."
+        )
+    count = len(needed(type(model).training_step) or ("self", "batch", "batch_idx")) - 1
+
+    def compute(copied: Any, batch: Batch) -> Computed:
+        return _of_step_result(copied.training_step(*(batch.raw, 0, 0)[: max(1, count)]), batch, shown)
+
+    return Objective(compute, "", f"computed by {shown}")
+
+
+def _of_step_result(result: Any, batch: Batch, shown: str) -> Computed:
+    import torch
+
+    output = None
+    if isinstance(result, Mapping):
+        output = next((result[key] for key in ("output", "outputs", "logits", "preds") if key in result), None)
+        result = result.get("loss")
+    elif isinstance(result, (tuple, list)) and len(result) == 2:
+        result, output = result
+    if not isinstance(result, torch.Tensor):
+        what = f"{shown} gives {a(result)} as its loss."
+        raise TrainauditError("no-loss", what, "Return the loss, or (loss, output).")
+    return Computed(_scalar(result, shown), output if isinstance(output, torch.Tensor) else None, batch.target)
+
+
+def _scalar(loss: Any, shown: str) -> Any:
+    if loss.numel() != 1:
+        what = f"The loss of {shown} is a tensor of shape {tuple(loss.shape)}, and no single number."
+        raise TrainauditError("no-scalar-loss", what, "Reduce it: .mean().")
+    return loss.reshape(()) if loss.ndim else loss
+
+
+# --- the model's own loss ------------------------------------------------------------------------------------------------
+
+
+def of_model(shown: str) -> Objective:
+    def compute(model: Any, batch: Batch) -> Computed:
+        result = model(*batch.args, **batch.kwargs)
+        loss = loss_within(result)
+        if loss is None:
+            raise TrainauditError("no-loss", f"{shown} returned no loss.", "Name one with --loss.")
+        return Computed(loss, _output_beside(result, loss), batch.target)
+
+    return Objective(compute, "", "the model's own")
+
+
+def _output_beside(result: Any, loss: Any) -> Any:
+    """The tensor that the model's loss read, where the model returns it too."""
+    import torch
+
+    if isinstance(result, torch.Tensor):
+        return None
+    if isinstance(result, tuple) and not hasattr(result, "_fields"):
+        result = tuple(item for item in result if item is not loss)
+    try:
+        found = read_by_loss(result)
+    except TrainauditError:
+        return None
+    return found if found.ndim else None
+
+
+# --- a loss that was named -----------------------------------------------------------------------------------------------
+
+
+def of_name(name: str) -> Objective:
+    if name not in NAMED:
+        hint = did_you_mean(name, NAMED) or f"Known: {', '.join(NAMED)}; or an import string pkg.mod:NAME."
+        raise TrainauditError("unknown-loss", f'The loss "{name}" is not known.', hint)
+    return Objective(_compute_with(NAMED[name], picks=True), name, f"{name}, as declared")
+
+
+def of_object(found: Any, shown: str, caller: Caller) -> Objective:
+    """A callable (output, target) → scalar, a class of such, or a factory that returns one."""
+    import torch
+
+    if isinstance(found, type) or (callable(found) and not isinstance(found, torch.nn.Module) and needed(found) == []):
+        found = called(found, shown, caller)
+    if not callable(found):
+        what = f"{shown} gives {a(found)}, which is no loss."
+        raise TrainauditError(
+            "bad-loss", what, "Name a function (output, target) → number, a class or a factory of one."
+        )
+    is_torch = (
+        type(found).__module__ == "torch.nn.modules.loss" or getattr(found, "__module__", "") == "torch.nn.functional"
+    )
+    name = TORCH_CLASSES.get(type(found).__name__, "") if is_torch else ""
+    criterion = copy.deepcopy(found) if isinstance(found, torch.nn.Module) else found
+    kind = (
+        type(found).__name__ if isinstance(found, torch.nn.Module) else getattr(found, "__name__", type(found).__name__)
+    )
+    return Objective(_compute_with(criterion, picks=is_torch), name, f"{kind} of {shown}")
+
+
+def _compute_with(criterion: Any, *, picks: bool) -> Compute:
+    """`picks`: the criterion reads one tensor. One of the user's own gets all that the model returns, where it takes that."""
+    import torch
+
+    moved: dict[str, Any] = {}
+
+    def on_device(output: Any) -> Any:
+        if not isinstance(criterion, torch.nn.Module):
+            return criterion
+        device = str(output.device)
+        if device not in moved:
+            moved[device] = copy.deepcopy(criterion).to(device)
+        return moved[device]
+
+    takes_all = not picks
+
+    def compute(model: Any, batch: Batch) -> Computed:
+        nonlocal takes_all
+        result = model(*batch.args, **batch.kwargs)
+        output = read_by_loss(result)
+        function = on_device(output)
+        if result is not output and takes_all:
+            try:
+                return Computed(_scalar(function(result, batch.target), "the criterion"), output, batch.target)
+            except (TypeError, AttributeError, ValueError, RuntimeError, KeyError):
+                takes_all = False
+        return Computed(_scalar(function(output, batch.target), "the criterion"), output, batch.target)
+
+    return compute
+
+
+# --- a loss that is inferred ---------------------------------------------------------------------------------------------
+
+
+def inferred(output: Any, target: Any, head: Head) -> Objective:
+    """The usual loss for such outputs and targets. Raises `TrainauditError` where they fit no usual one."""
+    import torch
+
+    if not isinstance(target, torch.Tensor):
+        kind = "no targets" if target is None else f"targets that are {a(target)}"
+        what = f"The loss cannot be inferred: the data give {kind}."
+        raise TrainauditError("no-loss", what, "Name it: --loss cross-entropy, or --step pkg.mod:function.")
+    name, why = _usual(output, target, head)
+    function = NAMED[name]
+
+    def criterion(found: Any, wanted: Any) -> Any:
+        if wanted.shape != found.shape and wanted.numel() == found.numel() and name not in CLASSIFYING:
+            wanted = wanted.reshape(found.shape)
+        elif name in CLASSIFYING and wanted.is_floating_point() and wanted.ndim < found.ndim:
+            wanted = wanted.long()
+        return function(found, wanted)
+
+    note = ""
+    if target.shape != output.shape and target.numel() == output.numel() and name not in CLASSIFYING:
+        note = f"Targets of shape {_shape(target)} are compared with outputs of shape {_shape(output)} one by one, since the loss is inferred."
+    return Objective(_compute_with(criterion, picks=True), name, f"{name}, inferred: {why}", note)
+
+
+def _usual(output: Any, target: Any, head: Head) -> tuple[str, str]:
+    values = target.detach().double()
+    finite = values[values.isfinite()]
+    two_valued = bool(((finite == 0) | (finite == 1)).all()) and finite.numel() > 0
+    whole = not target.is_floating_point() or bool((finite == finite.round()).all())
+    if target.numel() == output.numel():
+        units = (
+            output.shape[class_axis(output, target.to(output.dtype).reshape(output.shape))] if output.ndim > 1 else 1
+        )
+        if two_valued and units > 1 and _rows_sum_to_one(values.reshape(output.shape), output):
+            return _of_classes(head, f"one-hot targets over {units} outputs")
+        if two_valued:
+            sure = head.activation in ("sigmoid", "hard_sigmoid")
+            what = "targets of 0 and 1"
+            return (
+                ("bce", f"{what}, and a sigmoid at the output")
+                if sure
+                else ("bce-with-logits", f"{what}, and no sigmoid at the output")
+            )
+        if (
+            units > 1
+            and finite.numel()
+            and bool((finite >= 0).all())
+            and _rows_sum_to_one(values.reshape(output.shape), output)
+        ):
+            return _of_classes(head, f"shares of {units} classes as targets")
+        return "mse", "numbers as targets, one for each output"
+    if output.ndim > 1 and whole and target.ndim <= output.ndim:
+        count = output.shape[class_axis(output, target)]
+        kind = "integer targets" if not target.is_floating_point() else "whole numbers as targets"
+        below = "below" if finite.numel() and float(finite.max()) < count else "beside"
+        return _of_classes(head, f"{kind} {below} the {count} outputs")
+    what = f"The loss cannot be inferred from outputs of shape {_shape(output)} and targets {shapes_shown(target)}."
+    raise TrainauditError("no-loss", what, "Name it: --loss mse, or --loss pkg.mod:NAME.")
+
+
+def _of_classes(head: Head, why: str) -> tuple[str, str]:
+    if head.activation == "softmax":
+        return "categorical-crossentropy", f"{why}, and a softmax at the output"
+    if head.activation == "log_softmax":
+        return "nll", f"{why}, and a log-softmax at the output"
+    return "cross-entropy", why
+
+
+def _rows_sum_to_one(values: Any, output: Any) -> bool:
+    total = values.sum(class_axis(output, output))
+    return bool(((total - 1).abs() < 1e-4).all())
+
+
+def _shape(tensor: Any) -> str:
+    return f"({', '.join(map(str, tensor.shape))}{',' if tensor.ndim == 1 else ''})"
+
+
+def class_count_of(name: str, output: Any, target: Any) -> int | None:
+    """Classes that the model tells apart, None where it is no classifier."""
+    import torch
+
+    if not isinstance(output, torch.Tensor) or not isinstance(target, torch.Tensor) or output.ndim < 2:
+        return None
+    if name in TWO_VALUED or name in MEASURING or name == "kl":
+        return None
+    axis = class_axis(output, target)
+    if is_dense(output, target):
+        return int(output.shape[axis]) if name in CLASSIFYING else None
+    if target.is_floating_point() or output.shape[axis] < 2 or target.numel() == output.numel():
+        return None
+    return int(output.shape[axis])
+
+
+# --- the first run -------------------------------------------------------------------------------------------------------
+
+
+def tried(model: Any, batch: Batch, run: Callable[[Any, Batch], Any], shown: str) -> Any:
+    """What `run(model, batch)` gives without gradients, in training mode, or in evaluation mode where it breaks down in the other; the model is
+    left as found. Raises `TrainauditError` with the user's own line."""
+    import torch
+
+    failure: Exception | None = None
+    for training in (True, False):
+        with left_as_found(model, computes=False), torch.no_grad():
+            try:
+                model.train(training)
+                return run(model, batch)
+            except TrainauditError:
+                raise
+            except Exception as error:  # whatever the user's code raises
+                failure = failure or error
+    assert failure is not None
+    shapes = shapes_shown(batch.raw)
+    what = f"{shown} could not be run on a batch of its data ({shapes}){told(failure)}."
+    raise TrainauditError("step-failed", what, "Check that data, loss and model fit together.") from failure
+
+
+def parameters_of(function: Any) -> list[str]:
+    """Names of a function's parameters; none where they cannot be told."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return []

@@ -1,0 +1,123 @@
+"""Tensors inside whatever users put them into: tuples, mappings, dataclasses, objects with a `.to`. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+_DEEPEST = 8
+
+
+def mapped(value: Any, change: Callable[[Any], Any], depth: int = 0) -> Any:
+    """The same structure with every tensor changed. Containers are rebuilt, other objects stay the same object."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if depth > _DEEPEST:
+        return value
+    if isinstance(value, Mapping):
+        items = {key: mapped(item, change, depth + 1) for key, item in value.items()}
+        return _rebuilt(value, items)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(mapped(item, change, depth + 1) for item in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(mapped(item, change, depth + 1) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        return dataclasses.replace(value, **{name: mapped(item, change, depth + 1) for name, item in fields.items()})
+    return value
+
+
+def _rebuilt(value: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
+    """A mapping of the same type where that can be made from a dict (BatchEncoding, OrderedDict), else a dict."""
+    if type(value) is dict:
+        return items
+    try:
+        return type(value)(items)  # type: ignore[call-arg]
+    except Exception:
+        return items
+
+
+def moved(value: Any, device: str) -> Any:
+    """The structure on a device; an object of the user's own with a `.to` method is asked to move itself."""
+    import torch
+
+    if not isinstance(value, (torch.Tensor, Mapping, tuple, list)) and callable(getattr(value, "to", None)):
+        return value.to(device)
+    return mapped(value, lambda tensor: tensor.to(device))
+
+
+def arrays_as_tensors(value: Any) -> Any:
+    """numpy's arrays as tensors: float64 as float32, since numpy's default is no choice of the user's; numbers as they are."""
+    import numpy as np
+    import torch
+
+    if isinstance(value, np.ndarray):
+        if value.dtype == object or value.dtype.kind in "USMmV":
+            return value
+        if value.dtype == np.float64:
+            value = value.astype(np.float32)
+        elif value.dtype in (np.uint16, np.uint32, np.uint64):
+            value = value.astype(np.int64)
+        elif not value.dtype.isnative:
+            value = value.astype(value.dtype.newbyteorder("="))
+        return torch.from_numpy(np.array(value))  # a copy of its own, writable and in one piece
+    if isinstance(value, np.generic):
+        return arrays_as_tensors(np.asarray(value))
+    if isinstance(value, Mapping):
+        return _rebuilt(value, {key: arrays_as_tensors(item) for key, item in value.items()})
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(arrays_as_tensors(item) for item in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(arrays_as_tensors(item) for item in value)
+    return value
+
+
+def tensors_in(value: Any) -> Iterator[tuple[str, Any]]:
+    """(name, tensor) pairs in order: keys and field names joined by dots, places counted."""
+    yield from _tensors(value, "", 0)
+
+
+def _tensors(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield path, value
+        return
+    if depth > _DEEPEST:
+        return
+    for key, item in parts_of(value):
+        yield from _tensors(item, f"{path}.{key}" if path else key, depth + 1)
+
+
+def parts_of(value: Any) -> list[tuple[str, Any]]:
+    """What a container holds, by name; nothing for what is none."""
+    if isinstance(value, Mapping):
+        return [(str(key), item) for key, item in value.items()]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return list(zip(value._fields, value, strict=True))
+    if isinstance(value, (tuple, list)):
+        return [(str(place), item) for place, item in enumerate(value)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    return []
+
+
+def size_of(value: Any) -> int:
+    """Examples in a batch: the first axis of the first tensor with one; 1 where there is none."""
+    return next((int(tensor.shape[0]) for _, tensor in tensors_in(value) if tensor.ndim), 1)
+
+
+def bytes_of(value: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for _, tensor in tensors_in(value))
+
+
+def shapes_shown(value: Any) -> str:
+    """The tensors' types and shapes as messages show them: "float32[32,3,8,8], int64[32]"."""
+    shown = [
+        f"{name + '=' if name and not name.isdigit() else ''}{str(tensor.dtype).removeprefix('torch.')}[{','.join(map(str, tensor.shape))}]"
+        for name, tensor in tensors_in(value)
+    ]
+    return ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "") or "no tensors"

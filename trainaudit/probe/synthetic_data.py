@@ -1,0 +1,208 @@
+"""Synthetic batches for a model: inputs, and targets as its loss or its head wants them. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.frozen import frozen
+from trainaudit.ir.graph import Graph
+from trainaudit.probe import objectives
+from trainaudit.probe.calling import Signature
+from trainaudit.probe.heads import head_of, read_by_loss
+from trainaudit.probe.objectives import Objective
+from trainaudit.probe.opening import Opened, with_shapes
+from trainaudit.probe.plan import ProbePlan
+from trainaudit.probe.structures import moved, shapes_shown
+from trainaudit.probe.synthetic import Example, batch_count, drawn, fitting_size, is_tensor
+from trainaudit.probe.teacher import Goal, goal_of, random_targets, taught_targets
+from trainaudit.probe.trainee import Batch
+
+SYNTHETIC = ("random", "teacher")
+_HELD = 4
+_KINDS = ("classes", "values", "binary")
+"""Tried in this order for a loss of the user's own, which does not say what it wants."""
+
+
+@frozen
+class Synthetic:
+    """`kind` is "random" or "teacher"."""
+
+    train: tuple[Batch, ...]
+    validation: tuple[Batch, ...]
+    kind: str
+    words: str
+    notes: tuple[str, ...] = ()
+
+
+def synthetic_batches(
+    opened: Opened,
+    example: Example,
+    graph: Graph | None,
+    plan: ProbePlan,
+    signature: Signature,
+    *,
+    loss: str,
+    chosen: Objective | None,
+    own_loss: bool,
+) -> Synthetic:
+    """A few hundred examples, the same for the same seed, and as many batches again of others for validation.
+
+    `loss` is the name of the loss, "" where it is none of `settings.LOSSES`; `chosen` the user's own objective, against which kinds of targets are
+    tried. `own_loss` says that the model wants labels and gives its loss itself.
+    """
+    size = fitting_size(example, plan.batch_size)
+    inputs, size, note = _fitting_inputs(opened, example, size, plan.seed, graph)
+    result = _run(opened, inputs, size)
+    output = read_by_loss(result)
+    labels = (signature.label or "") if own_loss else ""
+    is_token_model = _is_token_model(inputs, output)
+    is_shifted = bool(labels) and is_token_model and _is_language_model(opened.model)
+    goal = goal_of(output, loss, head_of(graph, output), is_token_model=is_token_model)
+    if is_token_model:
+        goal = replace(goal, shape=(int(_ids(inputs).shape[1]), *goal.shape[1:]))
+    if chosen is not None and not loss:
+        goal = _goal_for(opened, chosen, goal, output, inputs, size, plan)
+    taught = plan.data != "random"
+
+    def batch(number: int) -> Batch:
+        given = drawn(example, size, plan.seed + 1 + number, graph, opened.model)
+        if is_shifted:
+            given, target = _sentences(given, plan.seed, number, taught)
+        elif taught:
+            target = taught_targets(goal, given, size, plan.seed)
+        else:
+            target = random_targets(goal, size, plan.seed + 1 + number)
+        return _batch(given, target, labels, size)
+
+    count = batch_count(example, size)
+    batches = tuple(batch(number) for number in range(count + _HELD))
+    words = f"synthetic: {count} batches of {size}, {_inputs_shown(inputs)}; {_targets_shown(goal, taught, is_shifted)}"
+    kind = "teacher" if taught else "random"
+    return Synthetic(batches[:count], batches[count:], kind, words, (note,) if note else ())
+
+
+def _fitting_inputs(
+    opened: Opened, example: Example, size: int, seed: int, graph: Graph | None
+) -> tuple[Example, int, str]:
+    """Inputs with a batch of `size`, or with the example's own where the model takes no other."""
+    inputs = drawn(example, size, seed, graph, opened.model)
+    try:
+        _run(opened, inputs, size)
+    except TrainauditError:
+        own = next((int(value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim), 1)
+        if own == size:
+            raise
+        inputs = drawn(example, own, seed, graph, opened.model)
+        _run(opened, inputs, own)
+        return inputs, own, f"The model takes no batch of {size} examples, so the batches are of {own}."
+    return inputs, size, ""
+
+
+def _run(opened: Opened, inputs: Example, size: int) -> Any:
+    import torch
+
+    device = str(next((p.device for p in opened.model.parameters()), torch.device("cpu")))
+    args, kwargs = moved((inputs.args, dict(inputs.kwargs)), device)
+    model = with_shapes(opened, args, kwargs)
+    batch = Batch(args, kwargs, raw=(*args, *kwargs.values()), size=size)
+    return objectives.tried(model, batch, lambda tried, one: tried(*one.args, **one.kwargs), opened.shown)
+
+
+def _batch(inputs: Example, target: Any, labels: str, size: int) -> Batch:
+    kwargs = dict(inputs.kwargs) | ({labels: target} if labels else {})
+    raw: Any = (*inputs.args, target)
+    if inputs.kwargs:
+        raw = {**inputs.kwargs, (labels or "labels"): target}
+    return Batch(inputs.args, kwargs, target, raw, size)
+
+
+def _goal_for(
+    opened: Opened, chosen: Objective, goal: Goal, output: Any, inputs: Example, size: int, plan: ProbePlan
+) -> Goal:
+    """The first kind of target that the user's own loss can be computed with. Raises `TrainauditError` where it is none of them."""
+    import math
+
+    failure: TrainauditError | None = None
+    candidates = [goal, *(replace(goal, kind=kind) for kind in _KINDS if kind != goal.kind)]
+    for candidate in candidates:
+        if candidate.kind == "classes" and (output.ndim < 2 or output.shape[candidate.axis + 1] < 2):
+            continue
+        batch = _batch(inputs, random_targets(candidate, size, plan.seed), "", size)
+        device = str(output.device)
+        args, kwargs, target, raw = moved((batch.args, dict(batch.kwargs), batch.target, batch.raw), device)
+        batch = replace(batch, args=args, kwargs=kwargs, target=target, raw=raw)
+        try:
+            loss = objectives.tried(with_shapes(opened, args, kwargs), batch, chosen.compute, opened.shown).loss
+        except TrainauditError as error:
+            failure = failure or error
+            continue
+        if math.isfinite(float(loss)):
+            return candidate
+    if failure is None:
+        return goal
+    hint = "Give the data that it is meant for: --data pkg.mod:NAME."
+    raise TrainauditError(
+        "no-data", f"No synthetic targets fit the loss: {failure.what[:1].lower()}{failure.what[1:]}", hint
+    ) from failure
+
+
+def _is_token_model(inputs: Example, output: Any) -> bool:
+    """A place of the output for each token of the input, or for the last one alone (what language models give where they get no targets)."""
+    ids = _ids(inputs)
+    return (
+        ids is not None
+        and output.ndim == 3
+        and output.shape[0] == ids.shape[0]
+        and output.shape[1] in (1, ids.shape[1])
+    )
+
+
+def _ids(inputs: Example) -> Any:
+    return next(
+        (value for _, value in inputs.items if is_tensor(value) and not value.is_floating_point() and value.ndim == 2),
+        None,
+    )
+
+
+def _is_language_model(model: Any) -> bool:
+    """A model of transformers that predicts the tokens themselves: its labels are token ids."""
+    return any(
+        mark in type(model).__name__
+        for mark in ("ForCausalLM", "LMHead", "ForMaskedLM", "ForConditionalGeneration", "ForPreTraining")
+    )
+
+
+def _sentences(inputs: Example, seed: int, number: int, taught: bool) -> tuple[Example, Any]:
+    """Token ids that are inputs and labels at once. Taught ones follow a random table three times out of four, so that the next can be learnt."""
+    import torch
+
+    place = next(
+        name for name, value in inputs.items if is_tensor(value) and not value.is_floating_point() and value.ndim == 2
+    )
+    ids = dict(inputs.items)[place].clone()
+    if taught:
+        top = int(ids.max()) + 1
+        table = torch.randint(0, 1 << 31, (1 << 17,), generator=torch.Generator().manual_seed(seed))
+        follows = torch.rand(ids.shape, generator=torch.Generator().manual_seed(seed + number)) < 0.75
+        for step in range(1, ids.shape[1]):
+            ids[:, step] = torch.where(
+                follows[:, step], table[ids[:, step - 1].long() % (1 << 17)].to(ids.dtype) % top, ids[:, step]
+            )
+    args = tuple(ids if str(at) == place else value for at, value in enumerate(inputs.args))
+    return Example(args, {name: ids if name == place else value for name, value in inputs.kwargs.items()}), ids.long()
+
+
+def _inputs_shown(inputs: Example) -> str:
+    return f"inputs {shapes_shown(inputs.args or dict(inputs.kwargs))}"
+
+
+def _targets_shown(goal: Goal, taught: bool, is_shifted: bool) -> str:
+    if is_shifted:
+        return "the tokens themselves as labels"
+    kind = {
+        "classes": f"classes below {goal.shape[goal.axis] if goal.shape else 0}", "binary": "targets of 0 and 1", "signs": "targets of −1 and 1",
+        "shares": "shares of classes", "values": "numbers as targets",
+    }[goal.kind]  # fmt: skip
+    return f"{kind} that are a random function of the inputs" if taught else f"{kind}, drawn by chance"
