@@ -1,0 +1,38 @@
+"""From the file's flat graph and the canonical one to the module: which tensors are trained is the canonical graph's word."""
+
+from __future__ import annotations
+
+from trainaudit.ir.graph import Graph
+from trainaudit.load.raw import RawGraph
+from trainaudit.probe.onnx_module.binding import to_tensor
+from trainaudit.probe.onnx_module.module import OnnxModule
+from trainaudit.probe.onnx_module.plan import make_plan
+from trainaudit.probe.onnx_module.values import NAMED_TYPES
+
+
+def trained_tensors(raw: RawGraph, graph: Graph) -> frozenset[str]:
+    """The tensors of the file that are parameters: floats that the canonical graph calls trainable."""
+    names = set()
+    for name, parameter in graph.parameters.items():
+        stored = _stored_name(name, raw)
+        kind = NAMED_TYPES.get(raw.tensors[stored].dtype) if stored else None
+        if stored and parameter.trainable and kind is not None and kind.is_floating_point and kind.itemsize > 1:
+            names.add(stored)
+    return frozenset(names)
+
+
+def _stored_name(name: str, raw: RawGraph) -> str:
+    """The file's tensor behind a parameter's name, which has a suffix where one tensor has two natures (see `load.assemble`)."""
+    for candidate in (name, name.removesuffix(":data"), name.rpartition(" (")[0]):
+        if candidate in raw.tensors:
+            return candidate
+    return ""
+
+
+def build(raw: RawGraph, graph: Graph) -> OnnxModule:
+    """The module, not yet held against anything. Raises `TrainauditError` that names every unsupported operator."""
+    trained = trained_tensors(raw, graph)
+    plan = make_plan(raw, trained)
+    parameters = {name: to_tensor(raw.tensors[name]) for name in raw.tensors if name in trained and name in plan.stored}
+    statistics = {name: to_tensor(raw.tensors[source]) for name, source in plan.statistics.items()}
+    return OnnxModule(plan, parameters, statistics)
