@@ -163,6 +163,7 @@ class Record:
                 **self._ranks(number),
                 **self._masks(slice(starts[number], starts[number + 1]), was_read[:, number], call.op),
                 unit_count=self.units[number],
+                value_count=int(max((whole / samples for _, whole, samples in sizes[:, number] if samples), default=0)),
                 samples_seen=int(sizes[:, number, 2].sum()),
                 **self._histograms(number),
             )

@@ -105,6 +105,8 @@ class ActivationSeries:
     """The largest that it could be: min(rows, units) of that sample."""
     unit_count: int = 0
     """Units: the size of the feature axis."""
+    value_count: int = 0
+    """Values of one example's output, 0 where it is not known: √ of it times `gradient_rms` is a norm."""
     silent_share: Number = None
     """Share of units that were never above 0 on any sample of any sampled step (rectifiers)."""
     silent_share_first: Number = None
