@@ -33,6 +33,10 @@ class Allowance:
     def left(self) -> float:
         return self.ends - time.perf_counter()
 
+    def share(self, part: float) -> Allowance:
+        """The first `part` of what is left."""
+        return Allowance(time.perf_counter() + part * self.left())
+
     def is_over(self) -> bool:
         return self.left() <= 0
 

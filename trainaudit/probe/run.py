@@ -23,7 +23,7 @@ from trainaudit.trace.experiments import CUT, NOT_RUN, Experiment
 from trainaudit.trace.trace import ProbeSettings, Trace
 
 
-def run_probe(trainee: Trainee, graph: Graph, plan: ProbePlan, progress: Progress = lambda *_: None) -> Trace:
+def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: Progress = lambda *_: None) -> Trace:
     """Trains a copy of the model under the instruments, then runs the experiments on copies of their own.
 
     `progress(stage, share)` is called as it goes on. The time budget of the plan holds for all of it: what did not fit is named in the trace's
@@ -59,7 +59,7 @@ def run_probe(trainee: Trainee, graph: Graph, plan: ProbePlan, progress: Progres
 
 def _trained(
     trainee: Trainee,
-    graph: Graph,
+    graph: Graph | None,
     plan: ProbePlan,
     budget: Budget,
     names: list[str],

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from trainaudit.probe.batches import take
+from trainaudit.probe.collecting import Readings
 from trainaudit.probe.experiments.answers import classes_of, right_share
 from trainaudit.probe.stepping import Learner, evaluated
 from trainaudit.probe.trainee import Batch, Computed, Trainee
@@ -17,28 +18,19 @@ _HELD_BATCHES = 4
 
 
 class RunSeries:
-    """Numbers stay on the device as tensors: nothing here waits for it, except `is_non_finite`, and that on accelerators every so many steps."""
+    """Numbers stay on the device as tensors: nothing here waits for it before the end."""
 
-    def __init__(self, trainee: Trainee, *, check_every: int) -> None:
+    def __init__(self, trainee: Trainee) -> None:
         held = (trainee.validation or trainee.train)[0]
         self._trainee = trainee
-        self._check_every = check_every
         self._watched: Batch = take(held, range(min(held.size, _WATCHED)))
         self._predicted: Any = None
-        self._loss: list[Any] = []
-        self._norm: list[Any] = []
         self._rate: list[float | None] = []
         self._accuracy: list[Any] = []
         self._change: list[Any] = []
         self._validation: list[tuple[int, Any]] = []
 
-    @property
-    def steps(self) -> int:
-        return len(self._loss)
-
-    def note(self, computed: Computed, rate: float | None, norm: Any) -> None:
-        self._loss.append(computed.loss.detach())
-        self._norm.append(norm)
+    def note(self, computed: Computed, rate: float | None) -> None:
         self._rate.append(rate)
         share = right_share(self._trainee.loss, computed)
         if share is not None:
@@ -60,25 +52,19 @@ class RunSeries:
             losses = [evaluated(ready, batch).loss.detach() for batch in held]
             self._validation.append((number, sum(losses) / len(losses)))
 
-    def is_non_finite(self, *, has_scaler: bool) -> bool:
-        """A loss or gradient of the last steps is not. A gradient scaler skips steps whose gradients overflow: those do not count."""
-        import torch
-
-        if self.steps % self._check_every:
-            return False
-        seen = self._loss[-self._check_every :] + ([] if has_scaler else self._norm[-self._check_every :])
-        return not all(bool(torch.isfinite(value)) for value in seen)
-
-    def made(self, seconds_per_step: float) -> TrainingRun:
-        """Up to the first step with a loss or gradient that is not finite."""
-        loss, norm = _read(self._loss), _read(self._norm)
-        broken = [place for place, value in enumerate(loss) if value is not None and not math.isfinite(value)]
-        end = broken[0] + 1 if broken else len(loss)
+    def made(self, readings: Readings, seconds_per_step: float) -> TrainingRun:
+        """With the losses and gradients that the instruments read, up to the first loss that is not finite."""
+        finite = [value is None or math.isfinite(value) for value in readings.loss]
+        end = finite.index(False) + 1 if False in finite else len(finite)
+            (place + 1 for place, value in enumerate(readings.loss) if value is not None and not math.isfinite(value)),
+            None,
+        )
         return TrainingRun(
-            loss=loss[:end],
+            loss=readings.loss[:end],
             learning_rate=tuple(self._rate[:end]),
-            gradient_norm=norm[:end],
+            gradient_norm=readings.gradient_norm[:end],
             accuracy=_read(self._accuracy)[:end],
+            update_alignment=readings.update_alignment,
             prediction_change=_read(self._change),
             validation_loss=tuple((number, float(value)) for number, value in self._validation),
             seconds_per_step=seconds_per_step,

@@ -112,14 +112,3 @@ def train(
         if not math.isfinite(losses[-1]) or allowance.is_over() or is_enough(losses):
             break
     return losses
-
-
-def gradient_norm(parameters: Iterable[Any]) -> Any:
-    """L2 norm of all gradients as a tensor on the device, 0 where there are none."""
-    import torch
-
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    gradients = [gradient.coalesce().values() if gradient.is_sparse else gradient for gradient in gradients]
-    if not gradients:
-        return torch.zeros(())
-    return torch.nn.utils.get_total_norm(gradients)

@@ -16,7 +16,7 @@ from trainaudit.probe.device import device_name, synchronize
 from trainaudit.probe.optimizer_settings import decayed_vector_count, is_adaptive, learning_rate, momentum, weight_decay
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.run_series import RunSeries
-from trainaudit.probe.stepping import Learner, backward, forward, gradient_norm, learner, step, update
+from trainaudit.probe.stepping import Learner, backward, forward, learner, step, update
 from trainaudit.probe.trainee import Trainee
 from trainaudit.trace.trace import ActivationSeries, ParameterSeries, ProbeSettings, TrainingRun
 
@@ -24,8 +24,6 @@ Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done."""
 
 STEPS = 200
-_DENSE = 10
-"""The first steps are all sampled."""
 _WANTED_STEPS = 50
 _SMALLEST_BATCH = 8
 
@@ -41,10 +39,6 @@ class Trained:
     sampled_steps: tuple[int, ...] = ()
     activations: tuple[ActivationSeries, ...] = ()
     parameters: tuple[ParameterSeries, ...] = ()
-
-
-def is_sampled(number: int, plan: ProbePlan) -> bool:
-    return number < _DENSE or number % max(plan.sample_every, 1) == 0
 
 
 def fitting_batch_size(trainee: Trainee, plan: ProbePlan, allowance: Allowance) -> int:
@@ -67,46 +61,65 @@ def fitting_batch_size(trainee: Trainee, plan: ProbePlan, allowance: Allowance) 
     return size
 
 
-def training_run(trainee: Trainee, graph: Graph, plan: ProbePlan, allowance: Allowance, progress: Progress) -> Trained:
+def training_run(
+    trainee: Trainee, graph: Graph | None, plan: ProbePlan, allowance: Allowance, progress: Progress
+) -> Trained:
     """As many of the planned steps as the allowance has time for. Ends with what was measured so far when the user interrupts it, and at a loss
     or gradient that is not finite, which is then looked for layer by layer."""
+    from trainaudit.probe.instruments import Instruments
+
     steps = plan.steps or STEPS
     with fresh(trainee, plan.seed) as model:
         ready = learner(trainee, model)
-        series = RunSeries(trainee, check_every=1 if trainee.device == "cpu" else max(plan.sample_every, 1))
+        series = RunSeries(trainee)
         stopped = "completed"
-        sampled: list[int] = []
-        began = time.perf_counter()
-        try:
-            for number in range(steps):
-                if number and allowance.is_over():
-                    stopped = "time budget"
-                    break
-                batch = trainee.train[number % len(trainee.train)]
-                rate = learning_rate(ready.optimizer)
-                computed = forward(ready, batch)
-                backward(ready, computed.loss)
-                series.note(computed, rate, gradient_norm(model.parameters()))
-                if series.is_non_finite(has_scaler=ready.scaler is not None):
-                    stopped = "non-finite"
-                    break
-                update(ready)
-                if is_sampled(number, plan):
-                    sampled.append(number)
-                    series.note_predictions(ready)
-                if number % max(steps // 5, 1) == 0:
-                    series.note_validation(number, ready)
-                progress("training", (number + 1) / steps)
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-        synchronize(trainee.device)
-        seconds = (time.perf_counter() - began) / max(series.steps, 1)
-        if stopped in ("completed", "time budget"):
-            series.note_validation(series.steps - 1, ready)
-        settings = _settings(ready, trainee, plan, steps)
+        number, began = 0, time.perf_counter()
+        with Instruments(model, ready.optimizer, graph, sample_every=plan.sample_every) as instruments:
+            try:
+                for number in range(steps):
+                    is_last = number + 1 == steps or _is_last(allowance, began, number)
+                    with instruments.step(number, last=is_last):
+                        rate = learning_rate(ready.optimizer)
+                        computed = forward(ready, trainee.train[number % len(trainee.train)])
+                        backward(ready, computed.loss)
+                        instruments.read_gradients(computed.loss)
+                        series.note(computed, rate)
+                        if any(_is_non_finite(ready, *seen) for seen in instruments.guard):
+                            stopped = "non-finite"
+                            break
+                        update(ready)
+                    if is_last or instruments.is_sampled(number):
+                        series.note_predictions(ready)
+                    if is_last or number % max(steps // 5, 1) == 0:
+                        series.note_validation(number, ready)
+                    progress("training", (number + 1) / steps)
+                    if is_last:
+                        stopped = "completed" if number + 1 == steps else "time budget"
+                        break
+            except KeyboardInterrupt:
+                stopped = "interrupted"
+            synchronize(trainee.device)
+            seconds = (time.perf_counter() - began) / (number + 1)
+            readings = instruments.collect()
         return Trained(
-            series.made(seconds), stopped, settings, None if model is trainee.model else model, tuple(sampled)
+            run=series.made(readings, seconds),
+            stopped=stopped,
+            settings=_settings(ready, trainee, plan, steps),
+            model=None if model is trainee.model else model,
+            sampled_steps=readings.sampled_steps,
+            activations=readings.activations,
+            parameters=readings.parameters,
         )
+
+
+def _is_last(allowance: Allowance, began: float, made: int) -> bool:
+    """Another step would end beyond the allowance, should it take as long as those that were made."""
+    return allowance.left() < 2 * (time.perf_counter() - began) / made if made else allowance.is_over()
+
+
+def _is_non_finite(ready: Learner, _number: int, loss: float, norm: float) -> bool:
+    """A gradient scaler skips steps whose gradients overflow: those do not count."""
+    return not math.isfinite(loss) or (ready.scaler is None and not math.isfinite(norm))
 
 
 def _settings(ready: Learner, trainee: Trainee, plan: ProbePlan, steps: int) -> ProbeSettings:

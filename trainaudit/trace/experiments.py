@@ -38,7 +38,9 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "batch_scaling": "log2 of the loss on the batch twice over, over the loss on the batch: 0 where the loss is a mean, 1 where it is a sum",
     },
     "overfit-one-batch": {
-        "start_loss": "loss on the batch before", "final_loss": "median loss over the last tenth of the steps", "least_loss": "smallest loss",
+        "start_loss": "loss on the batch before", "final_loss": "median loss over the last tenth of the steps, of the better optimizer",
+        "least_loss": "smallest loss", "optimizer": "user | own: the user's, or Adam with a rate of its own, tried where the user's did not do it",
+        "user_final_loss": "the same with the user's optimizer, without weight decay", "own_rate": "rate of that Adam",
         "steps": "steps made", "sample_count": "examples in the batch", "accuracy": "share of right classes at the end",
         "constant_loss": "loss of the best constant output on this batch",
         "floor_double_softmax": "ln(e + C − 1) − 1, for cross-entropy with C classes",

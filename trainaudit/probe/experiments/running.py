@@ -9,6 +9,7 @@ from dataclasses import replace
 from trainaudit.probe.copies import is_out_of_memory
 from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.experiments.initial_loss import loss_at_init
+from trainaudit.probe.experiments.overfit import overfit_one_batch
 from trainaudit.probe.experiments.reproduction import same_seed
 from trainaudit.probe.experiments.target_shape import target_shape
 from trainaudit.trace.experiments import FAILED, Experiment
@@ -16,6 +17,7 @@ from trainaudit.trace.experiments import FAILED, Experiment
 EXPERIMENTS: Mapping[str, Callable[[Conditions], Experiment]] = {
     "target-shape": target_shape,
     "loss-at-init": loss_at_init,
+    "overfit-one-batch": overfit_one_batch,
     "same-seed": same_seed,
 }
 """What teaches most for the time comes first."""

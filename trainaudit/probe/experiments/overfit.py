@@ -1,0 +1,152 @@
+"""One small batch, trained on alone until it is known by heart. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from trainaudit.probe.batches import take
+from trainaudit.probe.budget import Allowance
+from trainaudit.probe.copies import fresh
+from trainaudit.probe.experiments.answers import right_share
+from trainaudit.probe.experiments.conditions import Conditions, too_slow
+from trainaudit.probe.experiments.floors import nearest_floor, references
+from trainaudit.probe.experiments.no_dropout import without_dropout
+from trainaudit.probe.experiments.robust import adam, robust_rate
+from trainaudit.probe.optimizer_settings import without_weight_decay
+from trainaudit.probe.stepping import Learner, forward, learner, precise, train
+from trainaudit.probe.trainee import Batch, Computed, Trainee
+from trainaudit.trace.experiments import CUT, RAN, Experiment
+
+EXAMPLES = 16
+_STEPS = 300
+_LEAST_STEPS = 20
+_KNOWN = 0.005
+"""Share of the best constant's loss that counts as known by heart: 0.01 for cross-entropy with ten classes, Karpathy's bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    losses: list[float]
+    accuracy: float | None
+
+    @property
+    def final(self) -> float:
+        """Median over the last tenth of the steps."""
+        return statistics.median(self.losses[-max(len(self.losses) // 10, 1) :])
+
+
+def overfit_one_batch(conditions: Conditions) -> Experiment:
+    """A few examples, dropout and weight decay off, with the user's optimizer; where that does not learn them, with Adam at a rate of its own
+    too, so that what is said of the network does not hang on a learning rate. The better of the two counts."""
+    trainee, seed = conditions.trainee, conditions.seed
+    batch = chosen_examples(trainee)
+    fitting = conditions.steps_that_fit(examples=batch.size)
+    if fitting < _LEAST_STEPS:
+        return too_slow(_LEAST_STEPS, fitting, conditions.allowance.left())
+    started = _start(trainee, batch, seed)
+    start = float(started.loss)
+    compared = references(trainee, batch, started)
+    known = compared.get("label_conflict", 0.0) + _KNOWN * compared.get("constant_loss", abs(start))
+
+    def attempt(rate: float | None, allowance: Allowance, steps: int) -> _Attempt:
+        with fresh(trainee, seed) as model, prepared(trainee, model, batch):
+            ready = learner(trainee, model, None if rate is None else adam(model, rate))
+            without_weight_decay(ready.optimizer)
+            losses = train(ready, [batch] * steps, allowance, is_enough=lambda losses: losses[-1] <= known)
+            return _Attempt(losses, _accuracy(trainee, ready, batch))
+
+    users = attempt(None, conditions.allowance.share(0.4), _STEPS)
+    attempts = {"user": users}
+    rate = None
+    if not users.losses[-1] <= known:
+        rate = robust_rate(
+            trainee, [batch], seed, conditions.allowance, prepare=lambda model: prepared(trainee, model, batch)
+        )
+        attempts["own"] = attempt(rate, conditions.allowance, _STEPS)
+    better = min(attempts, key=lambda name: _rank(attempts[name].final))
+    best = attempts[better]
+    values: dict[str, float | str | bool] = {
+        "start_loss": start,
+        "final_loss": best.final,
+        "least_loss": min(best.losses, key=_rank),
+        "steps": len(best.losses),
+        "sample_count": batch.size,
+        "is_stalled": not best.losses[-1] <= known and _is_stalled(best.losses),
+        "optimizer": better,
+        "user_final_loss": users.final,
+        **compared,
+    }
+    if rate is not None:
+        values["own_rate"] = rate
+    if best.accuracy is not None:
+        values["accuracy"] = best.accuracy
+    is_broadcast = (
+        bool(conditions.earlier["target-shape"].values.get("is_broadcast"))
+        if "target-shape" in conditions.earlier
+        else False
+    )
+    values["nearest_floor"] = (
+        nearest_floor(best.final, values, is_broadcast=is_broadcast) if values["is_stalled"] else "none"
+    )
+    curves = {name: tuple(found.losses) for name, found in attempts.items()}
+    is_cut = not best.losses[-1] <= known and len(best.losses) < _STEPS and math.isfinite(best.losses[-1])
+    reason = f"{len(best.losses)} of {_STEPS} steps fitted into the time budget" if is_cut else ""
+    return Experiment(CUT if is_cut else RAN, reason, values, curves, (seed,))
+
+
+def _rank(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.inf
+
+
+def prepared(trainee: Trainee, model: Any, batch: Batch) -> AbstractContextManager[Any]:
+    def run() -> None:
+        with precise(trainee):
+            trainee.compute(model, batch)
+
+    return without_dropout(model, run)
+
+
+def chosen_examples(trainee: Trainee) -> Batch:
+    """A few examples of one batch, of as many classes as there are in it (a batch of one class is learned by a bias)."""
+    import torch
+
+    batch = max(trainee.train[:16], key=lambda batch: min(batch.size, EXAMPLES))
+    if batch.size <= EXAMPLES:
+        return batch
+    target = batch.target
+    if not isinstance(target, torch.Tensor) or target.is_floating_point() or target.ndim != 1:
+        return take(batch, range(EXAMPLES))
+    turn: dict[int, int] = {}
+    order = []
+    for place, label in enumerate(target.tolist()):
+        order.append((turn.get(label, 0), place))  # the first of each class before the second of any
+        turn[label] = turn.get(label, 0) + 1
+    return take(batch, sorted(place for _, place in sorted(order)[:EXAMPLES]))
+
+
+def _start(trainee: Trainee, batch: Batch, seed: int) -> Computed:
+    import torch
+
+    with fresh(trainee, seed) as model, prepared(trainee, model, batch), torch.no_grad(), precise(trainee):
+        return trainee.compute(model, batch)
+
+
+def _accuracy(trainee: Trainee, ready: Learner, batch: Batch) -> float | None:
+    import torch
+
+    with torch.no_grad():
+        share = right_share(trainee.loss, forward(ready, batch))
+    return None if share is None else float(share)
+
+
+def _is_stalled(losses: Sequence[float]) -> bool:
+    """Less than 1 % between the beginning and the end of the last third, each a median of a fifth of it."""
+    third = losses[-max(len(losses) // 3, 1) :]
+    part = max(len(third) // 5, 1)
+    first, last = statistics.median(third[:part]), statistics.median(third[-part:])
+    return math.isfinite(last) and abs(first - last) <= 0.01 * max(abs(first), abs(last))

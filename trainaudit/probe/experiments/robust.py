@@ -1,0 +1,39 @@
+"""An optimizer that says nothing about the user's own: Adam with a rate of its own. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from trainaudit.probe.budget import Allowance
+from trainaudit.probe.copies import fresh
+from trainaudit.probe.stepping import learner, train
+from trainaudit.probe.trainee import Batch, Trainee
+
+RATES = (1e-2, 3e-3, 1e-3, 1e-4)
+STEPS = 12
+
+
+def adam(model: Any, rate: float) -> Any:
+    import torch
+
+    return torch.optim.Adam([parameter for parameter in model.parameters() if parameter.requires_grad], lr=rate)
+
+
+def robust_rate(
+    trainee: Trainee, batches: Sequence[Batch], seed: int, allowance: Allowance, *, prepare: Callable[[Any], Any]
+) -> float:
+    """The rate of Adam under which a few steps on `batches`, in turn, leave the smallest loss. `prepare(model)` gives a context for each run."""
+    found: dict[float, float] = {}
+    turns = [batches[number % len(batches)] for number in range(STEPS)]
+    for rate in RATES:
+        with fresh(trainee, seed) as model, prepare(model):
+            losses = train(learner(trainee, model, adam(model, rate)), turns, allowance)
+        end = statistics.median(losses[-3:])
+        found[rate] = end if math.isfinite(end) and len(losses) == STEPS else math.inf
+        if allowance.is_over():
+            break
+    best = min(found, key=lambda rate: found[rate])
+    return best if math.isfinite(found[best]) else 1e-3
