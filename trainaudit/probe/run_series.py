@@ -56,9 +56,6 @@ class RunSeries:
         """With the losses and gradients that the instruments read, up to the first loss that is not finite."""
         finite = [value is None or math.isfinite(value) for value in readings.loss]
         end = finite.index(False) + 1 if False in finite else len(finite)
-            (place + 1 for place, value in enumerate(readings.loss) if value is not None and not math.isfinite(value)),
-            None,
-        )
         return TrainingRun(
             loss=readings.loss[:end],
             learning_rate=tuple(self._rate[:end]),
