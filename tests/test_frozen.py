@@ -1,4 +1,4 @@
-"""`@frozen` against the standard library's frozen dataclasses: what one does the other does."""
+"""`@frozen` and `@slotted` against the standard library's dataclasses: what one does the other does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainaudit.frozen import frozen
+from trainaudit.frozen import frozen, slotted
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +99,41 @@ def test_compared_by_identity() -> None:
     assert len({one, Identified(1)}) == 2
     with pytest.raises(FrozenInstanceError):
         one.size = 2  # type: ignore[misc]
+
+
+@slotted
+class Open:
+    name: str
+    size: int = 3
+    tags: list[str] = field(default_factory=list)
+    twice: int = 0
+
+    def __post_init__(self) -> None:
+        self.twice = 2 * self.size
+
+
+@slotted(eq=False)
+class Single:
+    name: str
+
+
+def test_slotted_classes_can_be_changed_and_are_compared_by_value() -> None:
+    one: Any = Open("a")
+    assert (one.name, one.size, one.tags, one.twice) == ("a", 3, [], 6)
+    assert one.tags is not Open("a").tags
+    assert one == Open("a")
+    one.size = 4
+    assert one != Open("a")
+    assert repr(one) == "Open(name='a', size=4, tags=[], twice=6)"
+    assert not hasattr(one, "__dict__")
+    with pytest.raises(AttributeError):
+        one.other = 1
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
+    assert copy.deepcopy(one) == copy.copy(one) == pickle.loads(pickle.dumps(one)) == one
+
+
+def test_slotted_classes_without_equality_are_compared_by_identity() -> None:
+    one = Single("a")
+    assert one != Single("a")
+    assert {one: 1}[one] == 1

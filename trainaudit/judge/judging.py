@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import compress
 
-from trainaudit.frozen import frozen
+from trainaudit.frozen import frozen, slotted
 from trainaudit.judge.evaluation import ABSENT, Evaluator, NoValueError, evaluator, stream
 from trainaudit.judge.grouping import Violation, findings_of
 from trainaudit.judge.probed import SILENT, measured_form, reached_levels, verdicts
@@ -37,7 +37,7 @@ from trainaudit.result import Finding, Location, RuleOutcome, State
 _OVERALL = (State.VIOLATED, State.NOT_MEASURED, State.IGNORED, State.WITHDRAWN, State.CLEAN)
 
 
-@dataclass(slots=True)
+@slotted
 class _Tally:
     """What became of one rule on the subjects of its kind."""
 

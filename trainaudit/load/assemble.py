@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role, Source, Value
 from trainaudit.ir.ops import Op
 from trainaudit.load.columns import instances
@@ -18,7 +19,7 @@ _STATISTICS = frozenset({Role.RUNNING_MEAN, Role.RUNNING_VARIANCE})
 _MATRICES = frozenset({Role.WEIGHT, Role.EMBEDDING, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT})
 
 
-@dataclass(slots=True)
+@slotted
 class _Owned:
     """A parameter being gathered: its first use and every layer that uses it."""
 

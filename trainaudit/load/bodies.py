@@ -5,12 +5,13 @@ A `Body` is fed with pieces of a GraphProto (see `wire.pieces`), so that the par
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Shape, TensorData
 from trainaudit.ir.tensor import ArrayData
 from trainaudit.load.datatypes import TYPE_NAMES
@@ -25,7 +26,7 @@ _LONG_LIST = 1 << 16
 _FLOAT, _INT, _TEXT, _TENSOR, _GRAPH, _FLOATS, _INTS, _TEXTS, _GRAPHS, _SPARSE = 1, 2, 3, 4, 5, 6, 7, 8, 10, 11
 
 
-@dataclass(slots=True)
+@slotted
 class Body:
     """One graph or function. `bodies`, `references` and `overloads` belong to the node of that index: its graph attributes,
     the attributes that stand for one of the function's (name -> the function's attribute), and the overload it calls.
@@ -51,7 +52,7 @@ class Body:
     """Nodes of the file in this body and the bodies in it, Constant nodes included."""
 
 
-@dataclass(slots=True)
+@slotted
 class BodyReader:
     """Feeds bodies. `strings` holds each metadata text once: exporters repeat a stack trace on every node of a source line."""
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from trainaudit.frozen import slotted
 from trainaudit.load.datafile import DataFile
 from trainaudit.load.datatypes import (
     DOUBLE_DATA,
@@ -51,7 +52,7 @@ _LARGEST_MESSAGE = 256 << 20
 _SURVEYED_FROM = 4 << 20
 
 
-@dataclass(slots=True)
+@slotted
 class Marker:
     """Stands for payloads that were cut out: 16 bytes drawn for this load, so that no file can hold one, then what was cut."""
 

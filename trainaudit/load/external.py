@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import slotted
 from trainaudit.load.datafile import DataFile, kind_of, unreadable
 
 _KEPT_OPEN = 64
@@ -28,7 +29,7 @@ _FLAGS = (
 )
 
 
-@dataclass(slots=True)
+@slotted
 class ExternalFiles:
     """The data files that lie beside one model; each is opened and checked once. `folder` is the model's folder."""
 

@@ -6,9 +6,10 @@ there is memory ("billion laughs"), so all work that inlining multiplies is coun
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Shape, TensorData
 from trainaudit.load.bodies import MOST_NODES, Body, constant_data, too_many_nodes
 from trainaudit.load.ordering import check_definitions
@@ -29,7 +30,7 @@ FunctionKey = tuple[str, str, str]
 Attributes = dict[str, RawAttribute]
 
 
-@dataclass(slots=True)
+@slotted
 class Flat:
     """What flattening fills: the fields of `RawGraph` that depend on it."""
 
@@ -41,7 +42,7 @@ class Flat:
     node_count: int = 0
 
 
-@dataclass(slots=True)
+@slotted
 class _Place:
     """Where a body is being inlined: how its names and those around it are called now, and what its function was called with."""
 

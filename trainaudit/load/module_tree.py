@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import TRAINABLE_ROLES, Attribute, Graph, Layer, Origin, Parameter, Role, Source, TensorData
 from trainaudit.ir.ops import NORMALIZATIONS, Op
 from trainaudit.load.known import FLOATING
@@ -39,7 +40,7 @@ _Members = dict[str, tuple[str, TensorData]]
 """A tensor's own name in its module → its whole name, and its values."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Draft:
     """A layer to be: its module, what it is, and its tensors, each with role, name and values."""
 

@@ -5,13 +5,12 @@ Stdlib, load.raw and load.wiring only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from trainaudit.frozen import slotted
 from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Wiring
 
 
-@dataclass(slots=True)
+@slotted
 class Moment:
     """A mean (or sum) of squares and what it is of: `x` is the raw input, `centered` what was squared (x itself without a mean)."""
 

@@ -6,15 +6,16 @@ are `tensors`; nodes stand in topological order and every value name is unique. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Origin, Shape, TensorData
 
 RawAttribute = int | float | str | list[int] | list[float] | list[str] | TensorData
 """A node's attribute: tensors stay lazy, lists of more than 65,536 numbers are tensors too, bytes are decoded (errors replaced), subgraphs are gone (inlined)."""
 
 
-@dataclass(slots=True)
+@slotted
 class RawNode:
     """One ONNX node. `op` is the operator's name, `domain` "" for ai.onnx; an absent optional input is "".
 
@@ -39,7 +40,7 @@ class RawNode:
     functions: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@slotted
 class RawGraph:
     """The flattened model. `shapes` and `dtypes` hold what the file declares for inputs, outputs and intermediate values.
 

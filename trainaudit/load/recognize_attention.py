@@ -7,8 +7,9 @@ scores' order up to the product, forwards up to the next product. Stdlib, ir, lo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
 from trainaudit.load.attention_scale import ScaledBias, rewire, scale_after_bias, unscaled
@@ -25,7 +26,7 @@ _STEPS = 48
 """Most nodes that are looked at between a softmax and the product of queries and keys."""
 
 
-@dataclass(slots=True)
+@slotted
 class _Scores:
     """The way back from the softmax to the product of queries and keys."""
 

@@ -3,12 +3,13 @@ is allocated. Imports numpy and the rest of load."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
 from trainaudit.errors import TrainauditError
+from trainaudit.frozen import slotted
 from trainaudit.load.cutting import Marker
 from trainaudit.load.datafile import DataFile
 from trainaudit.load.datatypes import (
@@ -47,7 +48,7 @@ def shown(name: str | bytes) -> str:
     return f"'{text if len(text) <= 80 else text[:77] + '…'}'"
 
 
-@dataclass(slots=True)
+@slotted
 class TensorReader:
     """Turns the tensors of one file into lazy data."""
 

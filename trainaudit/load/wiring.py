@@ -6,9 +6,10 @@ Stdlib, numpy, ir and load.raw only.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Attribute, Role, Shape
 from trainaudit.ir.ops import Op
 from trainaudit.load.datatypes import TYPE_NAMES
@@ -21,7 +22,7 @@ SMALL = 4096
 """Stored tensors up to this many elements are read during recognition (shapes, axes, scalars)."""
 
 
-@dataclass(slots=True)
+@slotted
 class Use:
     """A stored tensor in the role it has in a layer. `unit_axis` is an axis of the parameter as the file holds it."""
 
@@ -35,7 +36,7 @@ class Use:
     trainable: bool | None = None
 
 
-@dataclass(slots=True)
+@slotted
 class Draft:
     """A layer before it has a name: `node` is the raw node that names it, `last` the one whose place it takes, `nodes` all it stands for."""
 
@@ -53,7 +54,7 @@ class Draft:
             self.last = self.nodes[0] if len(self.nodes) == 1 else max(self.nodes)
 
 
-@dataclass(slots=True)
+@slotted
 class Wiring:
     """The index. `taken` marks nodes that a recognised pattern has absorbed; `known` caches what `stored` found; `functions`
     which activation functions stretches of nodes are, and `plain` the values that end none of them; `copies` is by what they are

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Dimension, Shape, TensorData
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shapes.dimensions import as_size
@@ -26,7 +27,7 @@ MOST_ELEMENTS = 64
 MALFORMED: tuple[type[Exception], ...] = (IndexError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
-@dataclass(slots=True)
+@slotted
 class Known:
     """Everything inferred so far. `numbers` holds the elements of small tensors, flat and in row-major order; `loops` and
     `weakened` serve `rules_control`: entries by their body's scope, and what stays of carried shapes that change."""

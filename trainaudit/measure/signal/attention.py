@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.layout import full, lay_out, lay_out_gradient
@@ -26,7 +26,7 @@ _MASK = 100.0
 """A bias of the scores beyond this masks."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Attention:
     """One attention at its operands. `units` are those of all heads, `heads` their number; `queries` and `keys` meet in one softmax, fewer than there
     are positions where these are cut into windows (Liu et al. 2021); `own` are the moments of the weights of one query,

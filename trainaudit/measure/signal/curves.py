@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
 
@@ -26,7 +26,7 @@ _MANY = 256
 _TINY = 1e-30
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Curve:
     """φ and φ'. `wave` is the phase p where φ(x) = sin(x + p). `knots` are where φ bends: kinks, or the borders of what saturates; up to `smooth_below` standard deviations of its input φ
     counts as a polynomial. `leak` is the slope for x < 0 where φ(x) = x for x > 0 and leak · x below. `is_positive` says that φ ≥ 0."""

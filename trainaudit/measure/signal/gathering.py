@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.ir.ops import Op
 from trainaudit.measure.signal.layout import Sizes, full
@@ -20,7 +21,7 @@ from trainaudit.measure.signal.weights import Model
 _UNKNOWN = "what it takes out is not known"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Taking:
     """`axis` (from the end) is where `count` of its `size` entries are taken out; `indices` are which, None where they are computed; `added` is
     how many axes the result has more."""

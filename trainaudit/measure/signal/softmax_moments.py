@@ -8,10 +8,11 @@ energy model of Derrida 1981).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+
+from trainaudit.frozen import frozen
 
 _STEEPEST = 20.0
 """Standard deviation of the scores beyond which the weights' distance from one winner is taken to fall as 1/τ, which it does: two scores
@@ -22,7 +23,7 @@ _GRID = 0.02
 """Relative step between the standard deviations for which the integrals are done."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SoftmaxMoments:
     """`squares` is E[Σ_j p_j²]. `jacobian` is E[Σ_j p_j² (1 − 2p_j + Σ_k p_k²)]: the mean square of the gradient by the scores, summed over them,
     where the gradients by the weights are independent with unit variance. `log_sum` is E[log Σ_j exp(s_j)]."""

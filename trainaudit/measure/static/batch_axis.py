@@ -7,9 +7,9 @@ measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from trainaudit.frozen import frozen
+from trainaudit.frozen import frozen, slotted
 from trainaudit.ir.graph import Layer, Shape
 from trainaudit.ir.ops import RECURRENT, WEIGHTED, Op
 from trainaudit.measure.facts import FactValue, Unmeasured
@@ -61,7 +61,7 @@ class _Mixed:
 _State = _Tracked | _Mixed | Unmeasured
 
 
-@dataclass(slots=True)
+@slotted
 class BatchAxis:
     """What is known of the batch axis. `states` holds the values that carry it, `verdicts` the column layer.is_batch_mixing."""
 

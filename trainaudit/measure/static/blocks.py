@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Role
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, NORMALIZATIONS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue
@@ -25,7 +26,7 @@ _POOLS = frozenset({Op.MAX_POOL, Op.AVERAGE_POOL})
 _PARTS = WEIGHTED | _COUNTED_NORMALIZATIONS | _COUNTED_ACTIVATIONS | _POOLS | {Op.RESIZE}
 
 
-@dataclass(slots=True, eq=False)
+@slotted(eq=False)
 class Block:
     """A block while it is found: its parts in order, and the group of siblings it belongs to. `can_skip` is false where it changes the
     shape, `is_narrowest` where it is the code between wider layers, `ends_branch` where a skip path joins straight behind it."""
