@@ -8,8 +8,12 @@ from dataclasses import replace
 
 from trainaudit.probe.copies import is_out_of_memory
 from trainaudit.probe.experiments.conditions import Conditions
+from trainaudit.probe.experiments.dependence import batch_dependence, time_dependence
+from trainaudit.probe.experiments.eval_gap import train_eval_gap
 from trainaudit.probe.experiments.initial_loss import loss_at_init
+from trainaudit.probe.experiments.input_baseline import input_baseline
 from trainaudit.probe.experiments.overfit import overfit_one_batch
+from trainaudit.probe.experiments.rate_range import learning_rate_range
 from trainaudit.probe.experiments.reproduction import same_seed
 from trainaudit.probe.experiments.target_shape import target_shape
 from trainaudit.trace.experiments import FAILED, Experiment
@@ -17,7 +21,12 @@ from trainaudit.trace.experiments import FAILED, Experiment
 EXPERIMENTS: Mapping[str, Callable[[Conditions], Experiment]] = {
     "target-shape": target_shape,
     "loss-at-init": loss_at_init,
+    "batch-dependence": batch_dependence,
+    "time-dependence": time_dependence,
     "overfit-one-batch": overfit_one_batch,
+    "learning-rate-range": learning_rate_range,
+    "train-eval-gap": train_eval_gap,
+    "input-baseline": input_baseline,
     "same-seed": same_seed,
 }
 """What teaches most for the time comes first."""

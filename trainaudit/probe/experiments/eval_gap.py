@@ -1,0 +1,53 @@
+"""The loss in training mode against that in evaluation mode. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from trainaudit.probe.copies import fresh
+from trainaudit.probe.experiments.conditions import Conditions, too_slow
+from trainaudit.probe.stepping import in_mode, precise
+from trainaudit.probe.trainee import Batch, Trainee
+from trainaudit.trace.experiments import NOT_RUN, RAN, Experiment
+
+_BATCHES = 4
+
+
+def train_eval_gap(conditions: Conditions) -> Experiment:
+    """On the same batches, before the training run and after it; nothing is trained here. Held batches are the validation data's where there
+    are any, else the first of the training data."""
+    trainee = conditions.trainee
+    if conditions.trained is None:
+        return Experiment(
+            NOT_RUN, "the model that the training run trained is not there any more, since it could not be copied"
+        )
+    fitting = conditions.steps_that_fit()
+    if fitting < 2:
+        return too_slow(2, fitting, conditions.allowance.left())
+    held = (trainee.validation or trainee.train)[: max(1, min(_BATCHES, fitting // 2))]
+    values: dict[str, float | str | bool] = {}
+    for prefix, model in (("initial_", None), ("", conditions.trained)):
+        with fresh(trainee, conditions.seed, model=model) as copy:
+            values[f"{prefix}eval_loss"] = _loss(trainee, copy, held, training=False)
+            values[f"{prefix}train_loss"] = _loss(trainee, copy, held, training=True)
+    return Experiment(RAN, values={**values, **_counts(trainee.model)}, seeds=(conditions.seed,))
+
+
+def _loss(trainee: Trainee, model: Any, held: Sequence[Batch], *, training: bool) -> float:
+    import torch
+
+    with in_mode(model, training=training), torch.no_grad(), precise(trainee):
+        return statistics.fmean(float(trainee.compute(model, batch).loss) for batch in held)
+
+
+def _counts(model: Any) -> dict[str, float | str | bool]:
+    import torch
+
+    modules = list(model.modules())
+    dropouts = [
+        module for module in modules if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0
+    ]
+    norms = [module for module in modules if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    return {"dropout_count": len(dropouts), "batchnorm_count": len(norms)}

@@ -1,0 +1,76 @@
+"""A short learning-rate range test (Smith 2017, arXiv:1506.01186) with the user's optimizer. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trainaudit.probe.copies import fresh
+from trainaudit.probe.experiments.conditions import Conditions, too_slow
+from trainaudit.probe.optimizer_settings import learning_rate, scale_rates
+from trainaudit.probe.stepping import learner, step
+from trainaudit.trace.experiments import CUT, NOT_RUN, RAN, Experiment
+
+_STEPS, _LEAST_STEPS = 120, 40
+_LOWEST, _HIGHEST = 1e-6, 10.0
+_SMOOTHING = 0.8
+"""Weight of the past in the running mean: the last five steps, a fifth of a decade or two."""
+_BLOWN_UP = 4.0
+_SHIFT = 10 ** (-1 / 3)
+
+
+def learning_rate_range(conditions: Conditions) -> Experiment:
+    """Rates rise exponentially from step to step, all groups of the optimizer in proportion, until the loss blows up."""
+    trainee, seed = conditions.trainee, conditions.seed
+    fitting = conditions.steps_that_fit()
+    if fitting < _LEAST_STEPS:
+        return too_slow(_LEAST_STEPS, fitting, conditions.allowance.left())
+    steps = min(_STEPS, fitting)
+    wanted = [_LOWEST * (_HIGHEST / _LOWEST) ** (number / (steps - 1)) for number in range(steps)]
+    losses: list[float] = []
+    with fresh(trainee, seed) as model:
+        ready = learner(trainee, model)
+        current = learning_rate(ready.optimizer)
+        if current is None:
+            return Experiment(NOT_RUN, "the optimizer has no learning rate that can be set")
+        for number, rate in enumerate(wanted):
+            scale_rates(ready.optimizer, rate)
+            losses.append(step(ready, trainee.train[number % len(trainee.train)]))
+            if conditions.allowance.is_over() or is_blown_up(smoothed(losses)):
+                break
+    rates = wanted[: len(losses)]
+    values: dict[str, float | str | bool] = {"current": current, "start_loss": losses[0], **read(rates, losses)}
+    is_cut = conditions.allowance.is_over() and len(losses) < steps and not is_blown_up(smoothed(losses))
+    reason = f"it came to a rate of {rates[-1]:.2g} within its time" if is_cut else ""
+    return Experiment(CUT if is_cut else RAN, reason, values, {"rate": tuple(rates), "loss": tuple(losses)}, (seed,))
+
+
+def smoothed(losses: Sequence[float]) -> list[float]:
+    """Running mean with exponential weights, unbiased at the start; infinite from the first loss that is not finite."""
+    found, mean = [], 0.0
+    for number, loss in enumerate(losses, 1):
+        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * (loss if math.isfinite(loss) else math.inf)
+        found.append(mean / (1 - _SMOOTHING**number))
+    return found
+
+
+def is_blown_up(means: Sequence[float]) -> bool:
+    """The smoothed loss is 4 times its smallest value, and above where it began."""
+    least = min(means)
+    return not math.isfinite(means[-1]) or means[-1] > max(_BLOWN_UP * least, means[0] + 0.5 * abs(means[0]))
+
+
+def read(rates: Sequence[float], losses: Sequence[float]) -> dict[str, float]:
+    """`suggested` (where the loss falls at all) and `highest_stable` from the losses of a sweep."""
+    means = smoothed(losses)
+    end = len(means)
+    while end > 1 and (not math.isfinite(means[end - 1]) or is_blown_up(means[:end])):
+        end -= 1
+    found = {"highest_stable": rates[end - 1]}
+    lowest = min(range(end), key=lambda place: means[place])
+    if lowest < 2 or means[lowest] > means[0] - 0.02 * abs(means[0]):
+        return found
+    slopes = {place: means[place + 1] - means[place - 1] for place in range(1, lowest)}
+    steepest = min(slopes, key=lambda place: slopes[place])
+    found["suggested"] = rates[steepest] * _SHIFT
+    return found
