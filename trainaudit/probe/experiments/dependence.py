@@ -16,7 +16,8 @@ from trainaudit.probe.trainee import Batch, Trainee
 from trainaudit.trace.experiments import NOT_RUN, RAN, Experiment
 
 Values = dict[str, float | str | bool]
-_SAMPLES, _POSITIONS = 6, 8
+_SAMPLES, _POSITIONS = (6, 5, 7, 4, 3, 2), 8
+_ROUNDING = 1e-6
 _HIDDEN = "the step computes its loss itself, and shows no output"
 _NO_GRADIENT = "no input takes a gradient: there are no floating-point inputs, and no embedding that reads the others"
 
@@ -28,7 +29,7 @@ def batch_dependence(conditions: Conditions) -> Experiment:
     trainee = conditions.trainee
     if trainee.train[0].size < 2:
         return Experiment(NOT_RUN, "the batches hold one example each")
-    batch = take(trainee.train[0], range(min(trainee.train[0].size, _SAMPLES)))
+    batch = take(trainee.train[0], range(_sample_count(trainee.train[0])))
     fitting = conditions.steps_that_fit(examples=batch.size)
     if fitting < batch.size + 1:
         return too_slow(batch.size + 1, fitting, conditions.allowance.left())
@@ -57,6 +58,13 @@ def batch_dependence(conditions: Conditions) -> Experiment:
     reached_count = sum(int(mask.sum()) for mask in touched if mask is not None)
     values |= {"sample_count": batch.size, "ignored_input_share": 1 - reached_count / sum(sizes)}
     return Experiment(RAN, values=values, seeds=(conditions.seed,))
+
+
+def _sample_count(batch: Batch) -> int:
+    """A few, and no number that another axis has: a table of as many positions would look like samples."""
+    others = {size for tensor in inputs(batch) for size in tensor.shape[1:]}
+    few = [count for count in _SAMPLES if count <= batch.size]
+    return next((count for count in few if count not in others), few[0])
 
 
 def _leak(norms: Any) -> Values:
@@ -101,7 +109,7 @@ def time_dependence(conditions: Conditions) -> Experiment:
     if not leaks:
         return Experiment(NOT_RUN, "no output depends on the input at its own position")
     values: Values = {"future_leak": max(leaks.values()), "is_declared_causal": conditions.is_causal}
-    leaking = [place for place, leak in leaks.items() if leak > 0]
+    leaking = [place for place, leak in leaks.items() if leak > _ROUNDING]
     if leaking:
         values["first_leak"] = min(leaking)
     return Experiment(RAN, values=values, seeds=(conditions.seed,))
@@ -122,11 +130,8 @@ def _in_evaluation(trainee: Trainee, model: Any) -> Iterator[None]:
     norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
     for module in norms:
         if module.running_mean is None:
-            size = {"device": trainee.device}
-            module.running_mean, module.running_var = (
-                torch.zeros(module.num_features, **size),
-                torch.ones(module.num_features, **size),
-            )
+            module.running_mean = torch.zeros(module.num_features, device=trainee.device)
+            module.running_var = torch.ones(module.num_features, device=trainee.device)
             module.track_running_stats = True
         module.momentum = 1.0
     if norms:
