@@ -1,0 +1,72 @@
+"""Trace → facts: calls every measurement over a trace once and joins its columns to those of graph and weights.
+
+May import `measure.catalog`, `measure.facts`, `trace` and siblings. A measurement that breaks down does not end the audit: its facts become
+`Unmeasured` with the error's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from trainaudit.measure.catalog import CATALOG, DATA, FORWARD, PROBED, SINGLE_KINDS
+from trainaudit.measure.catalog_data import DATA_FACTS
+from trainaudit.measure.dynamic.experiments import measure_experiments
+from trainaudit.measure.dynamic.gradients import find_weights, measure_gradients, measure_parameters
+from trainaudit.measure.dynamic.layers import measure_activations
+from trainaudit.measure.dynamic.run import measure_run
+from trainaudit.measure.facts import Columns, FactTable, Subject, Unmeasured
+from trainaudit.trace.trace import Trace
+
+_SYNTHETIC = Unmeasured("the data is synthetic: give your own with --data")
+
+
+def measure_trace(trace: Trace, table: FactTable) -> FactTable:
+    """The table of a graph with what a probe of it saw: a column for every fact of the evidence that was gathered, empty where it applies to no
+    subject."""
+    is_training = trace.settings.evidence != FORWARD
+    sources = PROBED if is_training else {FORWARD}
+    columns: Columns = {spec.name: {} for spec in CATALOG if spec.source in sources}
+    measurements: list[Callable[[], Columns]] = [
+        lambda: measure_run(trace),
+        lambda: measure_activations(trace, _weighted(table)),
+    ]
+    if is_training:
+        measurements += [
+            lambda: measure_experiments(trace),
+            lambda: measure_parameters(trace, table),
+            lambda: measure_gradients(find_weights(trace, table)),
+        ]
+    _join(columns, measurements, table)
+    _leave_out_synthetic(columns, trace)
+    singles = {kind: {kind: Subject(kind, kind, None, 0)} for kind in SINGLE_KINDS if kind != "model"}
+    return replace(table, subjects={**table.subjects, **singles}, columns={**table.columns, **columns})
+
+
+def _weighted(table: FactTable) -> list[str]:
+    layers = table.subjects.get("layer", {})
+    return sorted(table.columns.get("layer.width", {}), key=lambda name: layers[name].position)
+
+
+def _join(columns: Columns, measurements: Sequence[Callable[[], Columns]], table: FactTable) -> None:
+    """What a measurement that breaks down does not give stays open: every fact that no other one gave."""
+    broken: Unmeasured | None = None
+    for measurement in measurements:
+        try:
+            columns |= measurement()
+        except Exception as error:
+            broken = Unmeasured(f"the measurement broke down ({type(error).__name__}: {error})")
+    for name, column in columns.items() if broken is not None else ():
+        kind = name.split(".", 1)[0]
+        if not column and broken is not None:
+            columns[name] = dict.fromkeys((kind,) if kind in SINGLE_KINDS else table.subjects.get(kind, {}), broken)
+
+
+def _leave_out_synthetic(columns: Columns, trace: Trace) -> None:
+    """Rules on data say nothing of data that was made up."""
+    if trace.settings.data == "real":
+        return
+    for spec in CATALOG:
+        if spec.source == DATA and spec.name in columns:
+            subjects = ("data",) if spec in DATA_FACTS else columns[spec.name]
+            columns[spec.name] = dict.fromkeys(subjects, _SYNTHETIC)

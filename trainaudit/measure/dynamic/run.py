@@ -1,0 +1,125 @@
+"""Facts of the run as a whole: what was run, the loss, the gradient's norm, the first value that is not finite. May import `measure.facts`, `trace`
+and siblings."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
+
+from trainaudit.measure.dynamic.series import divided, end, finite, median, quantile, second_half, start
+from trainaudit.measure.facts import Columns, FactValue
+from trainaudit.trace.trace import NonFinite, ParameterSeries, Series, Trace, TrainingRun
+
+Facts = dict[str, FactValue | None]
+
+
+def measure_run(trace: Trace) -> Columns:
+    """Columns of `training.…`."""
+    settings = trace.settings
+    facts: Facts = {"evidence": settings.evidence, "data_kind": settings.data}
+    facts |= _ends(first_non_finite(trace))
+    run = trace.run
+    if run is not None:
+        rates = finite(run.learning_rate)
+        facts |= {
+            "step_count": len(run.loss),
+            "batch_size": settings.batch_size,
+            "optimizer": settings.optimizer or None,
+            "learning_rate": max(rates, default=settings.learning_rate),
+            "is_adaptive": settings.is_adaptive,
+            "is_warmed_up": bool(rates) and rates[0] < 0.5 * max(rates),
+            "precision": settings.precision,
+            "weight_decay": settings.weight_decay,
+            "decayed_norm_or_bias_count": settings.decayed_norm_or_bias_count,
+            "gradient_underflow_share": _underflow(trace.parameters),
+            "prediction_change": median(second_half(run.prediction_change)),
+            "update_alignment": median(run.update_alignment),
+        }
+        facts |= _loss(run.loss) | _norms(run)
+    return {f"training.{name}": {"training": value} for name, value in facts.items() if value is not None}
+
+
+def first_non_finite(trace: Trace) -> NonFinite | None:
+    """The run's own word, or of a forward pass the first activation that has one."""
+    if trace.run is not None:
+        return trace.run.first_non_finite
+    for place, step in enumerate(trace.sampled_steps):
+        for series in trace.activations:
+            if place < len(series.non_finite) and (series.non_finite[place] or 0) > 0:
+                return NonFinite(step, "activation", series.tap.name, series.tap.layer)
+    return None
+
+
+def _ends(found: NonFinite | None) -> Facts:
+    if found is None:
+        return {"is_finite": True}
+    return {
+        "is_finite": False,
+        "non_finite_step": found.step,
+        "non_finite_kind": found.kind,
+        "non_finite_place": found.layer or found.where or "(unknown)",
+    }
+
+
+def _loss(loss: Series) -> Facts:
+    first, last = start(loss), end(loss)
+    if first is None or last is None:
+        return {}
+    half = finite(second_half(loss))
+    changes = [abs(after - before) for before, after in pairwise(half)]
+    smooth = [statistics.median(window) for i in range(len(loss)) if (window := finite(loss[max(i - 4, 0) : i + 1]))]
+    facts: Facts = {"first_loss": first, "final_loss": last, "loss_fall_score": fall_score(finite(loss))}
+    if first > 0.0:
+        facts["loss_ratio"] = divided(last, first)
+        facts["loss_peak_ratio"] = divided(max(smooth, default=None), first)
+    if changes and statistics.median(half) > 0.0:
+        facts["loss_roughness"] = statistics.median(changes) / statistics.median(half)
+    return facts
+
+
+def fall_score(loss: Sequence[float]) -> float | None:
+    """Least-squares slope of the losses over the steps, downward positive, over its standard error; None under four steps. A straight line without
+    any residual scores ±1e6, a constant 0."""
+    count = len(loss)
+    if count < 4:
+        return None
+    middle, mean = (count - 1) / 2, sum(loss) / count
+    spread = sum((step - middle) ** 2 for step in range(count))
+    slope = sum((step - middle) * (value - mean) for step, value in enumerate(loss)) / spread
+    left = sum((value - mean - slope * (step - middle)) ** 2 for step, value in enumerate(loss))
+    error = math.sqrt(left / (count - 2) / spread)
+    if abs(slope) <= 1e-12 * abs(mean):
+        return 0.0
+    return max(-1e6, min(1e6, -slope / error)) if error > 0.0 else math.copysign(1e6, -slope)
+
+
+def _norms(run: TrainingRun) -> Facts:
+    norms = run.gradient_norm
+    middle = median(norms)
+    settled = range(len(norms) // 10, len(norms))
+    peak = max((step for step in settled if finite([norms[step]])), key=lambda step: norms[step] or 0.0, default=None)
+    return {
+        "gradient_norm": middle,
+        "gradient_spike_ratio": None if peak is None else divided(norms[peak], middle),
+        "spike_step": peak,
+        "clip_norm": quantile(norms, 0.9),
+    }
+
+
+def _underflow(parameters: Sequence[ParameterSeries]) -> float | None:
+    """Over all parameters by their sizes, at each sampled step; the median of the steps."""
+    trained = [one for one in parameters if finite(one.gradient_underflow_share)]
+    steps = max((len(one.gradient_underflow_share) for one in trained), default=0)
+    shares = []
+    for step in range(steps):
+        found = [
+            (one.gradient_underflow_share[step], one.size)
+            for one in trained
+            if step < len(one.gradient_underflow_share)
+        ]
+        known = [(share, size) for share, size in found if share is not None]
+        if known:
+            shares.append(sum(share * size for share, size in known) / sum(size for _, size in known))
+    return statistics.median(shares) if shares else None
