@@ -35,14 +35,15 @@ def convert(path: str, *, seed: int = 0, training: bool = True) -> Converted:
     """
     from trainaudit.load.from_onnx import load_onnx
     from trainaudit.load.onnx_file import read_raw_graph
-    from trainaudit.probe.onnx_module.build import build
+    from trainaudit.probe.onnx_module.build import build, written_out_dropouts
     from trainaudit.probe.onnx_module.checking import check
 
     graph = load_onnx(path)
     raw = read_raw_graph(path)
-    module = build(raw, graph)
+    dropouts = written_out_dropouts(graph)
+    module = build(raw, graph, dropouts)
     try:
-        checked = check(path, raw, module, seed)
+        checked = check(path, raw, module, dropouts, seed)
     except RecursionError:
         raise TrainauditError("too-deep", f"{path} nests its control flow too deeply to be run.") from None
     module.train(training)

@@ -19,7 +19,7 @@ import torch
 
 from trainaudit.ir.graph import TensorData
 from trainaudit.load.raw import RawAttribute
-from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, UnsupportedError
+from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, UnsupportedError, type_of
 
 Reader = Callable[[Any], Any]
 
@@ -41,6 +41,7 @@ def _float(value: Any) -> float:
 
 
 READERS: dict[str, Reader] = {"Ints": _ints, "Int": _int, "Floats": _floats, "Float": _float}
+_TYPES = frozenset({"to", "dtype", "output_dtype", "output_datatype", "softmax_precision"})
 _GIVEN = frozenset({"opset", "outputs", "training", "tracked"})
 
 
@@ -103,6 +104,8 @@ def keywords_of(
     keywords: dict[str, Any] = {name: value for name, value in given.items() if name in signature.keywords}
     for name, stated in attributes.items():
         value = _attribute(stated)
+        if name in _TYPES and isinstance(value, int) and value:
+            type_of(value)
         if name in signature.positional:
             place = signature.positional.index(name)
             if place < len(inputs) and inputs[place]:
@@ -130,5 +133,4 @@ def keywords_of(
 def _attribute(stated: RawAttribute) -> Any:
     if isinstance(stated, int | float | str | list):
         return stated
-    tensor = to_tensor(stated)
-    return tensor
+    return to_tensor(stated)

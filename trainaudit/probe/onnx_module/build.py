@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import Op
 from trainaudit.load.raw import RawGraph
 from trainaudit.probe.onnx_module.binding import to_tensor
 from trainaudit.probe.onnx_module.module import OnnxModule
@@ -29,10 +32,21 @@ def _stored_name(name: str, raw: RawGraph) -> str:
     return ""
 
 
-def build(raw: RawGraph, graph: Graph) -> OnnxModule:
+def written_out_dropouts(graph: Graph) -> dict[str, str]:
+    """The result of each dropout that stands in the file as several nodes, and the value that it passes on in evaluation."""
+    return {
+        layer.outputs[0]: layer.inputs[0]
+        for layer in graph.layers
+        if layer.op in (Op.DROPOUT, Op.ALPHA_DROPOUT)
+        and layer.nodes > 1
+        and len(layer.inputs) == len(layer.outputs) == 1
+    }
+
+
+def build(raw: RawGraph, graph: Graph, dropouts: Mapping[str, str]) -> OnnxModule:
     """The module, not yet held against anything. Raises `TrainauditError` that names every unsupported operator."""
     trained = trained_tensors(raw, graph)
-    plan = make_plan(raw, trained)
+    plan = make_plan(raw, trained, dropouts)
     parameters = {name: to_tensor(raw.tensors[name]) for name in raw.tensors if name in trained and name in plan.stored}
     statistics = {name: to_tensor(raw.tensors[source]) for name, source in plan.statistics.items()}
     return OnnxModule(plan, parameters, statistics)

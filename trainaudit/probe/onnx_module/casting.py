@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -178,3 +178,21 @@ RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike"}
 )
 """Operators that draw numbers: no two runtimes agree on them."""
+
+
+def settled(op: str, arguments: list[Any], keywords: Mapping[str, Any]) -> Tensor:
+    """What a drawing operator gives while a module is held against another runtime: the middle of a uniform range, half of a standard
+    deviation above a mean, whether a chance is above a half (see `inference_form`)."""
+    kind = keywords.get("dtype")
+    given = arguments[0] if arguments else torch.empty(bounded(keywords["shape"]))
+    dtype = type_of(kind) if kind else given.dtype
+    if op == "Bernoulli":
+        return (given > 0.5).to(dtype)
+    return torch.full(given.shape, middle(op, keywords), dtype=dtype)
+
+
+def middle(op: str, keywords: Mapping[str, Any]) -> float:
+    """The number that stands for a draw in `settled`."""
+    if op.startswith("RandomNormal"):
+        return float(keywords.get("mean", 0.0)) + float(keywords.get("scale", 1.0)) / 2
+    return (float(keywords.get("low", 0.0)) + float(keywords.get("high", 1.0))) / 2

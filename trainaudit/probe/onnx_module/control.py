@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainaudit.probe.onnx_module.values import Tensor, UnsupportedError
+from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, UnsupportedError
 
 if TYPE_CHECKING:
     from trainaudit.probe.onnx_module.module import Run
@@ -28,8 +28,11 @@ def _count(run: Run) -> None:
         raise UnsupportedError(f"loops more than {MOST_ITERATIONS:,} times")
 
 
-def _stacked(pieces: list[Any]) -> Tensor:
-    return torch.stack(pieces) if pieces else torch.empty(0)
+def _stacked(pieces: list[Any], shape: tuple[Any, ...], dtype: str) -> Tensor:
+    """What a loop collected; after no iteration, nothing of the shape that the file declares for one."""
+    if pieces:
+        return torch.stack(pieces)
+    return torch.empty(0, *(size if isinstance(size, int) else 0 for size in shape), dtype=NAMED_TYPES[dtype])
 
 
 def _loop(run: Run, step: Step) -> list[Any]:
@@ -49,7 +52,9 @@ def _loop(run: Run, step: Step) -> list[Any]:
         for pieces, result in zip(collected, results[len(state) :], strict=True):
             pieces.append(result)
         iteration += 1
-    return state + [_stacked(pieces) for pieces in collected]
+    return state + [
+        _stacked(pieces, *declared) for pieces, declared in zip(collected, step.keywords["empty"], strict=False)
+    ]
 
 
 def _flag(step: Step, name: str, place: int) -> int:
@@ -74,9 +79,9 @@ def _scan_once(run: Run, step: Step, given: list[Any]) -> list[Any]:
         pieces = list(value.unbind(_flag(step, "scan_input_axes", place)))
         sequences.append(pieces[::-1] if _flag(step, backwards, place) else pieces)
     collected: list[list[Any]] = [[] for _ in body.results[split:]]
-    for pieces in zip(*sequences, strict=True):
+    for now in zip(*sequences, strict=True):
         _count(run)
-        run.values.update(zip(step.entries, (*state, *pieces), strict=True))
+        run.values.update(zip(step.entries, (*state, *now), strict=True))
         results = run.block(body)
         state = results[:split]
         for place, result in enumerate(results[split:]):

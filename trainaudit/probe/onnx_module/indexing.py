@@ -10,7 +10,6 @@ import torch
 from trainaudit.probe.onnx_module.values import (
     POORLY_SUPPORTED,
     Int,
-    Ints,
     Tensor,
     UnsupportedError,
     axis_of,

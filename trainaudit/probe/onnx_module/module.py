@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trainaudit.probe.onnx_module import control
+from trainaudit.probe.onnx_module.casting import settled
 from trainaudit.probe.onnx_module.plan import Block, Plan, Step
 from trainaudit.probe.onnx_module.values import Tensor
 
@@ -29,6 +30,8 @@ class OnnxModule(nn.Module):
         self.input_names, self.output_names = plan.inputs, plan.outputs
         self.watch: Callable[[str, Tensor], None] | None = None
         self.watched: frozenset[str] = frozenset()
+        self.is_settled = False
+        """Whether drawing operators give a fixed number instead, so that two runtimes can be compared."""
         self.parameter_names: dict[str, str] = {}
         self._places: list[tuple[str, nn.Module, str]] = []
         self._copies: dict[tuple[str, torch.device], Tensor] = {}
@@ -94,7 +97,7 @@ class OnnxModule(nn.Module):
 class Run:
     """One forward pass: the values so far, and how many iterations of loops there were."""
 
-    __slots__ = ("iterations", "module", "on_host", "values", "watch", "watched")
+    __slots__ = ("is_settled", "iterations", "module", "on_host", "values", "watch", "watched")
 
     def __init__(self, module: OnnxModule, values: dict[str, Any], on_host: bool) -> None:
         self.module = module
@@ -102,6 +105,7 @@ class Run:
         self.on_host = on_host
         self.watch = module.watch
         self.watched = module.watched if module.watch is not None else frozenset()
+        self.is_settled = module.is_settled
         self.iterations = 0
 
     def block(self, block: Block) -> list[Any]:
@@ -121,7 +125,9 @@ class Run:
                     if not self.on_host:
                         self._bring_together(arguments, step.inputs)
                     assert step.function is not None
-                    if step.wants_training:
+                    if self.is_settled and step.is_random:
+                        made = settled(step.op, arguments, step.keywords)
+                    elif step.wants_training:
                         made = step.function(*arguments, **{**step.keywords, "training": training})
                     else:
                         made = step.function(*arguments, **step.keywords)

@@ -29,8 +29,8 @@ def _batch_norm(
         )
         return (y.to(kind), mean, variance) if outputs > 1 else y.to(kind)
     if outputs == 1:
-        running = (mean, variance) if tracked else (None, None)
-        return F.batch_norm(x, *running, scale, bias, True, 1.0 - momentum, epsilon)
+        now, spread = (mean, variance) if tracked else (None, None)
+        return F.batch_norm(x, now, spread, scale, bias, True, 1.0 - momentum, epsilon)
     y = F.batch_norm(x, None, None, scale, bias, True, 0.0, epsilon)
     axes = [axis for axis in range(x.dim()) if axis != 1]
     now, spread = x.detach().mean(axes), x.detach().var(axes, correction=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +20,14 @@ from trainaudit.load.tensors import shown
 from trainaudit.probe.onnx_module.binding import Reader, keywords_of, signature_of, to_tensor
 from trainaudit.probe.onnx_module.casting import RANDOM
 from trainaudit.probe.onnx_module.table import CONTROL_FLOW, TABLE
-from trainaudit.probe.onnx_module.values import Tensor, UnsupportedError
+from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, UnsupportedError
 
 _LARGEST_FOLDED = 1 << 22
 _STATISTICS = (3, 4)
 """Inputs of a BatchNormalization that training updates."""
+
+_TYPE_GIVING = {"CastLike": (1,), "QuantizeLinear": (2,), "FakeQuantize": (2,)}
+"""Inputs whose type is the result's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Step:
     fixed: tuple[tuple[int, Any], ...] = ()
     readers: tuple[tuple[int, Reader], ...] = ()
     wants_training: bool = False
+    is_random: bool = False
     bodies: tuple[Block, ...] = ()
     entries: tuple[str, ...] = ()
     """Of a loop: the names of its body's inputs."""
@@ -71,9 +76,13 @@ class Plan:
         return self  # nothing in it changes
 
 
-def make_plan(raw: RawGraph, trained: frozenset[str]) -> Plan:
-    """The plan of `raw`; `trained` are the tensors that are parameters. Raises `TrainauditError` that names every unsupported operator."""
-    planner = _Planner(raw, trained)
+def make_plan(raw: RawGraph, trained: frozenset[str], dropouts: Mapping[str, str]) -> Plan:
+    """The plan of `raw`; `trained` are the tensors that are parameters, `dropouts` the results of dropouts that are written out in several nodes,
+    with the value that each passes on in evaluation. Raises `TrainauditError` that names every unsupported operator."""
+    planner = _Planner(raw, trained, dropouts)
+    for name in (*raw.inputs, *raw.outputs):
+        if planner.is_odd(name):
+            planner.refuse(f"{raw.dtypes[name]} in {shown(name)}")
     block = planner.block(tuple(raw.outputs), "")
     if planner.unsupported:
         listed = "; ".join(f"{what} ({count}×)" if count > 1 else what for what, count in planner.unsupported.items())
@@ -91,8 +100,9 @@ def make_plan(raw: RawGraph, trained: frozenset[str]) -> Plan:
 class _Planner:
     """Walks back from what is wanted. `read` collects every name that some step reads."""
 
-    def __init__(self, raw: RawGraph, trained: frozenset[str]) -> None:
+    def __init__(self, raw: RawGraph, trained: frozenset[str], dropouts: Mapping[str, str]) -> None:
         self.raw = raw
+        self.dropouts = dropouts
         self.trained = trained
         self.producer = {name: index for index, node in enumerate(raw.nodes) for name in node.outputs if name}
         self.unsupported: dict[str, int] = {}
@@ -160,7 +170,7 @@ class _Planner:
                 inputs = [self.alias.get(name, name) for name in quantizer.inputs]
         function = TABLE.get(op) if not domain else None
         if function is None:
-            self._refuse(f"{domain}.{op}" if domain else op)
+            self.refuse(f"{domain}.{op}" if domain else op)
             return Step(op, label, None, (), tuple(outputs))
         given = {"opset": self.raw.opset, "outputs": max(len(outputs), 1), "training": False}
         if op == "BatchNormalization":
@@ -168,15 +178,27 @@ class _Planner:
         try:
             keywords = keywords_of(function, attributes, tuple(inputs), given)
         except UnsupportedError as error:
-            self._refuse(f"{op} that {error}")
+            self.refuse(f"{op} that {error}")
             return Step(op, label, None, (), tuple(outputs))
+        if any(place < len(inputs) and self.is_odd(inputs[place]) for place in _TYPE_GIVING.get(op, ())):
+            self.refuse(f"{op} to a type that torch lacks")
         signature = signature_of(function)
+        if outputs and outputs[0] in self.dropouts and not signature.readers:
+            function, inputs = partial(_unless_evaluating, function), [self.dropouts[outputs[0]], *inputs]
+            return Step(op, label, function, tuple(inputs), tuple(outputs), keywords, wants_training=True)
         readers = tuple((place, reader) for place, reader in signature.readers if place < len(inputs) and inputs[place])
         return Step(
-            op, label, function, tuple(inputs), tuple(outputs), keywords, (), readers, "training" in signature.keywords
+            op, label, function, tuple(inputs), tuple(outputs), keywords, (), readers, "training" in signature.keywords,
+            op in RANDOM,
         )  # fmt: skip
 
-    def _refuse(self, what: str) -> None:
+    def is_odd(self, name: str) -> bool:
+        """Whether the file declares a type that torch cannot compute with: text, numbers of less than a byte."""
+        stored = self.raw.tensors.get(name)
+        kind = stored.dtype if stored is not None else self.raw.dtypes.get(name)
+        return kind is not None and kind not in NAMED_TYPES
+
+    def refuse(self, what: str) -> None:
         self.unsupported[what] = self.unsupported.get(what, 0) + 1
 
     def _quantizer(self, node: RawNode) -> RawNode | None:
@@ -233,12 +255,17 @@ class _Planner:
         scope = self._scope_of(list(results), node)
         entries = [other for other in self.raw.nodes if other.op == "LoopEntry" and other.scope == scope]
         if scope == node.scope or len(entries) != 1:
-            self._refuse(f"{node.attributes.get('control', node.op)} whose body cannot be told apart")
+            self.refuse(f"{node.attributes.get('control', node.op)} whose body cannot be told apart")
             return Step(node.op, label, None, (), outputs)
         entry = entries[0]
         inputs = [self.alias.get(name, name) for name in entry.inputs]
         kind = str(node.attributes.get("control", node.op))
-        keywords = {name: value for name, value in node.attributes.items() if name != "control"}
+        keywords: dict[str, Any] = {name: value for name, value in node.attributes.items() if name != "control"}
+        if kind == "Loop":
+            scans = node.inputs[1 + max(len(entry.inputs) - 2, 0) :]
+            keywords["empty"] = [
+                (self.raw.shapes.get(name, ()), self.raw.dtypes.get(name, "float32")) for name in scans
+            ]
         if kind == "Scan" and self.raw.opset < 9:
             keywords["is_batched"] = True
         return Step(
@@ -259,6 +286,13 @@ class _Planner:
             if index is not None and len(self.raw.nodes[index].scope) > len(node.scope):
                 return self.raw.nodes[index].scope
         return node.scope
+
+
+def _unless_evaluating(
+    function: Callable[..., Any], passed: Any, *arguments: Any, training: bool, **keywords: Any
+) -> Any:
+    """The last node of a dropout that is written out: in evaluation it passes on what the first node was given."""
+    return function(*arguments, **keywords) if training else passed
 
 
 def _aliases(raw: RawGraph) -> dict[str, str]:
