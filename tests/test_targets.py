@@ -266,7 +266,7 @@ def test_python_files_are_imported_only_where_they_are_named(work: Path, model: 
     result = run("canary.py")
     assert result.exit_code == 2
     assert (
-        "canary.py is Python code and names no model. Name a module or a function in it: canary.py:NAME."
+        "canary.py is Python code and names no model. Name a module or a function in it: canary.py:NAME; or define build_model in it."
         in result.stderr
     )
     assert not Path("imported").exists()

@@ -41,6 +41,8 @@ def probe_target(
     Ctrl-C while the probe runs leads to the record of what was measured so far.
     """
     progress("reading the model", 0.0)
+    if trace is None and not plan.forward_only:
+        target = _with_inputs(target, plan)
     graph, measured = open_and_measure(target, settings, detail=True)
     if trace is None:
         try:
@@ -54,6 +56,14 @@ def probe_target(
     if trace is not None:
         measured = with_trace(measured, trace, graph)
     return judge_measured(measured, settings, rules, detail=True)
+
+
+def _with_inputs(target: Target, plan: ProbePlan) -> Target:
+    """A module is read with inputs of the size that its data have."""
+    require_torch(f"A probe of {target.name or target.spec}")
+    from trainaudit.probe.making import with_inputs_of_data
+
+    return with_inputs_of_data(target, plan)
 
 
 def _train(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
@@ -88,7 +98,7 @@ def plan_for(target: Target, settings: Settings, asked: Mapping[str, Any]) -> Pr
 
     Raises `TrainauditError` for an experiment that there is not.
     """
-    given = {name: value for name, value in asked.items() if value is not None and value != ()}
+    given = {**target.probe, **{name: value for name, value in asked.items() if value is not None and value != ()}}
     if "experiments" in given:
         given["experiments"] = _experiments(given["experiments"])
     return replace(ProbePlan(loss=target.loss or settings.loss or ""), **given)

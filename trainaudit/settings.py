@@ -31,6 +31,8 @@ are relative to the settings file.
     input = "float32[8,3,32,32]"               optional: example input, or { name = "int64[2,128]" }
     loss = "cross-entropy"                     optional: instead of the general one
     arguments = { width = 64 }                 optional: what a factory is called with
+    data = "my_pkg.data:batches"               optional, for a probe: as its flags take them; also validation, optimizer, lr, step, spec,
+    optimizer = "adamw"                        batch-size, steps, seed, time-budget, causal; and a loss may be an import string
 """
 
 from __future__ import annotations

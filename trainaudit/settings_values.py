@@ -12,10 +12,20 @@ from datetime import date, datetime
 
 from trainaudit.errors import TrainauditError
 from trainaudit.judge.selection import Ignore
-from trainaudit.load.target import InputSpec, Target, parse_inputs
+from trainaudit.load.target import InputSpec, Target, parse_inputs, split_python
 from trainaudit.suggestion import did_you_mean
 
-_TARGET_KEYS = ("model", "input", "loss", "arguments")
+_PROBE_TEXTS = {"data": "data", "validation": "validation", "optimizer": "optimizer", "step": "step", "spec": "spec"}
+_PROBE_NUMBERS = {
+    "lr": "learning_rate",
+    "batch-size": "batch_size",
+    "steps": "steps",
+    "seed": "seed",
+    "time-budget": "time_budget",
+}
+_COUNTS = ("batch-size", "steps", "seed")
+"""Keys of a probe → the fields of `ProbePlan`."""
+_TARGET_KEYS = ("model", "input", "loss", "arguments", *_PROBE_TEXTS, *_PROBE_NUMBERS, "causal")
 
 
 def targets_in(
@@ -48,14 +58,49 @@ def _target(name: str, table: object, losses: tuple[str, ...], near: Callable[[s
     if not isinstance(arguments, dict):
         hint = "Write arguments = { width = 64 }."
         raise TrainauditError("bad-settings", f"{where}.arguments is not a table.", hint)
+    loss = table.get("loss")
+    is_imported = loss is None or (isinstance(loss, str) and split_python(loss) is not None)
     return Target(
         spec=near(text_in(f"{where}.model", table["model"])),
         name=name,
         inputs=_inputs(f"{where}.input", table["input"]) if "input" in table else (),
         arguments=arguments,
-        loss=choice_in(table["loss"], losses, f"{where}.loss") if "loss" in table else None,
+        loss=None if is_imported else choice_in(loss, losses, f"{where}.loss"),
         root=root,
+        probe=_probe(where, table, near) | ({"loss": near(str(loss))} if is_imported and loss is not None else {}),
     )
+
+
+def _probe(where: str, table: Mapping[str, object], near: Callable[[str], str]) -> dict[str, object]:
+    """What a target's table says of a probe, by the fields of `ProbePlan`."""
+    found: dict[str, object] = {}
+    for key, field in _PROBE_TEXTS.items():
+        if key in table:
+            text = text_in(f"{where}.{key}", table[key])
+            is_place = split_python(text) is not None or (key in ("data", "validation", "spec") and "." in text)
+            found[field] = near(text) if is_place else text
+    for key, field in _PROBE_NUMBERS.items():
+        if key in table:
+            found[field] = _number(f"{where}.{key}", table[key], is_count=key in _COUNTS)
+    if "causal" in table:
+        if not isinstance(table["causal"], bool):
+            raise TrainauditError("bad-settings", f"{where}.causal is neither true nor false.", "Write causal = true.")
+        found["is_causal"] = table["causal"]
+    return found
+
+
+def _number(where: str, value: object, *, is_count: bool) -> float:
+    least = 0 if where.endswith(".seed") else 1
+    if isinstance(value, bool) or not isinstance(value, int if is_count else int | float) or not math.isfinite(value):
+        kind = "a whole number" if is_count else "a number"
+        raise TrainauditError(
+            "bad-settings",
+            f"{where} is not {kind}.",
+            f"Write {where.rpartition('.')[2]} = {32 if is_count else '1e-3'}.",
+        )
+    if value < least if is_count else value <= 0:
+        raise TrainauditError("bad-settings", f"{where} is {value}, which is too small.", "Write a larger number.")
+    return value
 
 
 def _inputs(where: str, value: object) -> tuple[InputSpec, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -43,6 +44,8 @@ def expand_targets(words: Sequence[str], settings: Settings, *, named: bool, for
             inputs=settings.inputs or general.inputs,
             arguments={**general.arguments, **settings.arguments},
         )
+        if _holds_build_model(general.spec):
+            general = replace(general, spec=f"{general.spec}:build_model")
         is_pattern = any(mark in general.spec for mark in "*?[") and not Path(general.spec).exists()
         paths = _matches(general.spec) if is_pattern else [general.spec]
         if not paths:
@@ -56,6 +59,18 @@ def expand_targets(words: Sequence[str], settings: Settings, *, named: bool, for
     return list(found.values())
 
 
+def _holds_build_model(spec: str) -> bool:
+    """A Python file that says how a model is built (and maybe trained) is read as text, so that no code runs which defines no such thing."""
+    file = Path(spec)
+    if file.suffix.lower() != ".py" or not file.is_file():
+        return False
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^(?:async )?(?:def|class) build_model\b|^build_model\s*[:=]", text, re.MULTILINE) is not None
+
+
 def _check_named(target: Target, settings: Settings) -> None:
     """Refuses what is neither a file nor another kind of target, with the name that may have been meant."""
     spec = target.spec
@@ -67,7 +82,7 @@ def _check_named(target: Target, settings: Settings) -> None:
             hint = near or f"Known targets: {', '.join(settings.named)}."
             raise TrainauditError("no-such-target", f"{spec} is neither a file nor a target of the settings.", hint)
     elif target.kind is Kind.ONNX and spec.lower().endswith(".py"):
-        hint = f"Name a module or a function in it: {spec}:NAME."
+        hint = f"Name a module or a function in it: {spec}:NAME; or define build_model in it."
         raise TrainauditError("no-attribute", f"{spec} is Python code and names no model.", hint)
 
 

@@ -63,7 +63,7 @@ class InputSpec:
 @frozen
 class Target:
     """`spec` is a path, `pkg.mod:attr`, `path/file.py:attr` or `hf:FOLDER`; `name` what the settings call it, "" for a target that was typed.
-    `loss`, where it is given, counts instead of the settings'; `root` is the folder of the settings file that names it, where modules are looked for
+    `loss`, where it is given, counts instead of the settings'; `probe` holds what the settings say of a probe, by the fields of `ProbePlan`; `root` is the folder of the settings file that names it, where modules are looked for
     besides the working folder."""
 
     spec: str
@@ -72,6 +72,7 @@ class Target:
     arguments: Mapping[str, object] = field(default_factory=dict)
     loss: str | None = None
     root: str = ""
+    probe: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:

@@ -88,8 +88,8 @@ def _is_data(value: Any) -> bool:
 
 def _both(found: Any, shown: str, caller: Caller, batch_size: int, rank: int | None) -> tuple[Source, Source | None]:
     train, validation = _split(found)
-    make = lambda value: _source(value, shown, caller.seed, batch_size, rank)  # noqa: E731
-    return make(train), None if validation is None else make(validation)
+    held = None if validation is None else _source(validation, shown, caller.seed, batch_size, rank)
+    return _source(train, shown, caller.seed, batch_size, rank), held
 
 
 def _split(found: Any) -> tuple[Any, Any]:

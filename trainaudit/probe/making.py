@@ -15,18 +15,19 @@ from trainaudit.load.target import Kind, Target, split_python
 from trainaudit.load.torch.restore import left_as_found
 from trainaudit.load.torch.seeding import seeded
 from trainaudit.probe import objectives, optimizers
-from trainaudit.probe.calling import Signature, batch_of, signature_of
+from trainaudit.probe.calling import LABELS, Signature, batch_of, signature_of
 from trainaudit.probe.data import Reading, Source, read, sources_in, sources_of
 from trainaudit.probe.device import chosen_device
 from trainaudit.probe.heads import head_of, loss_within, read_by_loss
+from trainaudit.probe.identifying import identified
 from trainaudit.probe.losses import NAMED
 from trainaudit.probe.objectives import Objective
-from trainaudit.probe.opening import Opened, example_inputs, of_module, open_model, with_shapes
+from trainaudit.probe.opening import Opened, example_inputs, input_spec, of_module, open_model, with_shapes
 from trainaudit.probe.optimizers import OptimizerChoice
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.structures import moved
 from trainaudit.probe.synthetic_data import SYNTHETIC, synthetic_batches
-from trainaudit.probe.trainee import Batch, Trainee
+from trainaudit.probe.trainee import Batch, Computed, Trainee
 from trainaudit.probe.user_objects import Caller, Spec, named, spec_of
 
 BATCH_SIZE = 32
@@ -39,14 +40,35 @@ def make_trainee(target: Target, plan: ProbePlan, graph: Graph | None) -> Traine
     `graph` is the target's, where there is one: it tells shapes, token ids and the head. Raises `TrainauditError` with one sentence for everything
     of the user's that fails or does not fit.
     """
-    python = split_python(target.spec) if target.kind is Kind.PYTHON else None
-    if python is not None and python[1] == "build_model" and not plan.spec:
-        plan = replace(plan, spec=python[0])
-    if target.loss is not None and not plan.loss:
-        plan = replace(plan, loss=target.loss)
+    plan = _with_spec(target, plan)
     caller = Caller(target.root, plan.seed)
     spec = spec_of(plan.spec, caller) if plan.spec else Spec()
     return _made(open_model(target), plan, graph, caller, spec)
+
+
+def _with_spec(target: Target, plan: ProbePlan) -> ProbePlan:
+    """The file that holds `build_model` may hold the rest too."""
+    python = split_python(target.spec) if target.kind is Kind.PYTHON else None
+    is_spec = python is not None and python[1] == "build_model" and not plan.spec
+    return replace(plan, spec=python[0]) if python is not None and is_spec else plan
+
+
+def with_inputs_of_data(target: Target, plan: ProbePlan) -> Target:
+    """A Python target with the inputs that its first batch has, where none are declared: a graph of it then has the sizes of the user's data."""
+    if target.kind is not Kind.PYTHON or target.inputs:
+        return target
+    plan = _with_spec(target, plan)
+    caller = Caller(target.root, plan.seed)
+    sources = _sources(plan, caller, spec_of(plan.spec, caller) if plan.spec else Spec(), None)
+    if sources is None:
+        return target
+    opened = open_model(target)
+    signature = signature_of(opened.model)
+    raw = read(sources[0], seed=plan.seed, batches=1).batches[0]
+    batch = batch_of(raw, signature, own_loss=signature.label is not None, is_raw=True)
+    values = [*(("", value) for value in batch.args), *batch.kwargs.items()]
+    specs = tuple(input_spec(name, value) for name, value in values if name not in LABELS)
+    return target if None in specs or not specs else replace(target, inputs=tuple(spec for spec in specs if spec))
 
 
 def make_trainee_of(module: Any, example: Any, plan: ProbePlan, graph: Graph | None) -> Trainee:
@@ -68,6 +90,7 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
     objective, head_note = _objective(model, first, graph, chosen, own_loss, opened.shown)
     optimizer = _optimizer(model, plan, caller, spec)
     computed = objectives.tried(model, first, objective.compute, opened.shown)
+    objective = _identified(objective, computed)
     with seeded(plan.seed), left_as_found(model, computes=False):
         optimizer.make(model)
     notes = (*opened.notes, *data.notes, *((objective.note,) if objective.note else ()), *head_note)
@@ -145,6 +168,14 @@ def _objective(
         return objectives.of_model(shown), ()
     output = read_by_loss(result)
     return objectives.inferred(output, first.target, head_of(graph, output)), ()
+
+
+def _identified(objective: Objective, computed: Computed) -> Objective:
+    """A criterion of the user's own under the name of the loss that it computes, if that has one."""
+    if objective.criterion is None or objective.name:
+        return objective
+    name = identified(objective.criterion, computed.output, computed.target)
+    return replace(objective, name=name, words=f"{objective.words}, which computes {name}") if name else objective
 
 
 def _optimizer(model: Any, plan: ProbePlan, caller: Caller, spec: Spec) -> OptimizerChoice:

@@ -32,6 +32,8 @@ class Objective:
     name: str
     words: str
     note: str = ""
+    criterion: Any = None
+    """The user's own function (output, target) → loss, where there is one."""
 
 
 # --- the user's whole step -----------------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ def of_object(found: Any, shown: str, caller: Caller) -> Objective:
     kind = (
         type(found).__name__ if isinstance(found, torch.nn.Module) else getattr(found, "__name__", type(found).__name__)
     )
-    return Objective(_compute_with(criterion, picks=is_torch), name, f"{kind} of {shown}")
+    return Objective(_compute_with(criterion, picks=is_torch), name, f"{kind} of {shown}", criterion=criterion)
 
 
 def _compute_with(criterion: Any, *, picks: bool) -> Compute:

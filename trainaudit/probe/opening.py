@@ -8,7 +8,7 @@ from typing import Any
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
-from trainaudit.load.target import Kind, Target
+from trainaudit.load.target import DTYPES, InputSpec, Kind, Target
 from trainaudit.load.torch.examples import example_for
 from trainaudit.load.torch.prepare import Example as Call
 from trainaudit.load.torch.prepare import materialized, refuse_quantized, unwrapped
@@ -103,3 +103,13 @@ def example_inputs(opened: Opened, graph: Graph | None) -> Example:
 def with_shapes(opened: Opened, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The model, or a copy of it whose lazy parameters have got their shapes."""
     return materialized(opened.model, Call(args, dict(kwargs)), training=True)
+
+
+def input_spec(name: str, value: Any) -> InputSpec | None:
+    """The declaration of one input; None for what is no tensor with elements, or of a type that no declaration has."""
+    import torch
+
+    if not isinstance(value, torch.Tensor) or not value.numel():
+        return None
+    dtype = str(value.dtype).removeprefix("torch.")
+    return InputSpec(name, dtype, tuple(value.shape)) if dtype in DTYPES else None

@@ -102,12 +102,12 @@ def fitting_size(example: Example, wanted: int | None) -> int:
         (value.numel() // max(1, value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim),
         default=1,
     )
-    return max(2, min(BATCH_SIZE, _ELEMENTS_OF_A_BATCH // max(1, each)))
+    return int(max(2, min(BATCH_SIZE, _ELEMENTS_OF_A_BATCH // max(1, each))))
 
 
 def batch_count(example: Example, size: int) -> int:
     each = sum(value.numel() // max(1, value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim)
-    return max(2, min(_BATCHES, _MOST_ELEMENTS // max(1, each * size)))
+    return int(max(2, min(_BATCHES, _MOST_ELEMENTS // max(1, each * size))))
 
 
 def drawn(example: Example, size: int, seed: int, graph: Graph | None, model: Any) -> Example:

@@ -83,7 +83,10 @@ def spec_of(text: str, caller: Caller) -> Spec:
 
 
 def _first(module: ModuleType, names: tuple[str, ...]) -> Any:
-    return next((getattr(module, name) for name in names if callable(getattr(module, name, None))), None)
+    """The first of these names that the module defines itself, else the first that it imports."""
+    found = [value for name in names if callable(value := getattr(module, name, None))]
+    own = [value for value in found if getattr(value, "__module__", None) == module.__name__]
+    return next(iter((*own, *found)), None)
 
 
 def called(function: Callable[..., Any], shown: str, caller: Caller, *positional: Any) -> Any:
