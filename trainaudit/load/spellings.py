@@ -1,11 +1,15 @@
 """What torch's newer exporter spells in a roundabout way, rewritten in place as one plain node, before constants are folded.
 
 x[:, i] is written as a transpose, GatherND with coordinates of one axis, and a transpose back: it is Gather. A split is written as a
-sequence that is taken apart: it is Split. Stdlib and load's index only.
+sequence that is taken apart: it is Split. A view by strides (behind a pool of images whose channels come last) is written as a gather
+from the flat tensor at places that are counted: where they are all places in order, it is nothing. Stdlib and load's index only.
 """
 
 from __future__ import annotations
 
+import math
+
+from trainaudit.ir.graph import Shape
 from trainaudit.load.raw import RawNode
 from trainaudit.load.shapes.known import MALFORMED
 from trainaudit.load.wiring import Wiring, number, numbers
@@ -68,13 +72,15 @@ def _split(wiring: Wiring, place: int, node: RawNode) -> None:
     sequence, source = node.outputs[0], node.inputs[0]
     axis, sizes = number(node, "axis", 0), wiring.argument(node, 1, "split")
     readers = wiring.consumers.get(sequence, [])
+    if not readers or sequence in wiring.outputs:
+        return
     total = wiring.dimension(source, axis)
     if sizes is not None and len(sizes) == 1 and sizes[0] > 0:
         sizes = None if total is None else tuple(min(sizes[0], total - at) for at in range(0, total, sizes[0]))
     pieces = [""] * len(readers if sizes is None else sizes)
     for reader in readers:
         index = wiring.scalar(wiring.nodes[reader].inputs[1]) if wiring.nodes[reader].op == "SequenceAt" else None
-        if index is None or sequence in wiring.outputs or pieces[int(index)]:
+        if index is None or pieces[int(index)]:
             return
         pieces[int(index)] = wiring.nodes[reader].outputs[0]
     node.op, node.attributes = "Split", {"axis": axis} if sizes is None else {"axis": axis, "split": list(sizes)}
@@ -86,7 +92,71 @@ def _split(wiring: Wiring, place: int, node: RawNode) -> None:
     wiring.producer.update((name, place) for name in pieces if name)
 
 
-_REWRITES = {"GatherND": _gather, "SplitToSequence": _split}
+def _strided(wiring: Wiring, place: int, node: RawNode) -> None:
+    """Gather of all elements of a flat tensor in their order, in the shape that it had before."""
+    flat = wiring.maker(node.inputs[0], "Reshape")
+    output = node.outputs[0]
+    if flat is None or wiring.rank(node.inputs[0]) != 1 or output in wiring.outputs or number(node, "axis", 0):
+        return
+    source = wiring.nodes[flat].inputs[0]
+    shape = wiring.shapes.get(source)
+    if not shape or None in shape or wiring.shapes.get(node.inputs[1]) != shape:
+        return
+    counted = [_counted_axis(wiring, term, shape) for term in _terms(wiring, node.inputs[1])]
+    wide = [axis for axis, size in enumerate(shape) if size != 1]
+    if sorted(axis for axis in counted if axis != _NOWHERE) == wide:
+        wiring.taken[place] = 1
+        for reader in wiring.consumers.get(output, []):
+            inputs = wiring.nodes[reader].inputs
+            _read(wiring, reader, [source if name == output else name for name in inputs])
+        _read(wiring, place, [])
+
+
+_NOWHERE, _UNKNOWN = -1, -2
+"""In place of an axis: a value of zeros, and one that is something else than a count."""
+
+
+def _terms(wiring: Wiring, name: str) -> list[str]:
+    """The values that a value is the sum of."""
+    terms: list[str] = []
+    pending = [name]
+    while pending:
+        name = pending.pop()
+        place = wiring.maker(name, "Add")
+        if place is None:
+            terms.append(name)
+        else:
+            pending += wiring.nodes[place].inputs
+    return terms
+
+
+def _counted_axis(wiring: Wiring, name: str, shape: Shape) -> int:
+    """The axis along which a value counts the elements of a tensor of that shape, which lie in order: Unsqueeze(Range · stride)."""
+    if set(wiring.numbers.get(name, (None,))) == {0}:
+        return _NOWHERE
+    chain: list[RawNode] = []
+    for op in ("Unsqueeze", "Mul", "Range"):
+        maker = wiring.maker(chain[-1].inputs[0] if chain else name, op)
+        if maker is None:
+            return _UNKNOWN
+        chain.append(wiring.nodes[maker])
+    own = wiring.shapes.get(name, ())
+    wide = [axis for axis, size in enumerate(own) if size != 1]
+    if len(own) != len(shape) or len(wide) != 1 or own[wide[0]] != shape[wide[0]]:
+        return _UNKNOWN
+    axis, (_, product, count) = wide[0], chain
+    stride = math.prod(size if isinstance(size, int) else 0 for size in shape[axis + 1 :])
+    found = [_number(wiring, word) for word in (count.inputs[0], count.inputs[2], product.inputs[1])]
+    return axis if found == [0, 1, stride] else _UNKNOWN
+
+
+def _number(wiring: Wiring, name: str) -> object:
+    """The one number that a value holds, stored or computed from sizes."""
+    values = wiring.numbers.get(name)
+    return wiring.scalar(name) if values is None else values[0]
+
+
+_REWRITES = {"GatherND": _gather, "SplitToSequence": _split, "Gather": _strided}
 
 
 def _read(wiring: Wiring, place: int, inputs: list[str]) -> None:

@@ -2,13 +2,14 @@
 
 `normal_lines` writes a graph so that these differences are gone, and no others:
 
-- names: of values, inputs, nodes, of constants (what the module's state does not name) and of what an exporter packs anew; raw spelling,
-  number of nodes, and `epsilon_dropped`, which says what an exporter left out;
+- names: of values, inputs, nodes, of constants (what the module's state does not name), of statistics that are computed from a weight,
+  and of what an exporter packs anew; raw spelling, number of nodes, and `epsilon_dropped`, which says what an exporter left out;
 - order: layers are written in the order in which the outputs need them, depth first;
 - sizes: layers that compute with shapes alone (exporters read sizes off activations; torch.export knows them), and the zeros that a
   recurrence starts with;
-- relabeling: reshape, flatten, squeeze, unsqueeze and transposes that only move axes of size 1 are one operation, told by the shape it
-  gives; a chain of them is its last, and one that gives the shape it reads is none, as are slices of everything and casts to the same type;
+- relabeling: reshape, flatten, squeeze, unsqueeze and moves of axes of size 1 are one operation, told by the shape it gives; a chain of
+  them is its last, and one that gives the shape it reads is none, as are slices of everything, casts to the same type and casts of
+  one whole number to another; axes of size 1 are left out of sums and means;
 - numbers are compared to five digits; outputs that nothing reads are left out, and `training` of batch_norm and dropout, which torch's newer
   exporter writes as in inference;
 - two transposes in a row are one, the same operation twice on the same values is one (dropout aside), as are concatenations of
@@ -62,6 +63,7 @@ _NOTHING = frozenset({Op.SLICE, Op.CAST, Op.EXPAND, Op.IDENTITY, Op.DETACH})
 """Layers that are none where they keep shape and type."""
 
 
+_COUNTS = {"int32", "int64"}
 _NEUTRAL = {Op.ADD: 0, Op.SUB: 0, Op.MUL: 1, Op.DIV: 1}
 """What changes nothing where it is added, subtracted …"""
 
@@ -117,7 +119,7 @@ def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Mapping[str, str]
         for key, value in layer.attributes.items()
         if key not in _LEFT_OUT and not (key == "steps" and value == (1,))
     }
-    packed = layer.op in RECURRENT
+    packed = layer.op in RECURRENT or not layer.inputs
     parameters = [
         f"{role}: {'' if packed else _shown(name, stored)} {shape_text(graph.parameters[name].shape)}"
         for role, name in layer.parameters.items()
@@ -156,25 +158,26 @@ def _simplify(graph: Graph, plain: Plain, node: Node, layer: Layer) -> None:
     ):
         plain.alias[node.output] = node.inputs[0]
         return
-    keeps = source is not None and source.shape == value.shape and source.dtype == value.dtype
+    counts = layer.op is Op.CAST and source is not None and {source.dtype, value.dtype} <= _COUNTS
+    keeps = source is not None and source.shape == value.shape and (counts or source.dtype == value.dtype)
     if layer.op in _NOTHING and not node.parameters and len(node.inputs) == 1 and keeps:
         plain.alias[node.output] = node.inputs[0]
         return
+    axes = layer.attributes.get("axes")
     if layer.op is Op.GLOBAL_AVERAGE_POOL and before is not None:
-        node.op = Op.REDUCE_MEAN.value
-        node.attributes = {"axes": _number(tuple(range(2, len(before)))), "keepdim": "true"}
-    elif layer.op in (Op.REDUCE_MEAN, Op.REDUCE_SUM):
-        axes = layer.attributes.get("axes")
-        if isinstance(axes, tuple):
-            node.attributes["axes"] = _number(tuple(sorted(int(axis) for axis in axes)))
-    elif layer.op is Op.DIV and layer.attributes.get("scalar") == 1 and layer.attributes.get("scalar_side") == "left":
+        node.op, axes = Op.REDUCE_MEAN.value, tuple(range(2, len(before)))
+    if node.op in (Op.REDUCE_MEAN, Op.REDUCE_SUM) and before is not None and isinstance(axes, tuple):
+        _reduce(graph, plain, node, before, tuple(int(axis) for axis in axes))
+        return
+    perm = layer.attributes.get("perm")
+    if layer.op is Op.TRANSPOSE and before is not None and 1 in before and isinstance(perm, tuple):
+        _move(graph, plain, node, before, tuple(int(axis) for axis in perm))
+        return
+    if layer.op is Op.DIV and layer.attributes.get("scalar") == 1 and layer.attributes.get("scalar_side") == "left":
         node.op, node.attributes = Op.RECIPROCAL.value, {}
-    elif layer.op is Op.TRANSPOSE and (first := plain.maker(node.inputs[0], node.op)) is not None:
-        node.attributes = {"perm": _composed(first.attributes["perm"], node.attributes["perm"])}
-        node.inputs = first.inputs
-        if node.attributes["perm"] == _number(tuple(range(len(before or ())))):
-            plain.alias[node.output] = node.inputs[0]
-            return
+    elif layer.op is Op.TRANSPOSE and "perm" in node.attributes:
+        _transpose(graph, plain, node)
+        return
     elif layer.op is Op.CONCAT:
         inner = [plain.maker(name, node.op) for name in node.inputs]
         node.inputs = [
@@ -186,6 +189,49 @@ def _simplify(graph: Graph, plain: Plain, node: Node, layer: Layer) -> None:
         _cut(graph, plain, node, layer)
         return
     plain.makers[node.output] = node
+
+
+def _reduce(graph: Graph, plain: Plain, node: Node, before: Shape, axes: tuple[int, ...]) -> None:
+    """A sum or mean over the axes that are not of size 1, between views."""
+    kept = [axis for axis, size in enumerate(before) if size != 1]
+    rest = tuple(size for axis, size in enumerate(before) if size != 1 and axis not in axes)
+    attributes = {"axes": _number(tuple(place for place, axis in enumerate(kept) if axis in axes)), "keepdim": "false"}
+    _between_views(graph, plain, node, tuple(before[axis] for axis in kept), attributes, rest)
+
+
+def _move(graph: Graph, plain: Plain, node: Node, before: Shape, perm: tuple[int, ...]) -> None:
+    """A transpose of the axes that are not of size 1, between views."""
+    kept = [axis for axis, size in enumerate(before) if size != 1]
+    moved = [axis for axis in perm if axis in kept]
+    attributes = {"perm": _number(tuple(kept.index(axis) for axis in moved))}
+    _between_views(
+        graph, plain, node, tuple(before[axis] for axis in kept), attributes, tuple(before[axis] for axis in moved)
+    )
+
+
+def _between_views(
+    graph: Graph, plain: Plain, node: Node, read: Shape, attributes: dict[str, str], made: Shape
+) -> None:
+    seen = Node("view", node.inputs[:1], f"{node.output} seen", (), {}, [], read)
+    _join_views(graph, plain, seen)
+    inner = Node(node.op, [plain.resolve(seen.output)], f"{node.output} small", (), attributes, [], made)
+    if node.op == Op.TRANSPOSE:
+        _transpose(graph, plain, inner)
+    else:
+        plain.makers[inner.output] = inner
+    node.op, node.attributes, node.inputs = "view", {}, [plain.resolve(inner.output)]
+    _join_views(graph, plain, node)
+
+
+def _transpose(graph: Graph, plain: Plain, node: Node) -> None:
+    """Two transposes in a row are one, and one that moves nothing is none."""
+    if (first := plain.maker(node.inputs[0], node.op)) is not None:
+        node.attributes = {"perm": _composed(first.attributes["perm"], node.attributes["perm"])}
+        node.inputs = first.inputs
+    if node.attributes["perm"] == _number(tuple(range(len(node.shape or ())))):
+        plain.alias[node.output] = node.inputs[0]
+    else:
+        plain.makers[node.output] = node
 
 
 def _composed(first: str, second: str) -> str:
@@ -233,8 +279,8 @@ def _join_views(graph: Graph, plain: Plain, node: Node) -> None:
 
 
 def _shape(graph: Graph, plain: Plain, name: str) -> Shape | None:
-    value = graph.values.get(name)
-    return None if value is None else value.shape
+    node, value = plain.makers.get(name), graph.values.get(name)
+    return node.shape if node is not None and node.output == name else None if value is None else value.shape
 
 
 def _moves_only_ones(shape: Shape | None, layer: Layer) -> bool:
