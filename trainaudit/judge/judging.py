@@ -110,7 +110,7 @@ def judge(
 
 def _judged_alone(rule: Rule, view: View) -> tuple[_Tally, list[Violation]]:
     tally = _judge_rule(rule, view)
-    return tally, [Violation(view.subjects[subject], view.columns(rule), rule) for subject in tally.violated]
+    return tally, [Violation(view.subjects[subject], view.columns, rule) for subject in tally.violated]
 
 
 def _judged(rule: Rule, view: View) -> tuple[_Tally, list[Violation]]:
@@ -164,7 +164,7 @@ def _narrow(
     one that hangs on an absent fact."""
     unmeasured: dict[str, Unmeasured] = {}
     absent: set[str] = set()
-    columns, limits = view.columns(rule), rule.limits
+    columns, limits = view.columns, rule.limits
     slow: list[tuple[Evaluator, Collection[str]]] = []
     read = [(part, list({spec.name: spec for spec in facts_in(part)}.values())) for part in parts]
     # Whatever is decided for the whole model or for a whole column at once comes first: it leaves less to look at one by one.
@@ -224,7 +224,7 @@ def _of_values(evaluate: Evaluator, fact: str, subjects: Collection[str], view: 
     held = frozenset(value for value in values if evaluate({fact: {"": value}}, ""))
     if not held:
         return ()
-    column = view.column(fact)
+    column = view.columns[fact]
     if len(subjects) == len(column):  # all that have the fact
         return subjects if len(held) == len(values) else view.having(fact, held)
     return [subject for subject in subjects if column[subject] in held]

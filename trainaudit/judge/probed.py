@@ -73,14 +73,14 @@ def verdicts(rule: Rule, view: View, violated: Iterable[str], measured: Iterable
 
 
 def _holds(condition: Condition | None, rule: Rule, view: View, subject: str) -> bool:
-    return condition is not None and evaluator(condition.node, rule.limits)(view.columns(rule), subject) is True
+    return condition is not None and evaluator(condition.node, rule.limits)(view.columns, subject) is True
 
 
 def _words(clauses: ProbeClauses, rule: Rule, view: View, subject: str) -> str:
     template = clauses.says or clauses.message
     if template is None:
         return ""
-    columns = view.columns(rule)
+    columns = view.columns
 
     def value(fact: str) -> float | int | bool | str | None:
         found = columns[fact].get(subject)

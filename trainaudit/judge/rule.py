@@ -97,20 +97,6 @@ class Rule:
         return tuple(dict.fromkeys(spec.name for node in nodes for spec in facts_in(node)))
 
     @property
-    def probe_needs(self) -> tuple[str, ...]:
-        """Names of the facts that its clauses for a probe read, in conditions and texts."""
-        if self.probe is None:
-            return ()
-        conditions = (spec for condition in self.probe.conditions for spec in facts_in(condition.node))
-        texts = (spec for text in (self.probe.message, self.probe.says) if text is not None for spec in text.facts)
-        return tuple(dict.fromkeys(spec.name for specs in (conditions, texts) for spec in specs))
-
-    @property
-    def texts(self) -> tuple[Template, ...]:
-        """All its templates, those of the probe left out."""
-        return (self.message,) if self.fix is None else (self.message, self.fix.summary, self.fix.torch)
-
-    @property
     def limits(self) -> dict[str, float]:
         """Threshold name → number."""
         return {name: threshold.value for name, threshold in self.thresholds.items()}  # type: ignore[misc]

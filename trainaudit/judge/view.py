@@ -1,8 +1,7 @@
-"""The fact table as seen from one kind of subject: every fact becomes a column over that kind's ids. May import `measure` and
-`judge.rule`.
+"""The fact table as seen from one kind of subject: every fact becomes a column over that kind's ids. May import `measure`.
 
 A rule about parameters reads `layer.role` as the role of the layer that owns the parameter, and `model.loss` as the model's. The columns
-are made once per fact and shared by all rules.
+are made when they are first asked for, and shared by all rules.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from trainaudit.judge.rule import Rule
 from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, SINGLE_KINDS, TRAINING, FactSpec
 from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
 
@@ -27,25 +25,17 @@ NOT_RUN = {
 class View:
     """Columns for the subjects of one kind. The only state is what it has already worked out."""
 
-    __slots__ = ("_columns", "_having", "_layers", "_rules", "_table", "_unmeasured", "_values", "kind", "subjects")
+    __slots__ = ("_having", "_layers", "_table", "_unmeasured", "_values", "columns", "kind", "subjects")
 
     def __init__(self, kind: str, table: FactTable) -> None:
         self.kind = kind
         self.subjects: Mapping[str, Subject] = table.subjects.get(kind, {})
         self._table = table
         self._layers: dict[str, str] = {}
-        self._columns: dict[str, Mapping[str, FactValue]] = {}
+        self.columns: Mapping[str, Mapping[str, FactValue]] = _Columns(self)
         self._values: dict[str, frozenset[FactValue]] = {}
         self._having: dict[tuple[str, frozenset[FactValue]], list[str]] = {}
         self._unmeasured: dict[str, Collection[str]] = {}
-        self._rules: dict[str, dict[str, Mapping[str, FactValue]]] = {}
-
-    def column(self, fact: str) -> Mapping[str, FactValue]:
-        """Subject id → value, for the subjects to which the fact applies."""
-        column = self._columns.get(fact)
-        if column is None:
-            column = self._columns[fact] = self._seen(fact)
-        return column
 
     def _checked(self, fact: str, column: Mapping[str, FactValue]) -> Mapping[str, FactValue]:
         """The column in Python's own types; notes on which subjects it was not measured."""
@@ -63,32 +53,22 @@ class View:
         """The different values of a fact that has few."""
         values = self._values.get(fact)
         if values is None:
-            values = self._values[fact] = frozenset(self.column(fact).values())
+            values = self._values[fact] = frozenset(self.columns[fact].values())
         return values
 
     def having(self, fact: str, values: frozenset[FactValue]) -> Collection[str]:
         """The subjects on which the fact has one of these values: many rules ask for the same kinds of layers."""
         found = self._having.get((fact, values))
         if found is None:
-            column = self.column(fact)
+            column = self.columns[fact]
             found = self._having[fact, values] = [subject for subject, value in column.items() if value in values]
         return found
-
-    def columns(self, rule: Rule) -> Mapping[str, Mapping[str, FactValue]]:
-        """The columns of all facts that the rule's conditions and texts read."""
-        columns = self._rules.get(rule.id)
-        if columns is None:
-            names = {*rule.needs, *rule.probe_needs, *(spec.name for text in rule.texts for spec in text.facts)}
-            if self.kind == "parameter":
-                names.add("parameter.role")  # by which a finding's root is chosen
-            columns = self._rules[rule.id] = {name: self.column(name) for name in sorted(names)}
-        return columns
 
     def without_value(self, facts: Iterable[FactSpec], subjects: Collection[str]) -> Collection[str]:
         """Those of the subjects on which one of the facts is absent or unmeasured, and perhaps others that are not asked for."""
         found: set[str] = set()
         for spec in facts:
-            column = self.column(spec.name)
+            column = self.columns[spec.name]
             found.update(self._unmeasured.get(spec.name, ()))
             if len(column) < len(self.subjects):
                 found.update(set(subjects).difference(column))
@@ -96,11 +76,11 @@ class View:
 
     def is_empty(self, fact: str) -> bool:
         """The fact applies to no subject."""
-        return not self.column(fact)
+        return not self.columns[fact]
 
     def subjects_with(self, facts: Iterable[str]) -> Collection[str]:
         """Ids of the subjects that have all these facts."""
-        columns = sorted((self.column(fact) for fact in sorted(facts)), key=len)
+        columns = sorted((self.columns[fact] for fact in sorted(facts)), key=len)
         columns = [column for column in columns if len(column) < len(self.subjects)]
         if not columns:
             return self.subjects.keys()
@@ -109,7 +89,8 @@ class View:
             subjects = [subject for subject in subjects if subject in other]
         return subjects
 
-    def _seen(self, fact: str) -> Mapping[str, FactValue]:
+    def seen(self, fact: str) -> Mapping[str, FactValue]:
+        """What `columns` holds of a fact."""
         spec = BY_NAME[fact]
         column = self._table.columns.get(fact, {})
         if fact not in self._table.columns and spec.source in NOT_RUN:
@@ -132,6 +113,17 @@ class View:
         if isinstance(value, Unmeasured):
             self._unmeasured[fact] = self.subjects
         return _Everywhere(self.subjects, value)
+
+
+class _Columns(dict[str, Mapping[str, FactValue]]):
+    """Fact → subject id → value, for the subjects to which the fact applies; each column is made when it is first asked for."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __missing__(self, fact: str) -> Mapping[str, FactValue]:
+        column = self[fact] = self._view.seen(fact)
+        return column
 
 
 class _Everywhere(Mapping[str, FactValue]):

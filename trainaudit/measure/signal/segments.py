@@ -26,6 +26,8 @@ _MERGING = frozenset({Op.CONCAT, Op.ADD, Op.SUB, Op.MAX, Op.MEAN})
 _BESIDE = frozenset({"gate", "modulation", "auxiliary", "recurrent-cell", "attention-query", "attention-key"})
 """Roles of layers beside the stream: what they give scales, shifts or selects it."""
 
+_MULTIPLYING = frozenset({Op.MUL, Op.MATMUL, Op.EINSUM})
+
 _Ends = dict[int, tuple[str, str, int | None]]
 
 NORMALIZATION, RESIDUAL, RECURRENCE, OUTPUT = "normalization", "residual", "recurrence", "output"
@@ -136,12 +138,12 @@ def _main(index: Index, i: int, row: Sequence[int], length: Sequence[int]) -> in
     if ops[i] is Op.ATTENTION and len(row) > 2:
         return row[2]
     active = index.activations(i)
-    if not active:
-        return row[0] if row else INPUT
-    if ops[i] in (Op.MUL, Op.MATMUL, Op.EINSUM):
+    if len(active) < 2:
+        return active[0] if active else row[0] if row else INPUT
+    if ops[i] in _MULTIPLYING:
         kept = [s for s in active if s < 0 or origin[s] < 0 or ops[origin[s]] not in _SHARP]
         active = kept or active
-    return max(active, key=lambda source: length[source])
+    return max(active, key=length.__getitem__)
 
 
 def _close(ends: _Ends, last: int, value: str, closing: str, head: int | None = None) -> None:

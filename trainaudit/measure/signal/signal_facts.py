@@ -220,8 +220,9 @@ def _stack_facts(index: Index, layout: Layout, read: Readings) -> Columns:
 def _model_facts(index: Index, layout: Layout, structure: Columns, read: Readings) -> Columns:
     prediction = read.prediction
     depends = list(compress(index.layers, index.depends))
-    covered = sum(bool(layer.outputs) and layer.outputs[0] in prediction.signals for layer in depends)
-    open_ones = len(depends) - covered and sum(_lacks_signal(read, layer) for layer in depends)
+    signals = prediction.signals
+    rest = [layer for layer in depends if not layer.outputs or layer.outputs[0] not in signals]
+    covered, open_ones = len(depends) - len(rest), sum(_has_float_result(index.graph, layer) for layer in rest)
     columns: Columns = {
         "model.signal_coverage": {"model": covered / (covered + open_ones) if covered else 1.0 - bool(open_ones)},
         "model.plain_depth": {"model": layout.plain_depth},
@@ -239,9 +240,9 @@ def _model_facts(index: Index, layout: Layout, structure: Columns, read: Reading
     return columns
 
 
-def _lacks_signal(read: Readings, layer: Layer) -> bool:
-    value = read.graph.values.get(layer.outputs[0]) if layer.outputs else None
-    return value is not None and value.name not in read.prediction.signals and is_float(value.dtype)
+def _has_float_result(graph: Graph, layer: Layer) -> bool:
+    value = graph.values.get(layer.outputs[0]) if layer.outputs else None
+    return value is not None and is_float(value.dtype)
 
 
 def _reach(index: Index, structure: Columns, read: Readings) -> Columns:

@@ -6,18 +6,17 @@ Traces through the graph from one weight to the other. Imports ir and measure.fa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from trainaudit.ir.graph import Graph, Layer, Parameter, Role
 from trainaudit.ir.ops import DROPOUTS, NORMALIZATIONS, SHAPING, Op
-from trainaudit.measure.facts import FactValue, Unmeasured
+from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.initialization import MeasuredParameter
 from trainaudit.measure.static.layer_weights import unread_reason
 
-Put = Callable[[str, str, FactValue], None]
 Measured = Mapping[str, MeasuredParameter]
 
 _ROTATING = SHAPING | DROPOUTS | {Op.MUL, Op.DIV, Op.ADD, Op.SUB, Op.NEG, Op.CONCAT, Op.GATHER, Op.WHERE, Op.SEQUENCE}
@@ -28,16 +27,17 @@ _REACH = 96
 _FORWARD = 24
 
 
-def measure_attention_weights(graph: Graph, measured: Measured, put: Put) -> None:
+def measure_attention_weights(graph: Graph, measured: Measured, columns: Columns) -> None:
     """layer.attention_logit_std, parameter.tied_logit_std and parameter.position_scale_ratio."""
     for layer in graph.layers:
-        if layer.op is Op.ATTENTION:
-            put("layer.attention_logit_std", layer.name, _logit_std(graph, layer, measured))
-        elif layer.op is Op.EMBEDDING:
-            _position_ratio(graph, layer, measured, put)
+        op = layer.op
+        if op is Op.ATTENTION:
+            columns["layer.attention_logit_std"][layer.name] = _logit_std(graph, layer, measured)
+        elif op is Op.EMBEDDING:
+            _position_ratio(graph, layer, measured, columns)
     for name, one in measured.items():
         if len(one.parameter.owners) > 1 and one.statistics.size:
-            _tied(graph, name, one, put)
+            _tied(graph, name, one, columns)
 
 
 def _logit_std(graph: Graph, attention: Layer, measured: Measured) -> FactValue:
@@ -118,21 +118,21 @@ def _part_std(one: MeasuredParameter, slot: int, sharing: int) -> float:
     return float(np.std(chosen, dtype=np.float64)) if chosen is not None and chosen.size else statistics.std
 
 
-def _tied(graph: Graph, name: str, one: MeasuredParameter, put: Put) -> None:
+def _tied(graph: Graph, name: str, one: MeasuredParameter, columns: Columns) -> None:
     """std·√width times the stored factors on the final hidden state and on the logits, for an embedding that is the head's weight too."""
     owners = [graph.layers[i] for i in one.parameter.owners]
     head = next((layer for layer in owners if layer.op is Op.LINEAR), None)
     if head is None or all(layer.op is not Op.EMBEDDING for layer in owners) or len(one.parameter.shape) != 2:
         return
     if one.statistics.non_finite_count:
-        put("parameter.tied_logit_std", name, Unmeasured("the embedding is not finite"))
+        columns["parameter.tied_logit_std"][name] = Unmeasured("the embedding is not finite")
         return
     width = head.attributes.get("in_features")
     size = width if isinstance(width, int) else one.parameter.shape[1]
     alpha = head.attributes.get("alpha", 1.0)
     factor = float(alpha) if isinstance(alpha, int | float) else 1.0
     factor *= _factor_before(graph, head) * _factor_behind(graph, head)
-    put("parameter.tied_logit_std", name, one.statistics.std * math.sqrt(size) * abs(factor))
+    columns["parameter.tied_logit_std"][name] = one.statistics.std * math.sqrt(size) * abs(factor)
 
 
 def _factor_before(graph: Graph, layer: Layer) -> float:
@@ -181,7 +181,7 @@ def _followers(graph: Graph, layer: Layer) -> list[Layer]:
     return found
 
 
-def _position_ratio(graph: Graph, embedding: Layer, measured: Measured, put: Put) -> None:
+def _position_ratio(graph: Graph, embedding: Layer, measured: Measured, columns: Columns) -> None:
     """std of the token embedding, stored factors counted, over that of the positional embedding it is added to."""
     table = graph.parameter_of(embedding, Role.EMBEDDING)
     if table is None or table.name not in measured:
@@ -197,7 +197,7 @@ def _position_ratio(graph: Graph, embedding: Layer, measured: Measured, put: Put
                 other = measured.get(position.name)
                 if other is not None and other.statistics.std > 0.0 and not other.statistics.non_finite_count:
                     std = measured[table.name].statistics.std
-                    put("parameter.position_scale_ratio", table.name, abs(factor) * std / other.statistics.std)
+                    columns["parameter.position_scale_ratio"][table.name] = abs(factor) * std / other.statistics.std
                 return
         elif following.op not in SHAPING and following.op not in DROPOUTS:
             return

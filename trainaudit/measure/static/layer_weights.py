@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from trainaudit.measure.static.initializer_words import initializer_words
 from trainaudit.measure.static.recurrent import spectral_radius
 from trainaudit.measure.static.written_recurrence import has_four_gates, is_plain, written_cells
 
-Put = Callable[[str, str, FactValue], None]
 Measured = Mapping[str, MeasuredParameter]
 
 _OPS = {op.value: op for op in Op}
@@ -30,24 +29,24 @@ _FORGET_GATE = 2
 
 
 def measure_layer_weights(
-    graph: Graph, structure: Columns, measured: Measured, states: Mapping[str, str], put: Put
+    graph: Graph, structure: Columns, measured: Measured, states: Mapping[str, str], columns: Columns
 ) -> None:
     """Gains and what else one layer's own weights say. Follows an activation function in the graph where `structure` does not name it."""
     words = structure.get("layer.activation", {})
     for layer in graph.layers:
         if layer.op in WEIGHTED:
-            _weighted(graph, layer, words.get(layer.name), measured, states, put)
+            _weighted(graph, layer, words.get(layer.name), measured, states, columns)
         elif layer.op is Op.BATCH_NORM:
-            _batch_norm(graph, layer, measured, put)
+            _batch_norm(graph, layer, measured, columns)
     for layer, weight in written_cells(graph, structure.get("layer.role", {})):
         if is_plain(graph, weight):
-            _spectral_radius(layer, weight, measured, put)
+            _spectral_radius(layer, weight, measured, columns)
         elif has_four_gates(graph, layer):
-            put("layer.forget_gate_bias", layer.name, _UNTOLD_GATES)
+            columns["layer.forget_gate_bias"][layer.name] = _UNTOLD_GATES
 
 
 def _weighted(
-    graph: Graph, layer: Layer, word: FactValue | None, measured: Measured, states: Mapping[str, str], put: Put
+    graph: Graph, layer: Layer, word: FactValue | None, measured: Measured, states: Mapping[str, str], columns: Columns
 ) -> None:
     weight = main_weight(graph, layer)
     if weight is None:
@@ -64,44 +63,44 @@ def _weighted(
         else:
             wanted = wanted_gain(_OPS.get(activation), following.attributes)
         if wanted is not None:
-            put("layer.wanted_gain", layer.name, wanted)
+            columns["layer.wanted_gain"][layer.name] = wanted
     if one is None:
         reason = Unmeasured(unread_reason(weight))
-        put("layer.weight_scheme", layer.name, reason)
-        put("layer.initializer", layer.name, reason)
-        put("layer.gain", layer.name, reason)
-        put("layer.gain_ratio", layer.name, reason)
+        columns["layer.weight_scheme"][layer.name] = reason
+        columns["layer.initializer"][layer.name] = reason
+        columns["layer.gain"][layer.name] = reason
+        columns["layer.gain_ratio"][layer.name] = reason
         return
     state = states.get(weight.name)
     scheme = "trained" if state == "trained" else one.identity.scheme
-    put("layer.weight_scheme", layer.name, scheme)
-    put("layer.initializer", layer.name, initializer_words(scheme, one.statistics.std))
+    columns["layer.weight_scheme"][layer.name] = scheme
+    columns["layer.initializer"][layer.name] = initializer_words(scheme, one.statistics.std)
     if layer.op is not Op.EMBEDDING and weight.fan_in:
         gain = one.statistics.std * math.sqrt(weight.fan_in)
-        put("layer.gain", layer.name, gain)
+        columns["layer.gain"][layer.name] = gain
         if wanted:
-            put("layer.gain_ratio", layer.name, gain / wanted)
+            columns["layer.gain_ratio"][layer.name] = gain / wanted
         if following is not None and state == "fresh":
-            put("layer.feeding_gain", following.name, gain)
+            columns["layer.feeding_gain"][following.name] = gain
     if layer.op is Op.LSTM:
-        _forget_gate(graph, layer, measured, put)
+        _forget_gate(graph, layer, measured, columns)
     if layer.op is Op.RNN:
         recurrent = graph.parameter_of(layer, Role.RECURRENT_WEIGHT)
         if recurrent is not None and _is_square(recurrent):
-            _spectral_radius(layer, recurrent, measured, put)
+            _spectral_radius(layer, recurrent, measured, columns)
 
 
-def _spectral_radius(layer: Layer, recurrent: Parameter, measured: Measured, put: Put) -> None:
+def _spectral_radius(layer: Layer, recurrent: Parameter, measured: Measured, columns: Columns) -> None:
     """Of the worst direction; `recurrent` holds one or more square matrices."""
     name, fact = layer.name, "layer.recurrent_spectral_radius"
     if recurrent.name not in measured:
-        put(fact, name, Unmeasured(unread_reason(recurrent)))
+        columns[fact][name] = Unmeasured(unread_reason(recurrent))
     elif measured[recurrent.name].statistics.non_finite_count:
-        put(fact, name, Unmeasured("the recurrent weight is not finite"))
+        columns[fact][name] = Unmeasured("the recurrent weight is not finite")
     else:
         hidden = recurrent.shape[-1]
         matrices = np.asarray(recurrent.data.read(), np.float64).reshape(-1, hidden, hidden)
-        put(fact, name, max(spectral_radius(m) for m in matrices))
+        columns[fact][name] = max(spectral_radius(m) for m in matrices)
 
 
 def _is_square(recurrent: Parameter) -> bool:
@@ -144,25 +143,25 @@ def following_activation(graph: Graph, layer: Layer) -> Layer | None:
     return None
 
 
-def _forget_gate(graph: Graph, layer: Layer, measured: Measured, put: Put) -> None:
+def _forget_gate(graph: Graph, layer: Layer, measured: Measured, columns: Columns) -> None:
     bias = graph.parameter_of(layer, Role.BIAS)
     if bias is None:
         return
     if bias.name not in measured:
-        put("layer.forget_gate_bias", layer.name, Unmeasured(unread_reason(bias)))
+        columns["layer.forget_gate_bias"][layer.name] = Unmeasured(unread_reason(bias))
         return
     values = np.asarray(bias.data.read(), np.float64)
     hidden = values.shape[-1] // 8 if values.ndim else 0
     if hidden == 0 or values.size == 0 or values.shape[-1] != 8 * hidden:
         return
     if measured[bias.name].statistics.non_finite_count:
-        put("layer.forget_gate_bias", layer.name, Unmeasured("the bias is not finite"))
+        columns["layer.forget_gate_bias"][layer.name] = Unmeasured("the bias is not finite")
         return
     gates = values.reshape(-1, 2, 4, hidden)
-    put("layer.forget_gate_bias", layer.name, float(gates.sum(axis=1)[:, _FORGET_GATE].mean()))
+    columns["layer.forget_gate_bias"][layer.name] = float(gates.sum(axis=1)[:, _FORGET_GATE].mean())
 
 
-def _batch_norm(graph: Graph, layer: Layer, measured: Measured, put: Put) -> None:
+def _batch_norm(graph: Graph, layer: Layer, measured: Measured, columns: Columns) -> None:
     def values(role: Role) -> MeasuredParameter | None:
         parameter = graph.parameter_of(layer, role)
         one = measured.get(parameter.name) if parameter is not None else None
@@ -170,12 +169,10 @@ def _batch_norm(graph: Graph, layer: Layer, measured: Measured, put: Put) -> Non
 
     mean, variance, scale = values(Role.RUNNING_MEAN), values(Role.RUNNING_VARIANCE), values(Role.SCALE)
     if mean is not None:
-        put("layer.running_mean_absmax", layer.name, mean.statistics.absmax)
+        columns["layer.running_mean_absmax"][layer.name] = mean.statistics.absmax
     if variance is not None:
-        put(
-            "layer.running_variance_deviation",
-            layer.name,
-            max(abs(variance.statistics.maximum - 1.0), abs(variance.statistics.minimum - 1.0)),
+        columns["layer.running_variance_deviation"][layer.name] = max(
+            abs(variance.statistics.maximum - 1.0), abs(variance.statistics.minimum - 1.0)
         )
     if scale is None and variance is None:
         return
@@ -189,7 +186,7 @@ def _batch_norm(graph: Graph, layer: Layer, measured: Measured, put: Put) -> Non
         small = _vector(variance) < _COLLAPSED_VARIANCE
         collapsed = small if collapsed is None or collapsed.size != small.size else collapsed | small
     if collapsed is not None:
-        put("layer.collapsed_channel_share", layer.name, float(collapsed.mean()))
+        columns["layer.collapsed_channel_share"][layer.name] = float(collapsed.mean())
 
 
 def _vector(one: MeasuredParameter) -> npt.NDArray[np.float64]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ _PER_TENSOR = (
 def measure_weights(graph: Graph, structure: Columns) -> Columns:
     """Every fact whose source is the weights. `structure` holds the graph's facts (layer.activation, layer.role); what it lacks is traced here
     or left out. Reads each tensor once, in blocks."""
-    columns: Columns = {}
+    columns: Columns = defaultdict(dict)
     measured: dict[str, MeasuredParameter] = {}
     generated = 0
     side = 128 if len(graph.parameters) <= _MANY else 64
@@ -74,9 +74,9 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
         states = parameter_states(measured.values(), state)
         columns["model.weights_state"] = {"model": state}
         for name, one in measured.items():
-            _put(columns, "parameter.state", name, states[name])
-            _put(columns, "parameter.family", name, one.identity.family)
-            _put(columns, "parameter.scheme", name, one.identity.scheme)
+            columns["parameter.state"][name] = states[name]
+            columns["parameter.family"][name] = one.identity.family
+            columns["parameter.scheme"][name] = one.identity.scheme
         columns["parameter.trained_behind_share"] = {**trained_behind(measured.values(), states)}
         drawn = (
             (name, one)
@@ -84,11 +84,10 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
             if states[name] != TRAINED and one.parameter.role in _MATRIX_ROLES and one.identity.standing != CONSTANT
         )
         for name, ratio in stable_rank_ratios((name, _sample(graph, one, folded)) for name, one in drawn).items():
-            _put(columns, "parameter.stable_rank_ratio", name, ratio)
+            columns["parameter.stable_rank_ratio"][name] = ratio
         _put_identical(graph, columns, measured)
-        put = partial(_put, columns)
-        measure_layer_weights(graph, structure, measured, states, put)
-        measure_attention_weights(graph, measured, put)
+        measure_layer_weights(graph, structure, measured, states, columns)
+        measure_attention_weights(graph, measured, columns)
     return columns
 
 
@@ -144,19 +143,15 @@ def _has_copied_units(parameter: Parameter, statistics: TensorStatistics) -> boo
     return (duplicate_unit_share(parameter, statistics) or 0.0) > _COPIED_SHARE
 
 
-def _put(columns: Columns, fact: str, subject: str, value: FactValue) -> None:
-    columns.setdefault(fact, {})[subject] = value
-
-
 def _put_unmeasured(columns: Columns, parameter: Parameter, reason: str) -> None:
     unmeasured = Unmeasured(reason)
     for fact in _PER_TENSOR:
-        _put(columns, f"parameter.{fact}", parameter.name, unmeasured)
+        columns[f"parameter.{fact}"][parameter.name] = unmeasured
     # what the graph makes itself is neither fresh nor trained: rules that ask were not run, and say why
     state = unmeasured if parameter.generated else "quantized" if parameter.quantized else "unknown"
-    _put(columns, "parameter.state", parameter.name, state)
+    columns["parameter.state"][parameter.name] = state
     if parameter.quantized:
-        _put(columns, "parameter.family", parameter.name, "quantized")
+        columns["parameter.family"][parameter.name] = "quantized"
 
 
 def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorStatistics) -> None:
@@ -182,7 +177,7 @@ def _put_statistics(columns: Columns, parameter: Parameter, statistics: TensorSt
         if share is not None:
             facts["parameter.duplicate_unit_share"] = share
     for fact, value in facts.items():
-        _put(columns, fact, name, value)
+        columns[fact][name] = value
 
 
 def _put_identical(graph: Graph, columns: Columns, measured: dict[str, MeasuredParameter]) -> None:
@@ -209,6 +204,6 @@ def _put_identical(graph: Graph, columns: Columns, measured: dict[str, MeasuredP
     for name, one in measured.items():
         if one.parameter.role in WEIGHT_ROLES:
             others = [other for other in identical.get(name, []) if not is_same_module(name, other)]
-            _put(columns, "parameter.identical_count", name, len(others))
+            columns["parameter.identical_count"][name] = len(others)
             if others:
-                _put(columns, "parameter.identical_example", name, others[0])
+                columns["parameter.identical_example"][name] = others[0]
