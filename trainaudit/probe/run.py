@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
+import warnings
 from collections.abc import Mapping
 
 from trainaudit.ir.graph import Graph
@@ -33,7 +34,8 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
     names = [name for name in EXPERIMENTS if not plan.experiments or name in plan.experiments]
     budget = begin(plan.time_budget)
     cuts: list[str] = []
-    with left_as_found(trainee.model, computes=True):
+    with left_as_found(trainee.model, computes=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would say the same thing at each of thousands of steps
         trainee, trained, seconds = _trained(trainee, graph, plan, budget, names, cuts, progress)
         if trained is None:
             return Trace(

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from trainaudit.probe.budget import begin
+from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.trainee import Batch, Computed, Trainee
 
 LOSSES: dict[str, Callable[[Any, Any], Any]] = {
@@ -64,3 +66,7 @@ def trainee(
     return Trainee(
         model, compute, make, batches, loss=loss if function is None else settings.pop("name", loss), **settings
     )
+
+
+def conditions(trainee: Trainee, *, seconds: float = 60.0, **others: Any) -> Conditions:
+    return Conditions(trainee, seed=0, repeats=3, allowance=begin(seconds).allow("same-seed", ()), **others)

@@ -27,7 +27,7 @@ def target_shape(conditions: Conditions) -> Experiment:
         if output != target and batch.size > 1:
             larger = _broadcast(output, target)
             if larger is not None and larger not in (output, target):
-                is_broadcast, warning = _watched(lambda: trainee.compute(model, batch), larger, {output, target})
+                is_broadcast, warning = _watched(model, lambda: trainee.compute(model, batch), larger, {output, target})
     values: dict[str, float | str | bool] = {
         "output_shape": str(list(output)),
         "target_shape": str(list(target)),
@@ -47,11 +47,11 @@ def _broadcast(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...] 
         return None
 
 
-def _watched(compute: Any, larger: tuple[int, ...], shapes: set[tuple[int, ...]]) -> tuple[bool, str]:
-    """Whether some operation made `larger` out of a tensor of one of `shapes`, and what torch warned meanwhile."""
+def _watched(model: Any, compute: Any, larger: tuple[int, ...], shapes: set[tuple[int, ...]]) -> tuple[bool, str]:
+    """Whether some operation behind the model made `larger` out of a tensor of one of `shapes`, and what torch warned meanwhile."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    seen = []
+    seen: list[Any] = []
 
     class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,6 +62,7 @@ def _watched(compute: Any, larger: tuple[int, ...], shapes: set[tuple[int, ...]]
                 seen.append(function)
             return result
 
+    model.register_forward_hook(lambda *_: seen.clear())  # the model's own layers may have these shapes by chance
     with warnings.catch_warnings(record=True) as caught, Watch():  # type: ignore[no-untyped-call]
         warnings.simplefilter("always")
         compute()

@@ -1,0 +1,111 @@
+"""Who reads whom: samples of one batch, and positions of a sequence."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from tests.probe.experiments.trainees import clusters, conditions, mlp, trainee  # noqa: E402
+from trainaudit.probe.experiments.dependence import batch_dependence, time_dependence  # noqa: E402
+from trainaudit.trace.experiments import NAMES, NOT_RUN, RAN  # noqa: E402
+
+
+class Reshaping(nn.Module):
+    """`view` where `permute` was meant: the features of one sample are dealt out to others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(self.first(x))
+        return self.second(hidden.t().reshape(hidden.shape))
+
+
+class Tokens(nn.Module):
+    def __init__(self, *, causal: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.places = nn.Embedding(20, 16), nn.Embedding(12, 16)
+        self.block = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.head, self.causal = nn.Linear(16, 20), causal
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        length = ids.shape[1]
+        mask = nn.Transformer.generate_square_subsequent_mask(length) if self.causal else None
+        hidden = self.tokens(ids) + self.places(torch.arange(length))
+        return self.head(self.block(hidden, src_mask=mask))
+
+
+def token_trainee(*, causal: bool, length: int = 12):
+    ids = torch.randint(0, 20, (32, length), generator=torch.Generator().manual_seed(0))
+    return trainee(
+        Tokens(causal=causal), ids, ids, function=lambda out, y: nn.functional.cross_entropy(out.transpose(1, 2), y)
+    )
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(16), nn.BatchNorm1d(16, track_running_stats=False), nn.LayerNorm(16)])
+def test_samples_of_a_normalized_network_are_apart(norm: nn.Module) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), norm, nn.ReLU(), nn.Linear(16, 4))
+    found = batch_dependence(conditions(trainee(model, *clusters())))
+    assert found.state == RAN
+    assert set(found.values) <= set(NAMES["batch-dependence"])
+    assert found.values["leak"] == 0
+    assert found.values["pair_count"] == 0
+    assert found.values["ignored_input_share"] == 0
+
+
+def test_a_reshape_that_mixes_the_batch_leaks() -> None:
+    torch.manual_seed(0)
+    values = batch_dependence(conditions(trainee(Reshaping(), *clusters()))).values
+    assert values["leak"] > 0.1
+    assert values["pair_count"] > 0
+
+
+def test_a_softmax_over_the_batch_leaks() -> None:
+    values = batch_dependence(conditions(trainee(mlp(8, 16, 4, last=(nn.Softmax(dim=0),)), *clusters()))).values
+    assert values["leak"] > 1e-3
+    assert values["pair_count"] == values["sample_count"] * (values["sample_count"] - 1)
+
+
+def test_inputs_that_nothing_reads_are_counted() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = mlp(4, 16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.part(x[:, :4])
+
+    values = batch_dependence(conditions(trainee(Half(), *clusters()))).values
+    assert values["ignored_input_share"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("length", [5, 6, 12])
+def test_token_ids_are_followed_through_their_embeddings(length: int) -> None:
+    """Positions are no samples, also where there are as many of them as of samples."""
+    values = batch_dependence(conditions(token_trainee(causal=True, length=length))).values
+    assert values["leak"] == 0
+    assert values["sample_count"] != length
+
+
+def test_a_causal_mask_keeps_later_positions_out() -> None:
+    found = time_dependence(conditions(token_trainee(causal=True), is_causal=True))
+    assert found.state == RAN
+    assert set(found.values) <= set(NAMES["time-dependence"])
+    assert found.values["future_leak"] == 0
+    assert found.values["is_declared_causal"] is True
+    assert "first_leak" not in found.values
+
+
+def test_without_a_mask_the_first_position_sees_later_ones() -> None:
+    values = time_dependence(conditions(token_trainee(causal=False), is_causal=True)).values
+    assert values["future_leak"] > 0.01
+    assert values["first_leak"] == 0
+
+
+def test_time_is_not_looked_for_where_there_is_none() -> None:
+    assert time_dependence(conditions(trainee(mlp(8, 16, 4), *clusters()))).state == NOT_RUN
