@@ -44,12 +44,11 @@ def convolution(wiring: Wiring, place: int, node: RawNode) -> Draft:
             n for place_, n in enumerate(node.inputs) if n and place_ in (2, 4) and not wiring.is_stored(n)
         )
     bias_name = node.inputs[bias_at] if len(node.inputs) > bias_at and op != "ConvInteger" else ""
-    if bias_name:
-        bias = wiring.stored(bias_name)
-        if bias is None:
-            draft.inputs.append(bias_name)
-        elif not _is_no_bias(bias):
-            draft.uses.append(bias_use(bias))
+    bias = wiring.stored(bias_name) if bias_name else None
+    if bias_name and bias is None:
+        draft.inputs.append(bias_name)
+    elif bias is not None and not _is_no_bias(bias):
+        draft.uses.append(bias_use(bias))
     elif weight is not None and not quantized:
         units = weight.shape[1] * groups if transposed else weight.shape[0]
         absorb_bias(wiring, draft, units, 1)

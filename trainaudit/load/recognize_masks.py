@@ -25,7 +25,7 @@ def add_masks(
     """Give an attention its masks as inputs or parameters, and what they say as mask_value and is_causal."""
     lowest = min(fills, default=0.0)
     causal = False
-    for name in masks:
+    for name in filter(None, [_that_hides(wiring, name) for name in masks]):
         tensor = wiring.stored(name) if wiring.is_stored(name) else None
         if tensor is None:
             draft.inputs.append(name)
@@ -43,6 +43,32 @@ def add_masks(
         attributes["is_causal"] = True
 
 
+def _that_hides(wiring: Wiring, name: str) -> str:
+    """A mask without the one in it that hides nothing, which transformers adds while torch.export runs; "" where that is all."""
+    if _hides_nothing(wiring, name):
+        return ""
+    place = wiring.maker(name, "Add")
+    if place is not None:
+        left, right = wiring.nodes[place].inputs
+        for added, other in ((left, right), (right, left)):
+            if _hides_nothing(wiring, added):
+                return other
+    return name
+
+
+def _hides_nothing(wiring: Wiring, name: str) -> bool:
+    """Where(yes everywhere, 0, …): the yes is stored, however many examples it is repeated for."""
+    place = wiring.maker(name, "Where")
+    if place is None or wiring.scalar(wiring.nodes[place].inputs[1]) != 0:
+        return False
+    allowed = wiring.nodes[place].inputs[0]
+    while (spread := wiring.maker(allowed, "Expand", "Unsqueeze", "Cast")) is not None:
+        allowed = wiring.nodes[spread].inputs[0]
+    tensor = wiring.stored(allowed)
+    return tensor is not None and tensor.data.dtype == "bool" and tensor.size <= _LARGEST and bool(tensor.read().all())
+
+
+_LARGEST = 1 << 16
 _MASK = -100.0
 """Numbers at or below this, added to scores, are masks: e^-100 vanishes beside any ordinary weight."""
 

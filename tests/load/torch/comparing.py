@@ -119,9 +119,13 @@ def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Mapping[str, str]
         for key, value in layer.attributes.items()
         if key not in _LEFT_OUT and not (key == "steps" and value == (1,))
     }
-    packed = layer.op in RECURRENT or not layer.inputs
+    packed = layer.op in RECURRENT
+
+    def named(role: str) -> bool:
+        return not packed and (bool(layer.inputs) or not role.startswith("running"))
+
     parameters = [
-        f"{role}: {'' if packed else _shown(name, stored)} {shape_text(graph.parameters[name].shape)}"
+        f"{role}: {_shown(name, stored) if named(role) else ''} {shape_text(graph.parameters[name].shape)}"
         for role, name in layer.parameters.items()
         if packed or role.startswith("running") or name.partition("[")[0] in stored
     ]
