@@ -18,14 +18,14 @@ def _heads(x: Tensor, count: int | None) -> Tensor:
         return x
     if not count:
         raise UnsupportedError("does not say how many heads there are")
-    return x.unflatten(2, (count, -1)).transpose(1, 2)
+    return x.reshape(x.shape[0], x.shape[1], count, -1).transpose(1, 2)
 
 
 def _allowed(rows: int, columns: int, offset: Tensor, causal: bool, left: int, right: int) -> Tensor:
     """Which key each query may see, True where it may. `offset`, () or (batch, 1, 1, 1): keys that come before the first query."""
     query = torch.arange(rows, device=offset.device)[:, None] + offset
     key = torch.arange(columns, device=offset.device)[None]
-    seen = torch.ones((), dtype=torch.bool, device=offset.device).expand(torch.broadcast_shapes(query.shape, key.shape))
+    seen = torch.ones_like(query + key, dtype=torch.bool)
     if causal:
         seen = seen & (key <= query)
     if left >= 0:
@@ -130,7 +130,7 @@ def _linear_attention(
     batch, _, time, size = k.shape
     fade = None
     if decay is not None:
-        fade = (decay.unflatten(2, (kv_num_heads, -1)).transpose(1, 2)).float().exp()
+        fade = _heads(decay, kv_num_heads).float().exp()
     rate = beta.transpose(1, 2).unsqueeze(-1).float() if beta is not None else None
     state = k.new_zeros(batch, kv_num_heads, size, v.shape[3]) if past_state is None else past_state.float()
     outputs = []

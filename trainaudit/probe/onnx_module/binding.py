@@ -4,7 +4,7 @@
   as an attribute (the axes of a Squeeze);
 - an input annotated `Ints`, `Int`, `Floats` or `Float` is read on the host, once where it is a constant;
 - keyword-only parameters are attributes, and what is not among them is refused;
-- of these `opset`, `outputs` (how many are read), `training` (the module's mode) and `tracked` (see `plan`) are not attributes.
+- of these `opset`, `outputs` (how many are read), `training` (the module's mode) and `tracked` (see `planner`) are not attributes.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from trainaudit.ir.ops import Op
 from trainaudit.load.raw import RawGraph
 from trainaudit.probe.onnx_module.binding import to_tensor
 from trainaudit.probe.onnx_module.module import OnnxModule
-from trainaudit.probe.onnx_module.plan import make_plan
+from trainaudit.probe.onnx_module.planner import make_plan
 from trainaudit.probe.onnx_module.values import NAMED_TYPES
 
 

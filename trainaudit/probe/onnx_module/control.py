@@ -11,7 +11,7 @@ from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, Unsupported
 
 if TYPE_CHECKING:
     from trainaudit.probe.onnx_module.module import Run
-    from trainaudit.probe.onnx_module.plan import Step
+    from trainaudit.probe.onnx_module.steps import Step
 
 MOST_ITERATIONS = 100_000
 """Of all loops in one forward pass: a file can ask for endless ones."""

@@ -31,7 +31,7 @@ def is_inference_form(raw: RawGraph) -> bool:
 
 
 def inference_form(path: str, dropouts: Mapping[str, str]) -> bytes | None:
-    """The copy, serialized; None where the file is too large to be copied. `dropouts` as in `plan.make_plan`."""
+    """The copy, serialized; None where the file is too large to be copied. `dropouts` as in `planner.make_plan`."""
     if os.path.getsize(path) >= _LARGEST_COPY:  # noqa: PTH202
         return None
     classes = onnx_classes()

@@ -40,7 +40,8 @@ def _einsum(*inputs: Tensor, equation: str) -> Tensor:
 
 
 def _det(x: Tensor) -> Tensor:
-    return torch.linalg.det(x)
+    determinant: Tensor = torch.linalg.det(x)
+    return determinant
 
 
 def padded(x: Tensor, place: Geometry, value: float = 0.0) -> tuple[Tensor, list[int]]:

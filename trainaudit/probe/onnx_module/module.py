@@ -10,7 +10,7 @@ from torch import nn
 
 from trainaudit.probe.onnx_module import control
 from trainaudit.probe.onnx_module.casting import settled
-from trainaudit.probe.onnx_module.plan import Block, Plan, Step
+from trainaudit.probe.onnx_module.steps import Block, Plan, Step
 from trainaudit.probe.onnx_module.values import Tensor
 
 _DEEPEST_PATH = 32
@@ -112,6 +112,7 @@ class Run:
         """Run the steps of a block, and give its results."""
         values, training, watched = self.values, self.module.training, self.watched
         step: Step | None = None
+        results: Any
         try:
             for step in block.steps:
                 if step.bodies:
@@ -125,6 +126,7 @@ class Run:
                     if not self.on_host:
                         self._bring_together(arguments, step.inputs)
                     assert step.function is not None
+                    made: Any
                     if self.is_settled and step.is_random:
                         made = settled(step.op, arguments, step.keywords)
                     elif step.wants_training:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -52,8 +53,9 @@ def _average_pool(
     total = unfolded(_around(x, place, 0.0), place).sum(_inner(place))
     counted = torch.ones_like(x[:1, :1])
     if count_include_pad:  # the file's padding counts, what ceil_mode reaches beyond it does not
-        counted = _around(counted, Geometry(*[[1]] * 3, place.before, place.after, [0] * len(kernel_shape)), 1.0)
-        counted = _around(counted, Geometry(*[[1]] * 3, *[[0] * len(kernel_shape)] * 2, place.ceiling), 0.0)
+        none = [0] * len(kernel_shape)
+        counted = _around(counted, replace(place, ceiling=none), 1.0)
+        counted = _around(counted, replace(place, before=none, after=none), 0.0)
     else:
         counted = _around(counted, place, 0.0)
     return total / unfolded(counted, place).sum(_inner(place))
@@ -121,7 +123,8 @@ def _over_space(compute: Callable[[Tensor, tuple[int, ...]], Tensor]) -> Callabl
 
 
 def _global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
-    return torch.linalg.vector_norm(x, p, tuple(range(2, x.dim())), True)
+    length: Tensor = torch.linalg.vector_norm(x, p, tuple(range(2, x.dim())), True)
+    return length
 
 
 def _max_roi_pool(x: Tensor, rois: Tensor, *, pooled_shape: Ints, spatial_scale: float = 1.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Quantization. A QuantizeLinear whose result goes straight into a DequantizeLinear is straight-through (see `FakeQuantize` in `plan`):
+"""Quantization. A QuantizeLinear whose result goes straight into a DequantizeLinear is straight-through (see `FakeQuantize` in `planner`):
 the gradient passes where the value is inside the range, as in quantization-aware training (Jacob et al. 2018, arXiv:1712.05877).
 Everything else here gives integers, through which no gradient flows: stored integer weights are not trained.
 """

@@ -128,8 +128,7 @@ def _fused(
     hidden, order = r.shape[2], _TORCH_ORDER[kind]
 
     def sorted_gates(rows: Tensor) -> Tensor:
-        pieces = rows.split(hidden)
-        return torch.cat([pieces[index] for index in order]) if len(order) > 1 else rows
+        return torch.cat([rows[index * hidden : (index + 1) * hidden] for index in order]) if len(order) > 1 else rows
 
     weights: list[Tensor] = []
     for direction in range(w.shape[0]):
@@ -173,7 +172,7 @@ def _recurrent(kind: str) -> Callable[..., Any]:
         )  # fmt: skip
         if plain:
             y, h, c = _fused(kind, x, w, r, b, h, c, direction == "reverse")
-            y = y.unflatten(2, (directions, hidden)).transpose(1, 2)
+            y = y.reshape(*y.shape[:2], directions, hidden).transpose(1, 2)
         else:
             functions = _functions(kind, names, activation_alpha or [], activation_beta or [])
             bias = w.new_zeros(directions, 2 * _GATES[kind] * hidden) if b is None else b

@@ -38,7 +38,8 @@ def _prod(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 def _length(x: Tensor, axes: list[int], keep: bool) -> Tensor:
     if not x.is_floating_point():
         return x.double().square().sum(axes, keep).sqrt()
-    return torch.linalg.vector_norm(x, 2, axes, keep)
+    length: Tensor = torch.linalg.vector_norm(x, 2, axes, keep)
+    return length
 
 
 def _log_sum(x: Tensor, axes: list[int], keep: bool) -> Tensor:

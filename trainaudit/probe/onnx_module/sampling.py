@@ -121,7 +121,8 @@ def _dft(
     if length is not None:
         bounded([length])
     if inverse and onesided:
-        return torch.fft.irfft(signal, length, axis).unsqueeze(-1).to(input.dtype)
+        real: Tensor = torch.fft.irfft(signal, length, axis)
+        return real.unsqueeze(-1).to(input.dtype)
     if inverse:
         return torch.view_as_real(torch.fft.ifft(signal, length, axis)).to(input.dtype)
     result = torch.fft.fft(signal, length, axis)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from trainaudit.probe.onnx_module.values import Int, Ints, Tensor, UnsupportedError, axis_of, bounded
+from trainaudit.probe.onnx_module.values import Int, Ints, Tensor, UnsupportedError, axis_of, bounded, broadcast
 
 
 def _reshape(data: Tensor, shape: Ints, *, allowzero: int = 0) -> Tensor:
@@ -90,8 +90,7 @@ def _every(data: Tensor, axis: int, step: int) -> Tensor:
 
 
 def _expand(input: Tensor, shape: Ints) -> Tensor:
-    target = torch.broadcast_shapes(input.shape, tuple(shape))
-    return input.expand(bounded(target))
+    return input.expand(bounded(broadcast(list(input.shape), shape)))
 
 
 def _tile(input: Tensor, repeats: Ints) -> Tensor:

@@ -59,6 +59,13 @@ def bounded(shape: Sequence[int]) -> list[int]:
     return sizes
 
 
+def broadcast(left: Sequence[int], right: Sequence[int]) -> list[int]:
+    """The shape of two shapes together."""
+    rank = max(len(left), len(right))
+    pairs = zip([1] * (rank - len(left)) + list(left), [1] * (rank - len(right)) + list(right), strict=True)
+    return [second if first == 1 else first for first, second in pairs]
+
+
 def wide(tensor: Tensor) -> Tensor:
     """The tensor in a type that torch computes with."""
     return tensor.to(torch.int64) if tensor.dtype in POORLY_SUPPORTED else tensor

@@ -1,4 +1,4 @@
-"""From the flat graph of a file to steps that can be run: what is computed, in which order, and what may be forgotten when.
+"""From the flat graph of a file to the steps that compute it.
 
 `RawGraph` has inlined every body of If, Loop and Scan under a scope of its own; here each becomes a `Block` again. Names are those of the
 flat graph, which are unique, so that all blocks work on one dictionary of values.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,63 +16,18 @@ import torch
 from trainaudit.errors import TrainauditError
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.tensors import shown
-from trainaudit.probe.onnx_module.binding import Reader, keywords_of, signature_of, to_tensor
+from trainaudit.probe.onnx_module.binding import keywords_of, signature_of, to_tensor
 from trainaudit.probe.onnx_module.casting import RANDOM
+from trainaudit.probe.onnx_module.folding import fold
+from trainaudit.probe.onnx_module.steps import Block, Plan, Step, with_forgetting
 from trainaudit.probe.onnx_module.table import CONTROL_FLOW, TABLE
 from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, UnsupportedError
 
-_LARGEST_FOLDED = 1 << 22
 _STATISTICS = (3, 4)
 """Inputs of a BatchNormalization that training updates."""
 
 _TYPE_GIVING = {"CastLike": (1,), "QuantizeLinear": (2,), "FakeQuantize": (2,)}
 """Inputs whose type is the result's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One call. `fixed` are arguments that were read on the host beforehand, `readers` read the others there; `forget` are values that
-    nothing reads after it. Control flow has `bodies` instead of a function, and the node's own inputs."""
-
-    op: str
-    name: str
-    function: Callable[..., Any] | None
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    keywords: Mapping[str, Any] = field(default_factory=dict)
-    fixed: tuple[tuple[int, Any], ...] = ()
-    readers: tuple[tuple[int, Reader], ...] = ()
-    wants_training: bool = False
-    is_random: bool = False
-    bodies: tuple[Block, ...] = ()
-    entries: tuple[str, ...] = ()
-    """Of a loop: the names of its body's inputs."""
-    forget: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """`reads` are the values from outside that the steps or the results need."""
-
-    steps: tuple[Step, ...]
-    results: tuple[str, ...]
-    reads: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The whole model; `statistics` are the tensors that BatchNormalization updates (name → the tensor of the file that it starts as),
-    `constants` every other stored or computed value that no training changes and `stored` the names of tensors that are read at all."""
-
-    block: Block
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    stored: frozenset[str]
-    constants: Mapping[str, Tensor]
-    statistics: Mapping[str, str]
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Plan:
-        return self  # nothing in it changes
 
 
 def make_plan(raw: RawGraph, trained: frozenset[str], dropouts: Mapping[str, str]) -> Plan:
@@ -93,7 +47,7 @@ def make_plan(raw: RawGraph, trained: frozenset[str], dropouts: Mapping[str, str
         )
     stored = frozenset(name for name in planner.read if name in raw.tensors)
     constants = {name: planner.tensor(name) for name in stored - trained - planner.statistics.keys()}
-    block = _fold(block, constants)
+    block = fold(block, constants)
     return Plan(block, tuple(raw.inputs), tuple(raw.outputs), stored, constants, planner.statistics)
 
 
@@ -145,7 +99,7 @@ class _Planner:
                 waiting += steps[index].inputs
                 for body in steps[index].bodies:
                     waiting += body.reads
-        return Block(_with_forgetting([steps[index] for index in sorted(steps)], results), results, frozenset(reads))
+        return Block(with_forgetting([steps[index] for index in sorted(steps)], results), results, frozenset(reads))
 
     def _entry_outputs(self, scope: str) -> set[str]:
         if not scope:
@@ -304,59 +258,3 @@ def _aliases(raw: RawGraph) -> dict[str, str]:
             if source in raw.tensors:
                 alias[node.outputs[0]] = source
     return alias
-
-
-def _with_forgetting(steps: list[Step], results: tuple[str, ...]) -> tuple[Step, ...]:
-    """Steps that forget what they computed after its last reader."""
-    last: dict[str, int] = {}
-    for index, step in enumerate(steps):
-        for name in step.outputs:
-            last[name] = index
-        for name in (*step.inputs, *(name for body in step.bodies for name in body.reads)):
-            if name in last:
-                last[name] = index
-    forget: dict[int, list[str]] = {}
-    for name, index in last.items():
-        if name and name not in results:
-            forget.setdefault(index, []).append(name)
-    return tuple(replace(step, forget=tuple(forget.get(index, ()))) for index, step in enumerate(steps))
-
-
-def _fold(block: Block, constants: dict[str, Tensor]) -> Block:
-    """The block without the steps that give the same every time; their results are constants. Host arguments are read where they are known."""
-    steps: list[Step] = []
-    for step in block.steps:
-        if step.bodies:
-            steps.append(replace(step, bodies=tuple(_fold(body, constants) for body in step.bodies)))
-            continue
-        known = all(not name or name in constants for name in step.inputs)
-        if known and step.op not in RANDOM and not step.wants_training and _computed(step, constants):
-            continue
-        fixed = tuple(
-            (place, reader(constants[step.inputs[place]]))
-            for place, reader in step.readers
-            if step.inputs[place] in constants
-        )
-        readers = tuple((place, reader) for place, reader in step.readers if step.inputs[place] not in constants)
-        steps.append(replace(step, fixed=fixed, readers=readers))
-    return Block(_with_forgetting(steps, block.results), block.results, block.reads)
-
-
-def _computed(step: Step, constants: dict[str, Tensor]) -> bool:
-    """Whether the step could be run here and now, on constants alone."""
-    assert step.function is not None
-    arguments: list[Any] = [constants[name] if name else None for name in step.inputs]
-    for place, reader in step.readers:
-        arguments[place] = reader(arguments[place])
-    try:
-        with torch.no_grad():
-            result = step.function(*arguments, **step.keywords)
-    except (ValueError, RuntimeError, IndexError, TypeError, OverflowError):
-        return False  # said when it is run, with the node's name
-    results = result if isinstance(result, tuple) else (result,)
-    if not all(isinstance(value, Tensor) and value.numel() <= _LARGEST_FOLDED for value in results):
-        return False
-    for name, value in zip(step.outputs, results, strict=False):
-        if name:
-            constants[name] = value
-    return True
