@@ -1,6 +1,7 @@
 """The corpus as files, written once and shared by the benchmarks.
 
-They lie in TRAINAUDIT_CORPUS, or else in a folder of the system's temporary folder that is named after the corpus' own source.
+They lie in TRAINAUDIT_CORPUS, or else in the system's temporary folder, in a folder that is named after the corpus' own source and the
+versions of torch, transformers, onnx and onnxscript: a change of any of them makes them anew.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,23 @@ TRAINED = (
 
 
 def folder() -> Path:
-    given = os.environ.get("TRAINAUDIT_CORPUS")
-    sources = sorted(Path(next(iter(tests.corpus.__path__))).glob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    path = Path(given) if given else Path(tempfile.gettempdir()) / f"trainaudit-corpus-{digest}"
+    base = Path(os.environ.get("TRAINAUDIT_CORPUS") or tempfile.gettempdir())
+    path = base / f"trainaudit-corpus-{_digest()}"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@cache
+def _digest() -> str:
+    """Twelve letters that stand for the sources of the corpus, its tests aside, and the versions of what makes files of it."""
+    sources = [
+        path
+        for path in sorted(Path(next(iter(tests.corpus.__path__))).glob("*.py"))
+        if not path.name.startswith("test_")
+    ]
+    versions = [f"{name} {version(name)}" for name in ("torch", "transformers", "onnx", "onnxscript")]
+    content = b"".join(path.read_bytes() for path in sources) + "\n".join(versions).encode()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def network(name: str, *, is_trained: bool = False) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
