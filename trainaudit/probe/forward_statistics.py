@@ -85,7 +85,7 @@ class Statistics:
         def silent(part: list[Any]) -> float | None:
             return float(1 - np.logical_or.reduce(part).mean()) if self.op in RECTIFIERS else None
 
-        columns = {name: tuple(column) for name, column in self.columns.items()}
+        columns: dict[str, Any] = {name: tuple(column) for name, column in self.columns.items()}
         if self.op not in SATURATION:
             columns["saturated_share"] = ()
         return ActivationSeries(

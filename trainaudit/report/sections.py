@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, STEPS, Step
-from trainaudit.report import charts, numbers, view
+from trainaudit.report import charts, numbers, probe_view, view
+from trainaudit.report.curves import CurveChart
 from trainaudit.report.depth_charts import DepthChart, depth_charts
 from trainaudit.report.ladder import Rung, ladder
+from trainaudit.report.probe_charts import beside_charts, layer_charts, run_charts
 from trainaudit.report.signal_charts import coverage_sentence, signal_charts
 from trainaudit.result import Audit, Evidence, Finding, LayerRow, Occurrence, Reference, RuleInfo, Run, State
 
@@ -43,6 +45,18 @@ class Card:
 
 
 @frozen
+class Probe:
+    """What a probe saw, as it is shown."""
+
+    headline: str
+    rows: tuple[tuple[str, str], ...]
+    experiments: tuple[probe_view.ExperimentRow, ...]
+    run_charts: tuple[CurveChart, ...]
+    beside_charts: tuple[CurveChart, ...]
+    layer_charts: tuple[CurveChart, ...]
+
+
+@frozen
 class Section:
     """An audit as it is shown. `prefix` keeps the anchors of several models apart, `of` and `named` the names of their landmarks;
     `level` is the level of its headings."""
@@ -64,7 +78,9 @@ class Section:
     cards: tuple[Card, ...]
     fixes: tuple[Card, ...]
     anchors: dict[str, str]
+    probe: Probe | None
     signal_charts: tuple[DepthChart, ...]
+    is_predicted: bool
     signal_coverage: str
     depth_charts: tuple[DepthChart, ...]
     shares: tuple[charts.ShareBar, ...]
@@ -103,10 +119,14 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
     rungs = tuple(ladder(run, audit))
     fixes = _first_fixes(cards)
     clean = [outcome.rule for outcome in audit.outcomes if outcome.state is State.CLEAN]
+    shown = [card.finding for card in cards]
+    probe = _probe(run, audit, shown)
+    signal = tuple(signal_charts(run, audit, shown))
     contents = [
         ("recipe", "The recipe", True),
         ("fixes", "What to change first", bool(fixes)),
         ("findings", "Findings", True),
+        ("probe", "The probe", probe is not None),
         ("layers", "Layers", bool(rows)),
         ("not-run", "Not run", True),
         ("ignored", "Set aside", bool(aside)),
@@ -133,7 +153,9 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         cards=cards,
         fixes=fixes,
         anchors=anchors,
-        signal_charts=tuple(signal_charts(run, audit, [card.finding for card in cards])),
+        probe=probe,
+        signal_charts=() if probe is not None and probe.beside_charts else signal,
+        is_predicted=bool(signal),
         signal_coverage=coverage_sentence(audit),
         depth_charts=tuple(depth_charts(audit)),
         shares=tuple(charts.share_bars(audit)),
@@ -147,6 +169,19 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         not_applicable_count=sum(len(rules) for *_, rules in not_applicable),
         aside=tuple(aside),
         by_hand=tuple(step for stage in STAGES for step in stage.steps if step.auto == "by-hand"),
+    )
+
+
+def _probe(run: Run, audit: Audit, findings: Sequence[Finding]) -> Probe | None:
+    if audit.trace is None:
+        return None
+    return Probe(
+        headline=probe_view.headline(audit.trace),
+        rows=tuple(probe_view.rows(audit)),
+        experiments=tuple(probe_view.experiment_rows(audit.trace)),
+        run_charts=tuple(run_charts(audit.trace)),
+        beside_charts=tuple(beside_charts(run, audit, findings)),
+        layer_charts=tuple(layer_charts(run, audit)),
     )
 
 

@@ -13,14 +13,14 @@ from trainaudit.result import Audit, Finding, LayerRow, Run
 MAX_PLACES = 3
 """Places that one chart marks."""
 
-_FORWARD = (("predicted-vanishing-signal", "floor"), ("predicted-exploding-signal", "ceiling"))
-_BACKWARD = (("predicted-vanishing-gradient", "floor"), ("predicted-exploding-gradient", "ceiling"))
+FORWARD = (("predicted-vanishing-signal", "floor"), ("predicted-exploding-signal", "ceiling"))
+BACKWARD = (("predicted-vanishing-gradient", "floor"), ("predicted-exploding-gradient", "ceiling"))
 
 
 def signal_charts(run: Run, audit: Audit, findings: Sequence[Finding]) -> list[DepthChart]:
     """The chart of the signal and that of the gradient, where at least two layers have a prediction. `findings` are those that are shown."""
     limits = {(rule.id, limit.name): limit.value for rule in run.rules for limit in rule.thresholds}
-    damaged = _damaged(findings)
+    damaged = damaged_layers(findings)
     charts = []
     rows = [row for row in audit.layers if _is_positive(row.predicted_std)]
     if len(rows) >= 2:
@@ -33,7 +33,7 @@ def signal_charts(run: Run, audit: Audit, findings: Sequence[Finding]) -> list[D
                     ("standard deviation", [row.predicted_std for row in rows]),
                     ("root mean square", [row.predicted_rms for row in rows]),
                 ],
-                band=_band(limits, _FORWARD),
+                band=band_of(limits, FORWARD),
                 places=_places(rows, damaged),
             )
         )
@@ -48,7 +48,7 @@ def signal_charts(run: Run, audit: Audit, findings: Sequence[Finding]) -> list[D
                     ("gradient of the weights", [row.predicted_gradient for row in rows]),
                     ("gradient by the output", [row.predicted_backward for row in rows]),
                 ],
-                band=_band(limits, _BACKWARD),
+                band=band_of(limits, BACKWARD),
                 places=_places(rows, damaged),
             )
         )
@@ -64,7 +64,7 @@ def coverage_sentence(audit: Audit) -> str:
     return f"Predicted from graph and weights, for standardised inputs; nothing was run. The prediction covers {numbers.share(share)} of the layers{rest}."
 
 
-def _damaged(findings: Sequence[Finding]) -> list[str]:
+def damaged_layers(findings: Sequence[Finding]) -> list[str]:
     """Layers at the root of findings that stand on the prediction, each once."""
     found = [
         finding.root.location.layer
@@ -79,7 +79,7 @@ def _places(rows: Sequence[LayerRow], damaged: Sequence[str]) -> list[int]:
     return sorted(index[name] for name in damaged if name in index)[:MAX_PLACES]
 
 
-def _band(limits: Mapping[tuple[str, str], object], ends: Sequence[tuple[str, str]]) -> tuple[float, float] | None:
+def band_of(limits: Mapping[tuple[str, str], object], ends: Sequence[tuple[str, str]]) -> tuple[float, float] | None:
     low, high = (limits.get(end) for end in ends)
     if isinstance(low, (int, float)) and isinstance(high, (int, float)) and 0 < low < high:
         return float(low), float(high)

@@ -134,7 +134,7 @@ def _record(run: Run) -> tuple[str, bool]:
 
 def _thinned(audit: Audit) -> Audit:
     findings = tuple(replace(finding, occurrences=finding.occurrences[:MAX_OTHERS]) for finding in audit.findings)
-    return replace(audit, facts={}, unmeasured={}, layers=(), findings=findings)
+    return replace(audit, facts={}, unmeasured={}, layers=(), findings=findings, trace=None)
 
 
 def _prose(text: str) -> Any:

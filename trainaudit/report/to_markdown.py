@@ -46,6 +46,8 @@ def _audit_blocks(run: Run, audit: Audit) -> list[str]:
     unrecognized = view.unrecognized_sentence(audit.model)
     model = markdown(view.model_sentence(audit.model)) + (f" ({markdown(unrecognized)})" if unrecognized else "")
     blocks = [f"### {code(audit.target)}", f"{markdown(view.verdict(run, audit))}", f"{model}."]
+    if audit.trace is not None:
+        blocks.append(_probe_block(audit))
     findings = view.live_findings(audit)
     if findings:
         rows = ["| | rule | where | measured | expected |", "|---|---|---|---|---|"]
@@ -68,6 +70,20 @@ def _audit_blocks(run: Run, audit: Audit) -> list[str]:
         blocks.append(_folded(f"{numbers.count(len(aside), 'finding')} set aside", lines))
     blocks += [f"> {markdown(warning)}" for warning in audit.warnings]
     return blocks
+
+
+def _probe_block(audit: Audit) -> str:
+    """What was run, and the experiments as a table."""
+    from trainaudit.report import probe_view
+
+    assert audit.trace is not None
+    lines = [f"Probe: {markdown(probe_view.headline(audit.trace))}.", ""]
+    lines += [f"- {label}: {markdown(text)}" for label, text in probe_view.rows(audit)]
+    experiments = probe_view.experiment_rows(audit.trace)
+    if experiments:
+        lines += ["", "| experiment | state | result |", "|---|---|---|"]
+        lines += [f"| {row.title} | {row.state} | {cell(markdown(row.result))} |" for row in experiments]
+    return _folded("The probe", lines)
 
 
 def _row(finding: Finding) -> str:

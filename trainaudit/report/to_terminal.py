@@ -15,6 +15,8 @@ from trainaudit.result import Audit, Finding, Run, Severity, State
 
 _CODES = {"error": "1;31", "warning": "1;33", "note": "1;36", "dim": "2", "bold": "1", "arrow": "1;34", "good": "1;32"}
 _LABEL = 12
+_WIDE_LABEL = 24
+"""Columns before the text, of findings and of experiments."""
 _SHOWN_PLACES = 3
 
 
@@ -41,7 +43,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
         lines += [*wrapped(f"{styled('error', color, 'error')}: {visible(target)}: {visible(reason)}", width, 2), ""]
     for audit in run.audits:
         if not quiet:
-            lines += [*_model_lines(audit, width, color), ""]
+            lines += [*_model_lines(audit, width, color), *_probe_lines(audit, width, color), ""]
         for finding in view.live_findings(audit):
             lines += [*_finding_lines(audit, finding, width, color, verbose), ""]
         if verbose:
@@ -108,6 +110,26 @@ def _model_lines(audit: Audit, width: int, color: bool) -> list[str]:
         lines[0] = lines[0].replace(name, styled("bold", color, name), 1)
     unrecognized = view.unrecognized_sentence(audit.model)
     return lines + (wrapped(f"  {unrecognized}", width, 2) if unrecognized else [])
+
+
+def _probe_lines(audit: Audit, width: int, color: bool) -> list[str]:
+    """What was run, and what the experiments gave; nothing where there was no probe."""
+    if audit.trace is None:
+        return []
+    from trainaudit.report import probe_view
+
+    lines = ["", *wrapped(f"probe: {probe_view.headline(audit.trace)}", width, 2)]
+    lines[1] = lines[1].replace("probe", styled("bold", color, "probe"), 1)
+    for label, text in probe_view.rows(audit):
+        lines += _labelled(label, text, width, color)
+    rows = probe_view.experiment_rows(audit.trace)
+    for row in rows:
+        if row.state in ("ran", "cut"):
+            lines += _labelled(row.title, row.result, width, color, _WIDE_LABEL)
+    for state in ("not run", "failed"):
+        reasons = [f"{row.title} ({row.result})" for row in rows if row.state == state]
+        lines += _labelled(state, "; ".join(reasons), width, color)
+    return lines
 
 
 def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verbose: bool) -> list[str]:
@@ -214,12 +236,12 @@ def styled(name: str | Severity, color: bool, text: str) -> str:
     return f"\x1b[{_CODES[str(name)]}m{text}\x1b[0m" if color and text else text
 
 
-def _labelled(label: str, text: str, width: int, color: bool) -> list[str]:
+def _labelled(label: str, text: str, width: int, color: bool, column: int = _LABEL) -> list[str]:
     if not text:
         return []
-    lines = wrapped(visible(text), width - _LABEL, 0)
-    head = styled("dim", color, f"  {label:<{_LABEL - 2}}")
-    return [f"{head if index == 0 else ' ' * _LABEL}{line}" for index, line in enumerate(lines)]
+    lines = wrapped(visible(text), width - column, 0)
+    head = styled("dim", color, f"  {label:<{column - 2}}")
+    return [f"{head if index == 0 else ' ' * column}{line}" for index, line in enumerate(lines)]
 
 
 def _joined(parts: list[str], separator: str, width: int) -> list[str]:
