@@ -49,9 +49,12 @@ def batch_axis(tensor: Any, size: int) -> int | None:
 
 
 def take(batch: Batch, wanted: Sequence[int]) -> Batch:
-    """The examples with these indices, as often as they are named. The batch as it is where its inputs cannot be told apart by example."""
+    """The examples with these indices, as often as they are named. The batch as it is where its size is fixed, or its inputs cannot be told apart
+    by example."""
     import torch
 
+    if batch.is_fixed:
+        return batch
     read = inputs(batch) or [tensor for _, tensor in tensors_in(batch.raw)]
     if not read or not all(batch_axis(tensor, batch.size) is not None for tensor in read):
         return batch
@@ -74,6 +77,13 @@ def split(batch: Batch, size: int) -> tuple[Batch, ...]:
         return (batch,)
     parts = tuple(take(batch, range(start, start + size)) for start in range(0, batch.size - size + 1, size))
     return parts if parts[0] is not batch else (batch,)
+
+
+def of_fixed_size(trainee: Trainee) -> Trainee:
+    train, validation = (
+        tuple(replace(batch, is_fixed=True) for batch in all_) for all_ in (trainee.train, trainee.validation)
+    )
+    return replace(trainee, train=train, validation=validation)
 
 
 def in_batches_of(trainee: Trainee, size: int) -> Trainee:

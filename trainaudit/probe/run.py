@@ -12,14 +12,14 @@ from collections.abc import Mapping
 
 from trainaudit.ir.graph import Graph
 from trainaudit.load.torch.restore import left_as_found
-from trainaudit.probe.batches import in_batches_of
+from trainaudit.probe.batches import in_batches_of, of_fixed_size
 from trainaudit.probe.budget import Budget, begin
 from trainaudit.probe.copies import is_out_of_memory
 from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.trainee import Trainee
-from trainaudit.probe.training import Progress, Trained, fitting_batch_size, training_run
+from trainaudit.probe.training import Progress, Trained, fitting_batch_size, takes_fewer, training_run
 from trainaudit.trace.experiments import CUT, NOT_RUN, Experiment
 from trainaudit.trace.trace import ProbeSettings, Trace
 
@@ -73,6 +73,8 @@ def _trained(
     allowance = budget.allow("training", names)
     whole, size = trainee.train[0].size, trainee.train[0].size
     try:
+        if not takes_fewer(trainee, plan):
+            trainee = of_fixed_size(trainee)
         size = fitting_batch_size(trainee, plan, allowance)
         if size < whole:
             cuts.append(
@@ -83,7 +85,7 @@ def _trained(
                 ready = in_batches_of(trainee, size)
                 return ready, training_run(ready, graph, plan, allowance, progress), time.perf_counter() - began
             except Exception as error:
-                if not is_out_of_memory(error) or size == 1:
+                if not is_out_of_memory(error) or size == 1 or ready.train[0].is_fixed:
                     raise
             size = max(size // 2, 1)
             cuts.append(

@@ -17,6 +17,10 @@ class Batch:
     target: Any = None
     raw: Any = None
     size: int = 0
+    is_fixed: bool = False
+    """The model takes batches of this size alone (an ONNX file may fix it), so that no part of it can be used."""
+    label: Any = None
+    """The target as the data gave it, where it had to be changed for a loss to be computed at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +58,7 @@ class Trainee:
     source: Any = None
     """The `data.Source` that `train` was read from, which `data_statistics` passes over again; None for synthetic data."""
     validation_source: Any = None
+    ignore_index: int = -100
+    """The label that the loss leaves out."""
     is_whole: bool = False
     """`train` is all that the source has."""

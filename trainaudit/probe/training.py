@@ -11,12 +11,12 @@ from typing import Any
 from trainaudit.ir.graph import Graph
 from trainaudit.probe.batches import take
 from trainaudit.probe.budget import Allowance
-from trainaudit.probe.copies import fresh
+from trainaudit.probe.copies import fresh, is_out_of_memory
 from trainaudit.probe.device import device_name, synchronize
 from trainaudit.probe.optimizer_settings import decayed_vector_count, is_adaptive, learning_rate, momentum, weight_decay
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.run_series import RunSeries
-from trainaudit.probe.stepping import Learner, backward, forward, learner, step, update
+from trainaudit.probe.stepping import Learner, backward, forward, learner, precise, step, update
 from trainaudit.probe.trainee import Trainee
 from trainaudit.trace.trace import ActivationSeries, ParameterSeries, ProbeSettings, TrainingRun
 
@@ -41,10 +41,28 @@ class Trained:
     parameters: tuple[ParameterSeries, ...] = ()
 
 
+def takes_fewer(trainee: Trainee, plan: ProbePlan) -> bool:
+    """The model runs on a part of a batch too. An ONNX file may fix the size of its batches."""
+    import torch
+
+    whole = trainee.train[0]
+    few = take(whole, range(min(_SMALLEST_BATCH, whole.size - 1)))
+    if few is whole or few.size < 2:
+        return True  # nothing to be cut, or no way to
+    with fresh(trainee, plan.seed) as model, torch.no_grad(), precise(trainee):
+        try:
+            trainee.compute(model, few)
+        except Exception as error:
+            return is_out_of_memory(error)
+    return True
+
+
 def fitting_batch_size(trainee: Trainee, plan: ProbePlan, allowance: Allowance) -> int:
     """The largest of the batch size, its half, its quarter … of which fifty steps fit, judged by timed steps on a few examples."""
     whole = trainee.train[0].size
     few = take(trainee.train[0], range(min(_SMALLEST_BATCH, whole)))
+    if few.size == whole:
+        return whole
     with fresh(trainee, plan.seed) as model:
         ready = learner(trainee, model)
         seconds = math.inf

@@ -44,7 +44,7 @@ def batch_dependence(conditions: Conditions) -> Experiment:
         weights = torch.randn_like(output)
         norms = torch.zeros(batch.size, batch.size, dtype=torch.float64)
         touched: list[Any] = [None] * len(leaves)
-        for sample in range(batch.size):
+        for sample in range(min(batch.size, max(_SAMPLES))):
             weighted = (output * weights).select(axis, sample).sum()
             for place, (gradient, along) in enumerate(zip(_gradients(weighted, leaves), axes, strict=True)):
                 if gradient is None or along is None:

@@ -1,0 +1,248 @@
+"""The run as a whole: its series, its time, and its ends."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from tests.probe.experiments.trainees import clusters, mlp, trainee  # noqa: E402
+from trainaudit.errors import TrainauditError  # noqa: E402
+from trainaudit.probe.budget import WEIGHTS, begin  # noqa: E402
+from trainaudit.probe.device import chosen_device  # noqa: E402
+from trainaudit.probe.experiments.running import EXPERIMENTS  # noqa: E402
+from trainaudit.probe.plan import ProbePlan  # noqa: E402
+from trainaudit.probe.run import run_probe  # noqa: E402
+from trainaudit.trace.experiments import NAMES  # noqa: E402
+from trainaudit.trace.trace import Trace  # noqa: E402
+
+NOTHING_ELSE = ("target-shape",)
+"""The quickest experiment: for probes whose training run is what matters."""
+
+
+class Waiting(nn.Module):
+    """Takes its time for each example, whatever it does with it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.part, self.seconds = mlp(8, 16, 4), seconds
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        until = time.perf_counter() + self.seconds * len(x)
+        while time.perf_counter() < until:
+            pass
+        return self.part(x)
+
+
+def test_every_experiment_has_names_and_a_share_of_the_time() -> None:
+    assert set(EXPERIMENTS) == set(NAMES)
+    assert set(WEIGHTS) == {"training", *EXPERIMENTS}
+
+
+def test_a_probe_gives_series_of_what_it_trained() -> None:
+    seen: list[tuple[str, float]] = []
+    subject = trainee(mlp(8, 32, 4), *clusters(), validation=trainee(mlp(8, 4), *clusters(32, seed=1)).train)
+    trace = run_probe(
+        subject, None, ProbePlan(steps=30, sample_every=10), lambda stage, share: seen.append((stage, share))
+    )
+    run = trace.run
+    assert run is not None
+    assert len(run.loss) == len(run.learning_rate) == len(run.gradient_norm) == len(run.accuracy) == 30
+    assert run.loss[-1] < run.loss[0]
+    assert trace.sampled_steps == (*range(10), 10, 20, 29)
+    assert len(run.prediction_change) == len(trace.sampled_steps)
+    assert run.prediction_change[0] is None
+    assert run.validation_loss[0][0] == 0
+    assert run.validation_loss[-1][0] == 29
+    assert run.validation_loss[-1][1] < run.validation_loss[0][1]
+    assert {item.name for item in trace.parameters} == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert set(trace.experiments) == set(NAMES)
+    assert trace.settings.optimizer == "Adam"
+    assert trace.settings.is_adaptive
+    assert (trace.settings.steps, trace.settings.batch_size) == (30, 16)
+    assert trace.stopped == "completed"
+    assert trace.cuts == ()
+    assert ("training", 1.0) in seen
+    assert {stage for stage, _ in seen} == {"training", *NAMES}
+
+
+def test_the_same_seed_gives_the_same_trace() -> None:
+    def numbers(seed: int) -> object:
+        model = nn.Sequential(nn.Linear(8, 32), nn.Dropout(0.5), nn.Linear(32, 4))
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, 0.1)
+        trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=5, seed=seed))
+        return trace.run.loss, [dict(found.values) for found in trace.experiments.values()]
+
+    assert numbers(4) == numbers(4)
+    assert numbers(4) != numbers(5)
+
+
+@pytest.mark.parametrize("milliseconds", [2.0, 40.0])
+def test_a_slow_model_stays_within_the_time_and_says_what_was_cut(milliseconds: float) -> None:
+    began = time.perf_counter()
+    trace = run_probe(trainee(Waiting(milliseconds / 1000), *clusters()), None, ProbePlan(time_budget=4.0))
+    assert time.perf_counter() - began < 4.0 + 60 * milliseconds / 1000
+    assert trace.stopped == "time budget"
+    assert trace.run is not None
+    assert len(trace.run.loss) >= 1
+    assert any("steps" in cut for cut in trace.cuts)
+    assert trace.settings.batch_size == 8
+    assert any("Batches of 8 examples" in cut for cut in trace.cuts)
+    left_out = [name for name, found in trace.experiments.items() if found.state in ("cut", "not run")]
+    assert "overfit-one-batch" in left_out
+    assert all(trace.experiments[name].reason for name in left_out)
+
+
+def test_only_the_experiments_that_are_asked_for_are_run() -> None:
+    trace = run_probe(trainee(mlp(8, 4), *clusters()), None, ProbePlan(steps=2, experiments=("same-seed",)))
+    assert set(trace.experiments) == {"same-seed"}
+
+
+def interrupted_at(call: int) -> Trace:
+    class Interrupted(nn.Module):
+        calls = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = mlp(8, 16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            Interrupted.calls += 1
+            if Interrupted.calls == call:
+                raise KeyboardInterrupt
+            return self.part(x)
+
+    return run_probe(trainee(Interrupted(), *clusters()), None, ProbePlan(steps=30))
+
+
+def test_an_interrupt_in_the_training_run_keeps_what_was_measured() -> None:
+    trace = interrupted_at(25)
+    assert trace.stopped == "interrupted"
+    assert trace.run is not None
+    assert 5 < len(trace.run.loss) < 30
+    assert {found.state for found in trace.experiments.values()} == {"not run"}
+    assert all("interrupted" in found.reason for found in trace.experiments.values())
+
+
+def test_an_interrupt_in_an_experiment_keeps_the_run_and_the_experiments_before() -> None:
+    trace = interrupted_at(100)
+    assert trace.stopped == "interrupted"
+    assert len(trace.run.loss) == 30
+    states = [found.state for found in trace.experiments.values()]
+    assert states.count("cut") == 1
+    assert "ran" in states
+    assert "not run" in states
+
+
+def test_memory_that_runs_out_halves_the_batch() -> None:
+    class Heavy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = mlp(8, 16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > 8:
+                raise RuntimeError(
+                    "[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
+                )
+            return self.part(x)
+
+    trace = run_probe(trainee(Heavy(), *clusters(), batch_size=32), None, ProbePlan(steps=4, experiments=NOTHING_ELSE))
+    assert trace.settings.batch_size == 8
+    assert [cut for cut in trace.cuts if "memory" in cut][-1].endswith("batches of 8 were used.")
+    assert len(trace.run.loss) == 4
+
+
+def test_memory_that_never_suffices_ends_the_probe() -> None:
+    class Hopeless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = mlp(8, 16, 4)
+
+        def forward(self, _x: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    trace = run_probe(trainee(Hopeless(), *clusters()), None, ProbePlan(steps=4))
+    assert trace.stopped == "out of memory"
+    assert trace.run is None
+    assert "memory" in trace.cuts[-1]
+
+
+def test_a_run_that_diverges_stops_at_the_first_number_that_is_not_finite() -> None:
+    wild = trainee(
+        mlp(8, 16, 4),
+        *clusters(),
+        loss="mse",
+        function=lambda out, y: ((out - y[:, None]) ** 4).mean(),
+        optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=10.0),
+    )
+    trace = run_probe(wild, None, ProbePlan(experiments=NOTHING_ELSE))
+    assert trace.stopped == "non-finite"
+    assert len(trace.run.loss) < 20
+    assert all(math.isfinite(loss) for loss in trace.run.loss[:-1])
+    assert not (math.isfinite(trace.run.loss[-1]) and math.isfinite(trace.run.gradient_norm[-1]))
+
+
+def test_a_model_that_takes_one_batch_size_alone_is_probed_with_whole_batches() -> None:
+    class Rigid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = mlp(8, 16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.part(x.reshape(16, 8))
+
+    trace = run_probe(trainee(Rigid(), *clusters()), None, ProbePlan(steps=3))
+    assert trace.experiments["overfit-one-batch"].values["sample_count"] == 16
+    assert trace.experiments["batch-dependence"].values["leak"] == 0
+    assert "batch_scaling" not in trace.experiments["loss-at-init"].values
+    assert {found.state for name, found in trace.experiments.items() if name != "time-dependence"} == {"ran"}
+
+
+def test_an_experiment_that_breaks_down_does_not_end_the_others() -> None:
+    class Modal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = mlp(8, 16, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.requires_grad:
+                raise NotImplementedError("No gradients of inputs.")
+            return self.part(x)
+
+    trace = run_probe(trainee(Modal(), *clusters()), None, ProbePlan(steps=3))
+    assert trace.experiments["batch-dependence"].state == "failed"
+    assert trace.experiments["batch-dependence"].reason == "NotImplementedError: No gradients of inputs."
+    assert trace.experiments["same-seed"].state == "ran"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precisions_train(precision: str) -> None:
+    trace = run_probe(
+        trainee(mlp(8, 32, 4), *clusters(), precision=precision),
+        None,
+        ProbePlan(steps=40, precision=precision, experiments=NOTHING_ELSE),
+    )
+    assert trace.settings.precision == precision
+    assert trace.stopped == "completed"
+    assert trace.run.loss[-1] < trace.run.loss[0]
+
+
+def test_a_device_that_is_not_there_is_refused_in_one_sentence() -> None:
+    assert chosen_device("cpu") == "cpu"
+    assert chosen_device("auto") in ("cpu", "cuda", "mps")
+    with pytest.raises(TrainauditError, match="There is no"):
+        chosen_device("tpu")
+
+
+def test_what_a_stage_leaves_goes_to_those_after_it() -> None:
+    budget = begin(100.0)
+    first = budget.allow("training", ("overfit-one-batch", "input-baseline")).left()
+    assert first == pytest.approx(100 * 40 / 72, abs=0.1)
+    assert budget.allow("overfit-one-batch", ("input-baseline",)).left() == pytest.approx(100 * 20 / 32, abs=0.1)
+    assert budget.allow("input-baseline", ()).left() == pytest.approx(100, abs=0.1)
