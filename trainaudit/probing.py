@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainaudit.auditing import Audited, Measured, judge_measured, open_and_measure, with_loss
 from trainaudit.errors import TrainauditError
@@ -22,7 +22,10 @@ from trainaudit.probe.plan import ProbePlan
 from trainaudit.settings import LOSSES, Settings
 from trainaudit.suggestion import did_you_mean
 from trainaudit.trace.experiments import NAMES
-from trainaudit.trace.trace import Trace
+from trainaudit.trace.trace import Conversion, Trace
+
+if TYPE_CHECKING:
+    from trainaudit.probe.trainee import Trainee
 
 Progress = Callable[[str, float], None]
 """Called with the name of a stage and the share of it that is done, 0 to 1."""
@@ -69,10 +72,37 @@ def _with_inputs(target: Target, plan: ProbePlan) -> Target:
 def _train(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
     require_torch(f"A probe of {target.name or target.spec}")
     from trainaudit.probe.making import make_trainee
-    from trainaudit.probe.run import run_probe
 
     progress("making data, loss and optimizer", 0.0)
-    return run_probe(make_trainee(target, plan, graph), graph, plan, progress)
+    return _run(make_trainee(target, plan, graph), plan, graph, progress)
+
+
+def _run(trainee: Trainee, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
+    """The data described, the training run and the experiments, within the plan's time."""
+    from trainaudit.probe.data_statistics import describe
+    from trainaudit.probe.run import run_probe
+
+    progress("looking at the data", 0.0)
+    started = time.perf_counter()
+    data = describe(trainee, seed=plan.seed, seconds=min(5.0, 0.1 * plan.time_budget))
+    spent = time.perf_counter() - started
+    trace = run_probe(trainee, graph, replace(plan, time_budget=max(plan.time_budget - spent, 1.0)), progress)
+    return replace(
+        trace,
+        settings=replace(trace.settings, time_budget=plan.time_budget),
+        data=data,
+        conversion=_conversion(trainee),
+        timings={"data": spent, **trace.timings},
+    )
+
+
+def _conversion(trainee: Trainee) -> Conversion | None:
+    """How well the module that was made of an ONNX file does what the file does."""
+    made = trainee.conversion
+    if made is None:
+        return None
+    trainable = sum(item.numel() for item in trainee.model.parameters() if item.requires_grad)
+    return Conversion(made.error, made.unchecked, trainable)
 
 
 def _forward(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
@@ -87,7 +117,8 @@ def _forward(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) 
 def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:
     """What is known of a model, with what a probe of it saw."""
     started = time.perf_counter()
-    measured = with_loss(measured, trace.settings.loss if trace.settings.loss in LOSSES else None)
+    is_known = trace.settings.loss in LOSSES and "inferred" not in trace.settings.loss_words
+    measured = with_loss(measured, trace.settings.loss if is_known else None)
     table = measure_trace(trace, measured.table)
     timings = {**measured.timings, **trace.timings, "measure trace": time.perf_counter() - started}
     return replace(measured, table=table, trace=trace, layers=layer_rows(graph, table.columns), timings=timings)

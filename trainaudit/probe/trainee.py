@@ -62,3 +62,5 @@ class Trainee:
     """The label that the loss leaves out."""
     is_whole: bool = False
     """`train` is all that the source has."""
+    conversion: Any = None
+    """The `onnx_module.Converted` that `model` is of; None for a model that is no ONNX file."""
