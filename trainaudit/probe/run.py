@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from trainaudit.ir.graph import Graph
 from trainaudit.load.torch.restore import left_as_found
 from trainaudit.probe.batches import in_batches_of, of_fixed_size
-from trainaudit.probe.budget import Budget, begin
+from trainaudit.probe.budget import STAGES, TRAINING, Budget, begin
 from trainaudit.probe.copies import is_out_of_memory
+from trainaudit.probe.data_statistics import describe
 from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment
 from trainaudit.probe.plan import ProbePlan
@@ -22,6 +23,9 @@ from trainaudit.probe.trainee import Trainee
 from trainaudit.probe.training import Progress, Trained, fitting_batch_size, takes_fewer, training_run
 from trainaudit.trace.experiments import CUT, NOT_RUN, Experiment
 from trainaudit.trace.trace import ProbeSettings, Trace
+
+_SHARE_OF_DATA = 0.05
+"""Of the time budget, for looking at the data once more: their order, and how they are augmented."""
 
 
 def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: Progress = lambda *_: None) -> Trace:
@@ -34,12 +38,17 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
     names = [name for name in EXPERIMENTS if not plan.experiments or name in plan.experiments]
     budget = begin(plan.time_budget)
     cuts: list[str] = []
+    data = describe(trainee, seed=plan.seed, seconds=_SHARE_OF_DATA * plan.time_budget)
     with left_as_found(trainee.model, computes=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch would say the same thing at each of thousands of steps
         trainee, trained, seconds = _trained(trainee, graph, plan, budget, names, cuts, progress)
         if trained is None:
             return Trace(
-                _bare_settings(trainee, plan), stopped="out of memory", cuts=tuple(cuts), environment=_environment()
+                _bare_settings(trainee, plan),
+                data=data,
+                stopped="out of memory",
+                cuts=tuple(cuts),
+                environment=_environment(),
             )
         experiments, was_interrupted = _experiments(trainee, plan, trained, budget, names, progress)
     cuts += _cuts(trained, experiments)
@@ -51,6 +60,7 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
         activations=trained.activations,
         parameters=trained.parameters,
         experiments=experiments,
+        data=data,
         stopped="interrupted" if was_interrupted else trained.stopped,
         cuts=tuple(cuts),
         notes=trainee.notes,
@@ -70,7 +80,7 @@ def _trained(
 ) -> tuple[Trainee, Trained | None, float]:
     """The training run with the largest batch that time and memory have room for, the trainee with batches of that size, and the seconds."""
     began = time.perf_counter()
-    allowance = budget.allow("training", names)
+    allowance = budget.allow(TRAINING, names)
     whole, size = trainee.train[0].size, trainee.train[0].size
     try:
         if not takes_fewer(trainee, plan):
@@ -105,14 +115,19 @@ def _experiments(
     found: dict[str, Experiment] = {}
     if trained.stopped == "interrupted":
         return {name: Experiment(NOT_RUN, "the probe was interrupted before it") for name in names}, True
-    for place, name in enumerate(names):
+    budget = replace(budget, step_seconds=trained.run.seconds_per_step or 0.0)
+    affordable = budget.affordable(names)
+    for name in names:
+        if name not in affordable:
+            found[name] = _unaffordable(name, budget)
+    for place, name in enumerate(affordable):
         progress(name, 0.0)
         conditions = Conditions(
             trainee=trainee,
             seed=plan.seed,
             repeats=plan.repeats,
-            allowance=budget.allow(name, names[place + 1 :]),
-            step_seconds=trained.run.seconds_per_step or 0.0,
+            allowance=budget.allow(name, affordable[place + 1 :]),
+            step_seconds=budget.step_seconds,
             is_causal=plan.is_causal or trainee.is_causal,
             trained=trained.model,
             earlier=found,
@@ -120,10 +135,17 @@ def _experiments(
         try:
             found[name] = run_experiment(name, conditions)
         except KeyboardInterrupt:
-            rest = dict.fromkeys(names[place + 1 :], Experiment(NOT_RUN, "the probe was interrupted before it"))
+            rest = dict.fromkeys(affordable[place + 1 :], Experiment(NOT_RUN, "the probe was interrupted before it"))
             return {**found, name: Experiment(CUT, "the probe was interrupted in it"), **rest}, True
         progress(name, 1.0)
-    return found, False
+    return {name: found[name] for name in names}, False
+
+
+def _unaffordable(name: str, budget: Budget) -> Experiment:
+    least, seconds = STAGES[name].least, budget.step_seconds
+    return Experiment(
+        NOT_RUN, f"it takes {least:g} steps of {seconds:.2g} s at least, more than the time budget leaves"
+    )
 
 
 def _cuts(trained: Trained, experiments: Mapping[str, Experiment]) -> list[str]:

@@ -9,25 +9,28 @@ from typing import Any
 _DEEPEST = 8
 
 
-def mapped(value: Any, change: Callable[[Any], Any], depth: int = 0) -> Any:
-    """The same structure with every tensor changed. Containers are rebuilt, other objects stay the same object."""
+def mapped(value: Any, change: Callable[[Any], Any], other: Callable[[Any], Any] | None = None, depth: int = 0) -> Any:
+    """The same structure with every tensor changed. Containers are rebuilt; other objects stay the same object, or become what `other` makes of them."""
     import torch
 
     if isinstance(value, torch.Tensor):
         return change(value)
     if depth > _DEEPEST:
         return value
+
+    def inner(item: Any) -> Any:
+        return mapped(item, change, other, depth + 1)
+
     if isinstance(value, Mapping):
-        items = {key: mapped(item, change, depth + 1) for key, item in value.items()}
-        return _rebuilt(value, items)
+        return _rebuilt(value, {key: inner(item) for key, item in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(mapped(item, change, depth + 1) for item in value))
+        return type(value)(*map(inner, value))
     if isinstance(value, (tuple, list)):
-        return type(value)(mapped(item, change, depth + 1) for item in value)
+        return type(value)(map(inner, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
-        return dataclasses.replace(value, **{name: mapped(item, change, depth + 1) for name, item in fields.items()})
-    return value
+        fields = {field.name: inner(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init}
+        return dataclasses.replace(value, **fields)
+    return value if other is None else other(value)
 
 
 def _rebuilt(value: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
@@ -41,12 +44,15 @@ def _rebuilt(value: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
 
 
 def moved(value: Any, device: str) -> Any:
-    """The structure on a device; an object of the user's own with a `.to` method is asked to move itself."""
-    import torch
+    """The structure on a device; an object of the user's own with a `.to` method moves itself. What stands in several places stays one object."""
+    made: dict[int, Any] = {}
 
-    if not isinstance(value, (torch.Tensor, Mapping, tuple, list)) and callable(getattr(value, "to", None)):
-        return value.to(device)
-    return mapped(value, lambda tensor: tensor.to(device))
+    def once(item: Any) -> Any:
+        if id(item) not in made:
+            made[id(item)] = item.to(device)
+        return made[id(item)]
+
+    return mapped(value, once, lambda item: once(item) if callable(getattr(item, "to", None)) else item)
 
 
 def arrays_as_tensors(value: Any) -> Any:
@@ -112,6 +118,14 @@ def size_of(value: Any) -> int:
 
 def bytes_of(value: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for _, tensor in tensors_in(value))
+
+
+def rows_of_bytes(tensor: Any, rows: int) -> Any:
+    """The bits of a tensor as a numpy array of bytes, (rows, bytes of each)."""
+    import torch
+
+    flat = tensor.detach().cpu().reshape(rows, -1).clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8).numpy() if flat.shape[1] else flat.to(torch.uint8).numpy()
 
 
 def shapes_shown(value: Any) -> str:

@@ -9,13 +9,13 @@ from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.probe import objectives
-from trainaudit.probe.calling import Signature
 from trainaudit.probe.heads import head_of, read_by_loss
 from trainaudit.probe.objectives import Objective
-from trainaudit.probe.opening import Opened, with_shapes
+from trainaudit.probe.opening import Opened, example_inputs, with_shapes
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.structures import moved, shapes_shown
 from trainaudit.probe.synthetic import Example, batch_count, drawn, fitting_size, is_tensor
+from trainaudit.probe.task import Task, forward
 from trainaudit.probe.teacher import Goal, goal_of, random_targets, taught_targets
 from trainaudit.probe.trainee import Batch
 
@@ -36,27 +36,16 @@ class Synthetic:
     notes: tuple[str, ...] = ()
 
 
-def synthetic_batches(
-    opened: Opened,
-    example: Example,
-    graph: Graph | None,
-    plan: ProbePlan,
-    signature: Signature,
-    *,
-    loss: str,
-    chosen: Objective | None,
-    own_loss: bool,
-) -> Synthetic:
-    """A few hundred examples, the same for the same seed, and as many batches again of others for validation.
-
-    `loss` is the name of the loss, "" where it is none of `settings.LOSSES`; `chosen` the user's own objective, against which kinds of targets are
-    tried. `own_loss` says that the model wants labels and gives its loss itself.
-    """
+def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
+    """A few hundred examples, the same for the same seed, and a few batches of others for validation."""
+    opened, graph, chosen = task.opened, task.graph, task.chosen
+    example = example_inputs(opened, graph)
+    loss = "" if chosen is None else chosen.name
     size = fitting_size(example, plan.batch_size)
     inputs, size, note = _fitting_inputs(opened, example, size, plan.seed, graph)
     result = _run(opened, inputs, size)
     output = read_by_loss(result)
-    labels = (signature.label or "") if own_loss else ""
+    labels = (task.signature.label or "") if task.own_loss else ""
     is_token_model = _is_token_model(inputs, output)
     is_shifted = bool(labels) and is_token_model and _is_language_model(opened.model)
     goal = goal_of(output, loss, head_of(graph, output), is_token_model=is_token_model)
@@ -107,7 +96,7 @@ def _run(opened: Opened, inputs: Example, size: int) -> Any:
     args, kwargs = moved((inputs.args, dict(inputs.kwargs)), device)
     model = with_shapes(opened, args, kwargs)
     batch = Batch(args, kwargs, raw=(*args, *kwargs.values()), size=size)
-    return objectives.tried(model, batch, lambda tried, one: tried(*one.args, **one.kwargs), opened.shown)
+    return objectives.tried(model, batch, forward, opened.shown)
 
 
 def _batch(inputs: Example, target: Any, labels: str, size: int) -> Batch:

@@ -25,7 +25,7 @@ class InputStatistics:
     constant_feature_share: float | None = None
     """Features (channels of images) with one and the same value on all examples."""
     largest_feature_scale_ratio: float | None = None
-    """Largest over smallest standard deviation of the features that vary."""
+    """Largest standard deviation of a feature over the lower quartile, of the features that vary: pixels that hardly ever vary do not count."""
     outlier_share: float | None = None
     """Share of the values further than 6 standard deviations of their feature from its mean."""
     largest_z: float | None = None
@@ -71,13 +71,14 @@ class DataSample:
     overlap_share: float | None = None
     """Share of the validation examples that are also among the training examples read."""
     batch_label_entropy_ratio: float | None = None
-    """Mean entropy of the labels in a batch over that of all labels: near 0 where batches hold one class each."""
+    """Mean entropy of the labels in a batch over what it is when the same labels are dealt to the batches by chance: 1 for shuffled data, near 0
+    where batches hold one class each."""
     is_same_order: bool | None = None
     """Two passes gave the same examples in the same order."""
     is_augmented: bool | None = None
     """The same index fetched twice gave different inputs."""
     repeated_augmentation_share: float | None = None
-    """Share of the workers' first draws that are equal to another worker's."""
+    """Share of the draws of one example, by each worker in each of two epochs, that are equal to another one."""
     is_whole: bool = False
     """All examples of the data were read."""
     notes: tuple[str, ...] = ()
