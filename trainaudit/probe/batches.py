@@ -63,7 +63,7 @@ def take(batch: Batch, wanted: Sequence[int]) -> Batch:
     def chosen(tensor: Any) -> Any:
         if id(tensor) not in made:
             axis = batch_axis(tensor, batch.size)
-            index = torch.as_tensor(list(wanted), device=tensor.device)
+            index = torch.as_tensor(list(wanted), dtype=torch.long, device=tensor.device)
             made[id(tensor)] = tensor if axis is None else tensor.index_select(axis, index)
         return made[id(tensor)]
 
