@@ -1,6 +1,7 @@
-"""`Budget`: how the seconds of a probe are shared among the training run and the experiments. Stdlib only.
+"""How the seconds of a probe are shared among the training run and the experiments. Stdlib only.
 
-Each stage gets its share of what is *left*, so that what a quick stage does not use goes to the stages after it.
+What cannot be afforded even at its smallest is left out before anything is run. Each stage then gets the least that it needs and its share of what is
+*left* beyond the needs of those after it, so that what a quick stage does not use goes to the stages after it.
 """
 
 from __future__ import annotations
@@ -9,19 +10,32 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-WEIGHTS: Mapping[str, float] = {
-    "training": 40,
-    "target-shape": 1,
-    "loss-at-init": 5,
-    "batch-dependence": 5,
-    "time-dependence": 4,
-    "overfit-one-batch": 20,
-    "learning-rate-range": 10,
-    "train-eval-gap": 4,
-    "input-baseline": 12,
-    "same-seed": 4,
+from trainaudit.frozen import frozen
+
+TRAINING = "training"
+
+
+@frozen
+class Stage:
+    """`share` weighs what a stage may take, `least` are the training steps in whose time it can say anything at all."""
+
+    share: float
+    least: float
+
+
+STAGES: Mapping[str, Stage] = {
+    TRAINING: Stage(40, 1),
+    "target-shape": Stage(1, 1),
+    "loss-at-init": Stage(5, 3),
+    "overfit-one-batch": Stage(20, 40),
+    "batch-dependence": Stage(5, 8),
+    "time-dependence": Stage(4, 4),
+    "train-eval-gap": Stage(4, 4),
+    "same-seed": Stage(4, 4),
+    "learning-rate-range": Stage(10, 40),
+    "input-baseline": Stage(12, 80),
 }
-"""Stage → share, in the order of running: by what is learned for the time."""
+"""By importance: what teaches most for its time comes first, is run first and is given up last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +57,32 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """`ends` is a time of `time.perf_counter`."""
+    """`ends` is a time of `time.perf_counter`; `step_seconds` what a training step takes, 0 while it is not known."""
 
     ends: float
+    step_seconds: float = 0.0
 
-    def allow(self, stage: str, later: Sequence[str]) -> Allowance:
-        """What `stage` may take, with the stages `later` still to come."""
-        now = time.perf_counter()
-        share = WEIGHTS[stage] / (WEIGHTS[stage] + sum(WEIGHTS[name] for name in later))
-        return Allowance(now + max(self.ends - now, 0.0) * share)
+    def left(self) -> float:
+        return max(self.ends - time.perf_counter(), 0.0)
+
+    def least(self, name: str) -> float:
+        return STAGES[name].least * self.step_seconds
+
+    def affordable(self, names: Sequence[str]) -> list[str]:
+        """Those of `names` that fit into what is left, the first ones first."""
+        left, found = self.left(), []
+        for name in names:
+            if self.least(name) <= left:
+                left -= self.least(name)
+                found.append(name)
+        return found
+
+    def allow(self, name: str, later: Sequence[str]) -> Allowance:
+        """What the stage may take, with the stages `later` still to come."""
+        least = self.least(name)
+        free = max(self.left() - least - sum(self.least(other) for other in later), 0.0)
+        share = STAGES[name].share / (STAGES[name].share + sum(STAGES[other].share for other in later))
+        return Allowance(time.perf_counter() + least + free * share)
 
 
 def begin(seconds: float) -> Budget:

@@ -9,6 +9,7 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 from trainaudit.ir.graph import Graph
 from trainaudit.load.torch.restore import left_as_found

@@ -35,7 +35,7 @@ def test_a_network_that_can_learns_the_batch_by_heart() -> None:
     found = run(trainee(mlp(8, 32, 4), *clusters()))
     assert found.values["accuracy"] == 1.0
     assert found.values["final_loss"] < 0.02
-    assert found.values["sample_count"] == EXAMPLES
+    assert found.values["sample_count"] == EXAMPLES[0]
     assert found.values["optimizer"] == "user"
     assert not found.values["is_stalled"]
     assert found.values["nearest_floor"] == "none"
@@ -84,7 +84,7 @@ def test_the_double_softmax_floor_is_what_cross_entropy_gives_for_the_surest_ans
 def test_a_sigmoid_before_logits_stalls_at_its_floor() -> None:
     x, y = two_values()
     values = run(trainee(mlp(8, 64, 1, last=(nn.Sigmoid(),)), x, y, loss="bce-with-logits")).values
-    surest = nn.functional.binary_cross_entropy_with_logits(y[:EXAMPLES], y[:EXAMPLES])
+    surest = nn.functional.binary_cross_entropy_with_logits(y[:16], y[:16])
     assert values["floor_sigmoid"] == pytest.approx(float(surest), rel=1e-6)
     assert sigmoid_before_logits(0.25) == pytest.approx(float(surest), rel=1e-6)
     assert values["nearest_floor"] == "sigmoid"
@@ -95,7 +95,7 @@ def test_a_target_that_is_broadcast_stalls_at_its_variance() -> None:
     y = x[:, 0] * x[:, 1]
     subject = trainee(mlp(8, 64, 1), x, y, loss="mse")
     found = run(subject, earlier={"target-shape": target_shape(conditions(subject))})
-    assert found.values["floor_broadcast"] == pytest.approx(float(y[:EXAMPLES].var(unbiased=False)), rel=1e-6)
+    assert found.values["floor_broadcast"] == pytest.approx(float(y[:16].var(unbiased=False)), rel=1e-6)
     assert found.values["nearest_floor"] == "broadcast"
     right = run(trainee(mlp(8, 64, 1), x, y[:, None], loss="mse"))
     assert right.values["final_loss"] < 0.02 * right.values["constant_loss"]
@@ -115,7 +115,7 @@ def test_equal_inputs_with_different_labels_force_a_loss() -> None:
     x, y = clusters(64)
     x[0], y[0], y[1] = x[1], 0, 1
     values = run(trainee(mlp(8, 64, 4), x, y)).values
-    assert values["label_conflict"] == pytest.approx(2 / EXAMPLES * math.log(2))
+    assert values["label_conflict"] == pytest.approx(2 / 16 * math.log(2))
     assert values["final_loss"] == pytest.approx(values["label_conflict"], abs=0.02)
 
 
@@ -125,7 +125,7 @@ def test_floors_are_on_the_scale_of_a_loss_that_is_a_sum() -> None:
 
     model = mlp(8, 64, 4, last=(nn.Softmax(dim=1),))
     values = run(trainee(model, *clusters(), function=summed, name="cross-entropy")).values
-    assert values["floor_double_softmax"] == pytest.approx(EXAMPLES * double_softmax(4), rel=1e-4)
+    assert values["floor_double_softmax"] == pytest.approx(16 * double_softmax(4), rel=1e-4)
     assert values["nearest_floor"] == "double-softmax"
 
 

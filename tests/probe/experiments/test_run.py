@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from torch import nn  # noqa: E402
 
 from tests.probe.experiments.trainees import clusters, mlp, trainee  # noqa: E402
 from trainaudit.errors import TrainauditError  # noqa: E402
-from trainaudit.probe.budget import WEIGHTS, begin  # noqa: E402
+from trainaudit.probe.budget import STAGES, TRAINING, begin  # noqa: E402
 from trainaudit.probe.device import chosen_device  # noqa: E402
 from trainaudit.probe.experiments.running import EXPERIMENTS  # noqa: E402
 from trainaudit.probe.plan import ProbePlan  # noqa: E402
@@ -40,7 +41,7 @@ class Waiting(nn.Module):
 
 def test_every_experiment_has_names_and_a_share_of_the_time() -> None:
     assert set(EXPERIMENTS) == set(NAMES)
-    assert set(WEIGHTS) == {"training", *EXPERIMENTS}
+    assert list(STAGES) == [TRAINING, *EXPERIMENTS]
 
 
 def test_a_probe_gives_series_of_what_it_trained() -> None:
@@ -94,7 +95,7 @@ def test_a_slow_model_stays_within_the_time_and_says_what_was_cut(milliseconds: 
     assert trace.settings.batch_size == 8
     assert any("Batches of 8 examples" in cut for cut in trace.cuts)
     left_out = [name for name, found in trace.experiments.items() if found.state in ("cut", "not run")]
-    assert "overfit-one-batch" in left_out
+    assert "input-baseline" in left_out
     assert all(trace.experiments[name].reason for name in left_out)
 
 
@@ -238,6 +239,14 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence() -> None:
     assert chosen_device("auto") in ("cpu", "cuda", "mps")
     with pytest.raises(TrainauditError, match="There is no"):
         chosen_device("tpu")
+
+
+def test_a_budget_keeps_what_the_stages_after_one_need_at_least() -> None:
+    budget = replace(begin(100.0), step_seconds=1.0)
+    names = ["overfit-one-batch", "learning-rate-range", "input-baseline", "same-seed"]
+    assert budget.affordable(names) == ["overfit-one-batch", "learning-rate-range", "same-seed"]
+    first = budget.allow("overfit-one-batch", ["learning-rate-range", "same-seed"]).left()
+    assert first == pytest.approx(40 + (100 - 84) * 20 / 34, abs=0.1)
 
 
 def test_what_a_stage_leaves_goes_to_those_after_it() -> None:

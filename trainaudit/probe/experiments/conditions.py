@@ -33,7 +33,12 @@ class Conditions:
         seconds = self.step_seconds
         if examples is not None and self.trainee.train[0].size:
             seconds *= max(min(examples / self.trainee.train[0].size, 1.0), 0.1)  # what does not shrink with the batch
-        return int(self.allowance.left() * share / seconds) if seconds > 0 else 1_000_000
+        return int(self.passes_that_fit(seconds, share))
+
+    def passes_that_fit(self, seconds: float | None = None, share: float = 1.0) -> float:
+        """How often something that takes so many seconds (a training step) fits into `share` of the time left."""
+        seconds = self.step_seconds if seconds is None else seconds
+        return self.allowance.left() * share / seconds if seconds > 0 else 1e6
 
 
 def too_slow(needed: int, fitting: int, seconds: float) -> Experiment:

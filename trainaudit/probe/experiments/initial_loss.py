@@ -32,7 +32,7 @@ _MOST_ELEMENTS = 20_000_000
 def loss_at_init(conditions: Conditions) -> Experiment:
     """Losses in training mode, as the first steps will see them, of the untrained model: over batches, and over seeds of its dropout."""
     trainee, seeds = conditions.trainee, conditions.seeds()
-    fitting = 3 * conditions.steps_that_fit(share=0.5)  # a forward pass is about a third of a step
+    fitting = int(3 * conditions.passes_that_fit(share=0.5))  # a forward pass is about a third of a step
     if fitting < 1:
         return too_slow(1, 0, conditions.allowance.left())
     batches = trainee.train[: max(1, min(_BATCHES, fitting // len(seeds)))]

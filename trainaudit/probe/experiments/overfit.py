@@ -22,8 +22,9 @@ from trainaudit.probe.stepping import Learner, forward, learner, precise, train
 from trainaudit.probe.trainee import Batch, Computed, Trainee
 from trainaudit.trace.experiments import CUT, RAN, Experiment
 
-EXAMPLES = 16
-_STEPS = 300
+EXAMPLES = (16, 8, 4)
+"""The most of which enough steps fit."""
+_STEPS, _FAIR_STEPS = 300, 150
 _LEAST_STEPS = 20
 _KNOWN = 0.005
 """Share of the best constant's loss that counts as known by heart: 0.01 for cross-entropy with ten classes, Karpathy's bound."""
@@ -44,7 +45,9 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     """A few examples, dropout and weight decay off, with the user's optimizer; where that does not learn them, with Adam at a rate of its own
     too, so that what is said of the network does not hang on a learning rate. The better of the two counts."""
     trainee, seed = conditions.trainee, conditions.seed
-    batch = chosen_examples(trainee)
+    batch = chosen_examples(
+        trainee, next((few for few in EXAMPLES if conditions.steps_that_fit(examples=few) >= _FAIR_STEPS), EXAMPLES[-1])
+    )
     fitting = conditions.steps_that_fit(examples=batch.size)
     if fitting < _LEAST_STEPS:
         return too_slow(_LEAST_STEPS, fitting, conditions.allowance.left())
@@ -64,9 +67,7 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     attempts = {"user": users}
     rate = None
     if not users.losses[-1] <= known:
-        rate = robust_rate(
-            trainee, [batch], seed, conditions.allowance, prepare=lambda model: prepared(trainee, model, batch)
-        )
+        rate = _rate(conditions, batch)
         attempts["own"] = attempt(rate, conditions.allowance, _STEPS)
     better = min(attempts, key=lambda name: _rank(attempts[name].final))
     best = attempts[better]
@@ -99,6 +100,17 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     return Experiment(CUT if is_cut else RAN, reason, values, curves, (seed,))
 
 
+def _rate(conditions: Conditions, batch: Batch) -> float:
+    """The recipe's rate for Adam on small problems, where there is no time to look for a better one."""
+    trainee = conditions.trainee
+    if conditions.steps_that_fit(examples=batch.size) < _FAIR_STEPS:
+        return 1e-3
+    looking = conditions.allowance.share(0.3)
+    return robust_rate(
+        trainee, [batch], conditions.seed, looking, prepare=lambda model: prepared(trainee, model, batch)
+    )
+
+
 def _rank(loss: float) -> float:
     return loss if math.isfinite(loss) else math.inf
 
@@ -111,22 +123,22 @@ def prepared(trainee: Trainee, model: Any, batch: Batch) -> AbstractContextManag
     return without_dropout(model, run)
 
 
-def chosen_examples(trainee: Trainee) -> Batch:
+def chosen_examples(trainee: Trainee, count: int) -> Batch:
     """A few examples of one batch, of as many classes as there are in it (a batch of one class is learned by a bias)."""
     import torch
 
-    batch = max(trainee.train[:16], key=lambda batch: min(batch.size, EXAMPLES))
-    if batch.size <= EXAMPLES:
+    batch = max(trainee.train[:16], key=lambda batch: min(batch.size, count))
+    if batch.size <= count:
         return batch
     target = batch.target
     if not isinstance(target, torch.Tensor) or target.is_floating_point() or target.ndim != 1:
-        return take(batch, range(EXAMPLES))
+        return take(batch, range(count))
     turn: dict[int, int] = {}
     order = []
     for place, label in enumerate(target.tolist()):
         order.append((turn.get(label, 0), place))  # the first of each class before the second of any
         turn[label] = turn.get(label, 0) + 1
-    return take(batch, sorted(place for _, place in sorted(order)[:EXAMPLES]))
+    return take(batch, sorted(place for _, place in sorted(order)[:count]))
 
 
 def _start(trainee: Trainee, batch: Batch, seed: int) -> Computed:

@@ -21,15 +21,15 @@ from trainaudit.trace.experiments import FAILED, Experiment
 EXPERIMENTS: Mapping[str, Callable[[Conditions], Experiment]] = {
     "target-shape": target_shape,
     "loss-at-init": loss_at_init,
+    "overfit-one-batch": overfit_one_batch,
     "batch-dependence": batch_dependence,
     "time-dependence": time_dependence,
-    "overfit-one-batch": overfit_one_batch,
-    "learning-rate-range": learning_rate_range,
     "train-eval-gap": train_eval_gap,
-    "input-baseline": input_baseline,
     "same-seed": same_seed,
+    "learning-rate-range": learning_rate_range,
+    "input-baseline": input_baseline,
 }
-"""What teaches most for the time comes first."""
+"""In the order of `budget.STAGES`."""
 
 
 def run_experiment(name: str, conditions: Conditions) -> Experiment:
