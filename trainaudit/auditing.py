@@ -76,14 +76,19 @@ def audit(
     """
     settings = with_flags(Settings(), loss=loss, select=select, ignore=ignore)
     rules = chosen_rules(settings)
-    texts = [f"{name}={text}" for name, text in input.items()] if isinstance(input, Mapping) else input
-    inputs = parse_inputs([texts] if isinstance(texts, str) else texts)
+    inputs = inputs_of(input)
     if isinstance(target, str | Path):
         named = Target(str(target), inputs=inputs, arguments=arguments or {})
         if example is not None:
             raise TrainauditError("bad-input", "An example goes with a module.", f"Give input='…' for {target}.")
         return audit_file(named, settings, rules, detail=True).audit
     return judge_measured(measure_module(target, example, inputs, settings)[1], settings, rules, detail=True).audit
+
+
+def inputs_of(given: str | Sequence[str] | Mapping[str, str]) -> tuple[InputSpec, ...]:
+    """Example inputs as Python code gives them: a text, several, or by name."""
+    texts = [f"{name}={text}" for name, text in given.items()] if isinstance(given, Mapping) else given
+    return parse_inputs([texts] if isinstance(texts, str) else texts)
 
 
 def chosen_rules(settings: Settings, *, probed: bool = True) -> tuple[Rule, ...]:

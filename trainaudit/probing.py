@@ -8,9 +8,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainaudit.auditing import Audited, Measured, judge_measured, open_and_measure, with_loss
+from trainaudit.auditing import (
+    Audited,
+    Measured,
+    chosen_rules,
+    inputs_of,
+    judge_measured,
+    measure_module,
+    open_and_measure,
+    with_loss,
+)
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph
 from trainaudit.judge.rule import Rule
@@ -19,7 +29,8 @@ from trainaudit.load.target import Kind, Target, split_python
 from trainaudit.measure.dynamic.measuring import measure_trace
 from trainaudit.measure.static.rows import layer_rows
 from trainaudit.probe.plan import ProbePlan
-from trainaudit.settings import LOSSES, Settings
+from trainaudit.result import Audit
+from trainaudit.settings import LOSSES, Settings, with_flags
 from trainaudit.suggestion import did_you_mean
 from trainaudit.trace.experiments import NAMES
 from trainaudit.trace.trace import Conversion, Trace
@@ -147,3 +158,77 @@ def _experiments(words: Sequence[str]) -> tuple[str, ...]:
 def settings_loss(text: str | None) -> str | None:
     """What `--loss` says to the static rules: a name, or nothing where it is an import string."""
     return None if text is None or split_python(text) is not None else text
+
+
+def probe_model(
+    model: object,
+    example: object = None,
+    *,
+    data: object = None,
+    validation: object = None,
+    loss: object = None,
+    optimizer: object = None,
+    step: object = None,
+    input: str | Sequence[str] | Mapping[str, str] = (),
+    arguments: Mapping[str, object] | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    **plan: Any,
+) -> Audit:
+    """Audit one model and train a copy of it for a minute, with the built-in rules, whatever settings files lie around. The model is left as found.
+
+    `model`, `example`, `input`, `arguments`, `select` and `ignore` are as for `audit`. `data`, `validation`, `loss`, `optimizer` and `step` are what the
+    command line takes, or for a module the objects themselves: a DataLoader, Dataset, tensors, an iterable or a function that gives one; a criterion; a
+    function that takes the model or its parameters; a function (model, batch) → loss. What else there is to say stands in the fields of
+    `trainaudit.probe.plan.ProbePlan`: learning_rate, steps, batch_size, device, precision, seed, repeats, time_budget (seconds), experiments …
+
+    Raises `TrainauditError` where the model cannot be audited, or data, loss or optimizer do not fit it.
+    """
+    unknown = [name for name in plan if name not in ProbePlan.__dataclass_fields__]
+    if unknown:
+        hint = did_you_mean(unknown[0], ProbePlan.__dataclass_fields__) or "See trainaudit.probe.plan.ProbePlan."
+        raise TrainauditError("bad-argument", f"probe_model takes no argument {unknown[0]}.", hint)
+    given = {"data": data, "validation": validation, "loss": loss, "optimizer": optimizer, "step": step}
+    texts: dict[str, Any] = {name: value for name, value in given.items() if isinstance(value, str)}
+    objects = {name: value for name, value in given.items() if value is not None and name not in texts}
+    wanted = replace(ProbePlan(**texts), **plan)
+    settings = with_flags(Settings(), loss=settings_loss(texts.get("loss")), select=select, ignore=ignore)
+    rules = chosen_rules(settings)
+    specs = inputs_of(input)
+    if isinstance(model, str | Path):
+        if objects or example is not None:
+            what = f"{model} is a name, and {next(iter(objects), 'example')} is an object."
+            raise TrainauditError("bad-argument", what, "Give objects with a module, and import strings with a name.")
+        target = Target(str(model), inputs=specs, arguments=arguments or {})
+        return probe_target(target, wanted, settings, rules, _silent).audit
+    require_torch(f"A probe of {type(model).__name__}")
+    from trainaudit.probe.making import make_trainee_of
+
+    graph, measured = measure_module(model, example, specs, settings)
+    trainee = make_trainee_of(model, example, wanted, graph, _user_objects(objects))
+    measured = with_trace(measured, _run(trainee, wanted, graph, _silent), graph)
+    return judge_measured(measured, settings, rules, detail=True).audit
+
+
+def _silent(_stage: str, _share: float) -> None:
+    """Says nothing of how far it is."""
+
+
+def _user_objects(objects: Mapping[str, object]) -> Any:
+    """The user's objects as a spec file would give them."""
+    from trainaudit.probe.user_objects import Spec
+
+    def data() -> object:
+        return objects["data"]
+
+    def validation() -> object:
+        return objects["validation"]
+
+    return Spec(
+        "probe_model",
+        make_data=data if "data" in objects else None,
+        make_validation=validation if "validation" in objects else None,
+        make_loss=objects.get("loss"),
+        make_optimizer=objects.get("optimizer"),
+        step=objects.get("step"),
+    )

@@ -27,7 +27,8 @@ def device_name(device: str) -> str:
 
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"{platform.machine()}, {count} thread{'' if count == 1 else 's'}"
 
 
 def synchronize(device: str) -> None:

@@ -36,10 +36,14 @@ def make_trainee(target: Target, plan: ProbePlan, graph: Graph | None) -> Traine
     return _made(open_model(target), plan, graph, caller, _spec(plan, caller))
 
 
-def make_trainee_of(module: Any, example: Any, plan: ProbePlan, graph: Graph | None) -> Trainee:
-    """The same of a module that is there already; `example` is what it is called with, or None."""
+def make_trainee_of(
+    module: Any, example: Any, plan: ProbePlan, graph: Graph | None, objects: Spec | None = None
+) -> Trainee:
+    """The same of a module that is there already; `example` is what it is called with, or None, `objects` the user's data, loss, optimizer and step
+    where these are there already, too."""
     caller = Caller("", plan.seed)
-    return _made(of_module(module, example, type(module).__name__), plan, graph, caller, _spec(plan, caller))
+    spec = _spec(plan, caller) if objects is None else objects
+    return _made(of_module(module, example, type(module).__name__), plan, graph, caller, spec)
 
 
 def with_inputs_of_data(target: Target, plan: ProbePlan) -> Target:
