@@ -16,7 +16,6 @@ from trainaudit.load.torch.restore import left_as_found
 from trainaudit.probe.batches import in_batches_of, of_fixed_size
 from trainaudit.probe.budget import STAGES, TRAINING, Budget, begin
 from trainaudit.probe.copies import is_out_of_memory
-from trainaudit.probe.data_statistics import describe
 from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment
 from trainaudit.probe.plan import ProbePlan
@@ -24,9 +23,6 @@ from trainaudit.probe.trainee import Trainee
 from trainaudit.probe.training import Progress, Trained, fitting_batch_size, takes_fewer, training_run
 from trainaudit.trace.experiments import CUT, NOT_RUN, Experiment
 from trainaudit.trace.trace import ProbeSettings, Trace
-
-_SHARE_OF_DATA = 0.05
-"""Of the time budget, for looking at the data once more: their order, and how they are augmented."""
 
 
 def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: Progress = lambda *_: None) -> Trace:
@@ -39,14 +35,12 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
     names = [name for name in EXPERIMENTS if not plan.experiments or name in plan.experiments]
     budget = begin(plan.time_budget)
     cuts: list[str] = []
-    data = describe(trainee, seed=plan.seed, seconds=_SHARE_OF_DATA * plan.time_budget)
     with left_as_found(trainee.model, computes=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch would say the same thing at each of thousands of steps
         trainee, trained, seconds = _trained(trainee, graph, plan, budget, names, cuts, progress)
         if trained is None:
             return Trace(
                 _bare_settings(trainee, plan),
-                data=data,
                 stopped="out of memory",
                 cuts=tuple(cuts),
                 environment=_environment(),
@@ -61,7 +55,6 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
         activations=trained.activations,
         parameters=trained.parameters,
         experiments=experiments,
-        data=data,
         stopped="interrupted" if was_interrupted else trained.stopped,
         cuts=tuple(cuts),
         notes=trainee.notes,
