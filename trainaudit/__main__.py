@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
+import sys
 
 
 def run() -> None:
@@ -14,11 +14,25 @@ def run() -> None:
     the linear algebra library cost more to start and to wake than they save.
     """
     gc.set_threshold(1_000_000, 20, 100)
-    atexit.register(gc.freeze)  # nothing is gained by a last collection
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from trainaudit.cli import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        _leave(end)
+
+
+def _leave(end: SystemExit) -> None:
+    """End at once where the exit code is a number: to free a graph object by object takes longer than to end the process."""
+    if not isinstance(end.code, int):
+        raise end
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # a closed pipe, a full disk: Python's own end says so
+        raise end from None
+    os._exit(end.code)
 
 
 if __name__ == "__main__":

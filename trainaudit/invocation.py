@@ -64,9 +64,5 @@ def exit_code(run: Run) -> int:
         return 0
     limit = Severity(run.fail_on).rank
     return int(
-        any(
-            finding.severity.rank >= limit and finding.is_live
-            for audit in run.audits
-            for finding in audit.findings
-        )
+        any(finding.severity.rank >= limit and finding.is_live for audit in run.audits for finding in audit.findings)
     )

@@ -38,7 +38,6 @@ are relative to the settings file.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, replace
@@ -203,12 +202,14 @@ def _table(path: Path) -> dict[str, Any] | None:
             )
         if path.name == "pyproject.toml" and b"trainaudit" not in data:
             return None
+        import tomllib  # where there are settings
+
         table = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise TrainauditError(
             "bad-settings", f"{_shown(path)} cannot be read: {error.strerror}.", "Check the file."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, or no TOML
         raise TrainauditError(
             "bad-settings", f"{_shown(path)} is not valid TOML: {error}.", "Correct the file."
         ) from None

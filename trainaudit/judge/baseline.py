@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +52,8 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     # One entry, one line: a baseline is reviewed as a diff.
     lines = ",\n".join(f"    {json.dumps(entry, ensure_ascii=True)}" for entry in entries)
     text = f'{{\n  "trainaudit-baseline": {FORMAT},\n  "findings": [\n{lines}\n  ]\n}}\n'
+    import tempfile  # it imports a dozen modules, and most runs write no baseline
+
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -7,16 +7,18 @@ do not fit. Its examples are read only by `read_examples`: they cost time and no
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainaudit.errors import TrainauditError
+from trainaudit.judge.parsed import Table, parsed_tables
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.rule_table import PROBE_LEVELS, SEVERITIES, check_keys, expect, outline_of, rule_of
 from trainaudit.suggestion import did_you_mean
+
+Parse = Callable[[str], Table]
 
 MAX_BYTES = 128 * 1024
 """Size of one rule file. The built-in ones have about 3 KB."""
@@ -39,15 +41,17 @@ def load_rules(
     """
     probed = probed or bool(overrides)
     rules: dict[str, Rule] = {}
+    tables = parsed_tables()
     for folder in folders:
         for path in rule_files(folder):
-            rule = load_rule(path, probed=probed)
+            rule = parse_rule(_text(path), path, tables.parse, probed=probed)
             other = rules.get(rule.id)
             if other is not None:
                 raise TrainauditError(
                     "bad-rule", f'Two rule files have the id "{rule.id}": {other.path} and {path}.', "Rename one."
                 )
             rules[rule.id] = rule
+    tables.keep()
     found = tuple(sorted(rules.values(), key=lambda rule: (rule.category, rule.id)))
     return with_thresholds(found, overrides) if overrides else found
 
@@ -71,16 +75,16 @@ def rule_files(folder: Path) -> list[Path]:
     return files
 
 
-def load_rule(path: Path, *, probed: bool = True) -> Rule:
+def load_rule(path: Path) -> Rule:
     """One rule, checked. Raises `TrainauditError` that names the file and what to do."""
-    return parse_rule(_text(path), path, probed=probed)
+    return parse_rule(_text(path), path)
 
 
-def parse_rule(text: str, path: Path, *, probed: bool = True) -> Rule:
-    """One rule from the text of its file; `path` gives its id and its category."""
+def parse_rule(text: str, path: Path, parse: Parse | None = None, *, probed: bool = True) -> Rule:
+    """One rule from the text of its file; `path` gives its id and its category, `parse` the table of a TOML text."""
     head = {} if probed else dict(_HEAD.findall(text, 0, text.find("\nwhen = ")))
     is_plain = len(head) == _HEAD_LINES and head["evidence"] in PROBE_LEVELS and head["severity"] in SEVERITIES
-    table = head if is_plain else _toml(text, path, probed)
+    table = head if is_plain else _toml(text, path, parse or _loads, probed)
     try:
         return outline_of(table, path) if table is head else rule_of(table, path)
     except TrainauditError as error:
@@ -90,7 +94,7 @@ def parse_rule(text: str, path: Path, *, probed: bool = True) -> Rule:
 def read_examples(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The examples of a rule file: bad, good, not_applicable, not_measured → tables of facts, unchecked."""
     try:
-        examples = tomllib.loads(_text(path)).get("examples", {})
+        examples = _loads(_text(path)).get("examples", {})
         check_keys(examples, dict.fromkeys(EXAMPLES, False), "examples")
         for kind, tables in examples.items():
             expect(
@@ -98,7 +102,7 @@ def read_examples(path: Path) -> dict[str, list[dict[str, Any]]]:
                 f"examples.{kind}",
                 "tables, each under [[examples.{kind}]]",
             )
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise TrainauditError("bad-rule", f"{path} is not valid TOML: {error}.", "Correct the file.") from None
     except TrainauditError as error:
         raise TrainauditError("bad-rule", f"{path}: {error.what}", error.hint) from None
@@ -142,7 +146,13 @@ def _text(path: Path) -> str:
         raise TrainauditError("bad-rule", f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
 
 
-def _toml(text: str, path: Path, probed: bool) -> dict[str, Any]:
+def _loads(text: str) -> Table:
+    import tomllib
+
+    return tomllib.loads(text)
+
+
+def _toml(text: str, path: Path, parse: Parse, probed: bool) -> Table:
     # Examples stand last in a file and take half of the time to parse. Cutting them off is safe: where the cut falls inside a text or a
     # list, what is left does not parse, and where another table follows them, nothing is cut. What a probe says stands before them.
     cut = text.find("\n[[examples.")
@@ -152,10 +162,10 @@ def _toml(text: str, path: Path, probed: bool) -> dict[str, Any]:
     last = ("[[examples.",) if probed else ("[[examples.", "[probe]")
     if cut >= 0 and all(line.startswith(last) for line in text[cut:].split("\n") if line.startswith("[")):
         try:
-            return tomllib.loads(text[: cut + 1])
-        except (tomllib.TOMLDecodeError, RecursionError):
+            return parse(text[: cut + 1])
+        except (ValueError, RecursionError):
             pass
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return parse(text)
+    except (ValueError, RecursionError) as error:
         raise TrainauditError("bad-rule", f"{path} is not valid TOML: {error}.", "Correct the file.") from None
