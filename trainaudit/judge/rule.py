@@ -97,6 +97,15 @@ class Rule:
         return tuple(dict.fromkeys(spec.name for node in nodes for spec in facts_in(node)))
 
     @property
+    def probe_needs(self) -> tuple[str, ...]:
+        """Names of the facts that its clauses for a probe read, in conditions and texts."""
+        if self.probe is None:
+            return ()
+        found = [spec for condition in self.probe.conditions for spec in facts_in(condition.node)]
+        found += [spec for text in (self.probe.message, self.probe.says) if text is not None for spec in text.facts]
+        return tuple(dict.fromkeys(spec.name for spec in found))
+
+    @property
     def limits(self) -> dict[str, float]:
         """Threshold name → number."""
         return {name: threshold.value for name, threshold in self.thresholds.items()}  # type: ignore[misc]

@@ -19,16 +19,18 @@ from typing import Any
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.judge.expression import visible_fact
-from trainaudit.judge.judging import judge
+from trainaudit.judge.judging import Judgment, judge
 from trainaudit.judge.rule import Rule
 from trainaudit.judge.rulefile import read_examples
-from trainaudit.measure.catalog import BY_NAME, PROBED, SINGLE_KINDS, FactSpec
+from trainaudit.measure.catalog import BY_NAME, PROBED, SINGLE_KINDS, TRAINING, FactSpec
 from trainaudit.measure.facts import Columns, FactTable, FactValue, Subject, Unmeasured
-from trainaudit.result import RuleOutcome, State
+from trainaudit.result import State
 from trainaudit.suggestion import did_you_mean
 
 EXPECTED = {
     "bad": State.VIOLATED,
+    "confirmed": State.VIOLATED,
+    "withdrawn": State.WITHDRAWN,
     "good": State.CLEAN,
     "not_applicable": State.NOT_APPLICABLE,
     "not_measured": State.NOT_MEASURED,
@@ -59,21 +61,26 @@ def check_examples(rule: Rule) -> tuple[Check, ...]:
         for number, table in enumerate(tables, 1):
             what = f"{kind.replace('_', '-')} example {number}"
             try:
-                outcome = judge_example(rule, table)
+                judgment = judge_example(rule, table)
             except TrainauditError as error:
                 checks.append(Check(rule.id, what, str(error)))
                 continue
+            (outcome,), wanted = judgment.outcomes, EXPECTED[kind]
             reason = f" ({outcome.reason})" if outcome.reason else ""
-            wanted = EXPECTED[kind]
             detail = (
                 "" if outcome.state is wanted else f"expected {wanted.value}, came out {outcome.state.value}{reason}"
             )
+            if kind == "confirmed" and not detail and judgment.findings[0].probe != "confirmed":
+                detail = "expected a finding that the probe confirms, and it said nothing"
             checks.append(Check(rule.id, what, detail))
     return tuple(checks)
 
 
-def judge_example(rule: Rule, table: Mapping[str, Any]) -> RuleOutcome:
-    """What the rule says about one subject with these facts. Raises `TrainauditError` where a fact or its value cannot be."""
+def judge_example(rule: Rule, table: Mapping[str, Any]) -> Judgment:
+    """What the rule says about one subject with these facts. Raises `TrainauditError` where a fact or its value cannot be.
+
+    A probe was run where the rule declares its evidence or the example gives a fact of one.
+    """
     facts: dict[str, FactValue] = {}
     for name, value in _flat(table).items():
         spec = visible_fact(name, rule.subject)
@@ -83,11 +90,14 @@ def judge_example(rule: Rule, table: Mapping[str, Any]) -> RuleOutcome:
     subjects = {
         kind: {name: Subject(kind, name, None if kind in SINGLE_KINDS else owner, 0)} for kind, name in ids.items()
     }
-    # A probe was run where the rule needs one: what an example leaves out does not apply, as in a real table.
-    columns: Columns = {name: {} for name in rule.needs if BY_NAME[name].source in PROBED}
-    columns |= {name: {ids[name.split(".", 1)[0]]: value} for name, value in facts.items()}
-    (outcome,) = judge([rule], FactTable(subjects, columns), target="example", locations={}).outcomes
-    return outcome
+    columns: Columns = {name: {ids[name.split(".", 1)[0]]: value} for name, value in facts.items()}
+    if rule.evidence or any(BY_NAME[name].source in PROBED for name in facts):
+        # What an example leaves out does not apply, as in a real table.
+        for name in (*rule.needs, *rule.probe_needs):
+            if BY_NAME[name].source in PROBED:
+                columns.setdefault(name, {})
+        columns.setdefault("training.evidence", {"training": TRAINING})
+    return judge([rule], FactTable(subjects, columns), target="example", locations={})
 
 
 def check_models(rules: Iterable[Rule], folder: Path, audit: Audit) -> tuple[Check, ...]:

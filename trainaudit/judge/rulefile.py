@@ -23,7 +23,7 @@ Parse = Callable[[str], Table]
 MAX_BYTES = 128 * 1024
 """Size of one rule file. The built-in ones have about 3 KB."""
 
-EXAMPLES = ("bad", "good", "not_applicable", "not_measured")
+EXAMPLES = ("bad", "good", "not_applicable", "not_measured", "confirmed", "withdrawn")
 
 _HEAD_LINES = 9
 _HEAD = re.compile(

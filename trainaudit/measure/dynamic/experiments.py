@@ -37,9 +37,9 @@ _FACTS: Mapping[str, Mapping[str, str]] = {
 """Experiment → fact → name of the value in `trace.experiments.NAMES`."""
 _COMPUTED: Mapping[str, tuple[str, ...]] = {
     "loss-at-init": ("initial_loss_ratio", "initial_loss_excess", "batch_noise"),
-    "overfit-one-batch": ("overfit_ratio", "overfit_floor_value"),
+    "overfit-one-batch": ("overfit_ratio", "overfit_error_share", "overfit_floor_value"),
     "learning-rate-range": ("learning_rate_ratio", "stability_ratio"),
-    "train-eval-gap": ("eval_gap_ratio",),
+    "train-eval-gap": ("eval_gap_ratio", "eval_gap"),
 }
 """Experiment → facts that are computed from several of its values."""
 _COUNTS = frozenset({"overfit_step_count", "overfit_sample_count", "leaking_pair_count", "first_leak", "batchnorm_count", "dropout_count"})  # fmt: skip
@@ -69,6 +69,8 @@ def _facts(name: str, wanted: Mapping[str, str], experiment: Experiment | None) 
         if value in values:
             found[fact] = int(values[value]) if fact in _COUNTS else values[value]
     found |= {fact: value for fact, value in _computed(name, values).items() if value is not None}
+    if experiment.state == CUT and name == "overfit-one-batch":
+        found = {}  # a batch that was not trained on to the end says nothing
     if experiment.state == CUT:
         missing = Unmeasured(
             f"the experiment {name} was cut short{f': {experiment.reason}' if experiment.reason else ''}"
@@ -95,7 +97,10 @@ def _computed(name: str, values: Values) -> dict[str, float | None]:
             before, after = number("start_loss"), number("final_loss")
             floor = number(_FLOORS.get(str(values.get("nearest_floor")), ""))
             ratio = None if before is None or after is None else divided(max(after - forced, 0.0), before - forced)
-            return {"overfit_ratio": ratio if ratio is None or ratio >= 0.0 else None, "overfit_floor_value": floor}
+            ratio = ratio if ratio is None or ratio >= 0.0 else None
+            right = number("accuracy")
+            wrong = ratio if right is None else 1.0 - right
+            return {"overfit_ratio": ratio, "overfit_error_share": wrong, "overfit_floor_value": floor}
         case "learning-rate-range":
             current = number("current")
             return {
@@ -103,5 +108,7 @@ def _computed(name: str, values: Values) -> dict[str, float | None]:
                 "stability_ratio": divided(current, number("highest_stable")),
             }
         case "train-eval-gap":
-            return {"eval_gap_ratio": divided(number("eval_loss"), number("train_loss"))}
+            after, before = number("eval_loss"), number("train_loss")
+            gap = None if after is None or before is None else after - before
+            return {"eval_gap_ratio": divided(after, before), "eval_gap": divided(gap, number("initial_train_loss"))}
     return {}

@@ -35,6 +35,7 @@ def find_weights(trace: Trace, table: FactTable) -> Weights:
     series = {one.name: one for one in trace.parameters}
     of: dict[str, ParameterSeries] = {}
     order: list[tuple[int, int, str]] = []
+    """Depth, place in the graph, layer."""
     for subject in table.subjects.get("parameter", {}).values():
         one = series.get(subject.id)
         if one is None or subject.layer is None or roles.get(subject.id) not in _WEIGHTS or not one.trainable:
@@ -44,7 +45,7 @@ def find_weights(trace: Trace, table: FactTable) -> Weights:
         of[subject.layer] = one
         level = levels.get(subject.layer)
         if isinstance(level, int) and uses.get(subject.layer) not in _BESIDE:
-            order.append((level, -subject.position, subject.layer))
+            order.append((level, subject.position, subject.layer))
     return Weights(of, tuple(name for *_, name in sorted(order)))
 
 
@@ -58,8 +59,11 @@ def measure_gradients(weights: Weights) -> Columns:
         "layer.gradient_noise": dict(column({name: median(one.gradient_noise) for name, one in weights.of.items()})),
         "layer.update_ratio": dict(column(updates)),
     }
+    relatives = column({name: median(found) for name, found in relative.items()})
+    if relatives:
+        columns["training.relative_gradient"] = {"training": statistics.median(relatives.values())}
     columns |= _against_last(rms, columns)
-    columns |= _against_next(rms)
+    columns |= _end_to_end(rms, columns)
     return columns | _speeds(column(updates)) | _first_updates(weights)
 
 
@@ -92,18 +96,26 @@ def _against_last(rms: dict[str, Series], columns: Columns) -> Columns:
     }
 
 
-def _against_next(rms: Mapping[str, Series]) -> Columns:
-    """Neighbours, and the pair between which the gradient changes most on its way back."""
-    steps = {name: median(ratios(rms[name], rms[after])) for name, after in pairwise(rms)}
-    found = {name: ratio for name, ratio in column(steps).items() if ratio > 0.0}
-    columns: Columns = {"layer.neighbor_gradient_ratio": dict(column(steps))}
-    if found:
-        least, most = min(found, key=lambda name: found[name]), max(found, key=lambda name: found[name])
-        columns["training.steepest_fall_layer"] = {"training": least}
-        columns["training.steepest_fall"] = {"training": found[least]}
-        columns["training.steepest_rise_layer"] = {"training": most}
-        columns["training.steepest_rise"] = {"training": found[most]}
-    return columns
+def _end_to_end(rms: dict[str, Series], columns: Columns) -> Columns:
+    """How far the gradient reaches: the first layer's against the last's. It stands at the layer where it changes most on its way back, and at the run."""
+    if len(rms) < 2:
+        return {}
+    found: Columns = {}
+    first = next(iter(rms))
+    steps = column({name: median(ratios(rms[name], rms[after])) for name, after in pairwise(rms)})
+    for fact, of_all in (
+        ("end_to_end_ratio", "measured_gradient_ratio"),
+        ("initial_end_to_end_ratio", "initial_gradient_ratio"),
+    ):
+        ratio = columns[f"layer.{of_all}"].get(first)
+        if not isinstance(ratio, float):
+            continue
+        found[f"training.{fact}"] = {"training": ratio}
+        pick = min if ratio < 1.0 else max
+        start = pick(steps, key=lambda name: steps[name], default=first)
+        found[f"layer.measured_{fact}"] = {start: ratio}
+        found["layer.neighbor_gradient_ratio"] = dict(steps)
+    return found
 
 
 def _speeds(updates: Mapping[str, float]) -> Columns:

@@ -42,6 +42,7 @@ def _moments(layers: Activations) -> Columns:
         "half_overflow_share": {name: largest(series.half_overflow_share) for name, series in layers.items()},
         "measured_saturated_share": {name: median(series.saturated_share) for name, series in layers.items()},
         "constant_unit_share": {name: series.constant_share for name, series in layers.items()},
+        "final_std": {name: end(series.std) for name, series in layers.items()},
         "std_growth": {name: divided(end(series.std), start(series.std)) for name, series in layers.items()},
     }
     return {f"layer.{fact}": dict(column(values)) for fact, values in facts.items()}

@@ -38,6 +38,7 @@ def measure_trace(trace: Trace, table: FactTable) -> FactTable:
             lambda: measure_gradients(find_weights(trace, table)),
         ]
     _join(columns, measurements, table)
+    _put_decay_share(columns)
     _leave_out_synthetic(columns, trace)
     singles = {kind: {kind: Subject(kind, kind, None, 0)} for kind in SINGLE_KINDS if kind != "model"}
     return replace(table, subjects={**table.subjects, **singles}, columns={**table.columns, **columns})
@@ -60,6 +61,16 @@ def _join(columns: Columns, measurements: Sequence[Callable[[], Columns]], table
         kind = name.split(".", 1)[0]
         if not column and broken is not None:
             columns[name] = dict.fromkeys((kind,) if kind in SINGLE_KINDS else table.subjects.get(kind, {}), broken)
+
+
+def _put_decay_share(columns: Columns) -> None:
+    """Of the run and of its updates together."""
+    rate, decay, update = (
+        columns.get(f"training.{fact}", {}).get("training")
+        for fact in ("learning_rate", "weight_decay", "update_ratio")
+    )
+    if isinstance(rate, float) and isinstance(decay, float) and isinstance(update, float) and update > 0.0:
+        columns["training.decay_share"] = {"training": rate * decay / update}
 
 
 def _leave_out_synthetic(columns: Columns, trace: Trace) -> None:

@@ -74,8 +74,8 @@ def _loss(loss: Series) -> Facts:
     if first > 0.0:
         facts["loss_ratio"] = divided(last, first)
         facts["loss_peak_ratio"] = divided(max(smooth, default=None), first)
-    if changes and statistics.median(half) > 0.0:
-        facts["loss_roughness"] = statistics.median(changes) / statistics.median(half)
+        if changes:
+            facts["loss_swing"] = statistics.median(changes) / first
     return facts
 
 
@@ -97,15 +97,26 @@ def fall_score(loss: Sequence[float]) -> float | None:
 
 def _norms(run: TrainingRun) -> Facts:
     norms = run.gradient_norm
-    middle = median(norms)
-    settled = range(len(norms) // 10, len(norms))
-    peak = max((step for step in settled if finite([norms[step]])), key=lambda step: norms[step] or 0.0, default=None)
+    beginning = start(norms)
+    spikes = {step: ratio for step in range(len(norms) // 10, len(norms)) if (ratio := _spike(norms, step, beginning))}
+    spike = max(spikes, key=lambda step: spikes[step], default=None)
+    pairs = [(norm, loss) for norm, loss in zip(norms, run.loss, strict=False) if norm is not None and loss]
     return {
-        "gradient_norm": middle,
-        "gradient_spike_ratio": None if peak is None else divided(norms[peak], middle),
-        "spike_step": peak,
+        "gradient_norm": median(norms),
+        "gradient_spike_ratio": None if beginning is None else 1.0 if spike is None else spikes[spike],
+        "spike_step": spike,
         "clip_norm": quantile(norms, 0.9),
+        "zero_gradient_share": sum(norm == 0.0 for norm, _ in pairs) / len(pairs) if pairs else None,
     }
+
+
+def _spike(norms: Series, step: int, beginning: float | None) -> float | None:
+    """The norm at a step over the median of the ten before it; None where it is below that at the beginning: as the loss falls towards 0 the norm
+    falls with it, and what stands out of that is no harm."""
+    norm = norms[step]
+    if norm is None or beginning is None or norm <= beginning:
+        return None
+    return divided(norm, median(norms[max(step - 10, 0) : step]))
 
 
 def _underflow(parameters: Sequence[ParameterSeries]) -> float | None:
