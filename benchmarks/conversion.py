@@ -1,0 +1,289 @@
+"""ONNX files as torch modules: the onnx package's own node tests, and the corpus through both exporters.
+
+`python -m benchmarks.conversion` writes conversion.md; `--nodes` and `--exports` run one half and print it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx.backend.test.case.test_case import TestCase
+from onnx.backend.test.loader import load_model_tests
+
+from benchmarks.exports import MODELS, TRAINED, exported
+from tests.corpus.exporting import EXPORTERS, FORMS, ONLY_DYNAMO
+from trainaudit.errors import TrainauditError
+from trainaudit.load.onnx_file import read_raw_graph
+from trainaudit.probe.onnx_module import Converted, convert
+from trainaudit.probe.onnx_module.casting import RANDOM
+from trainaudit.probe.onnx_module.inputs import drawn
+
+_FLOAT = onnx.TensorProto.FLOAT
+
+_HEAD = """# ONNX files as torch modules
+
+Written by `python -m benchmarks.conversion` (onnx {onnx}, onnxruntime {onnxruntime}, torch {torch}); {seconds:.0f} seconds of one core.
+
+## The onnx package's node tests
+
+Each test's model is converted with the check against onnxruntime that every conversion gets, then run on the test's stored inputs and compared
+with its stored outputs under the test's own tolerance (relative 1e-3 in most; a millionth of the output's largest value besides), types and shapes included; half-precision floats get what the check
+lets pass. The module runs in evaluation mode, except where the test's BatchNormalization says training. A test that compares a random draw with
+the draw of numpy's generator can tell nothing. "Float" are the tests with a float32 input or output.
+
+{nodes}
+
+## The corpus, fresh and trained, through both exporters, in training and in inference form
+
+The error is the largest absolute difference from onnxruntime over the largest magnitude of the output, in evaluation mode, on one seeded random input. "Trained" is
+the share of floating-point weights (elements of stored tensors with two elements or more that the model reads) that are parameters; "gradient" the
+share of those that one backward pass in training mode reaches, "not all zero" those whose gradient holds another number than zero: a head that starts
+at zero lets nothing through on the first step.
+
+{exports}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What became of one node test: "passed", "refused", "random" or "wrong". `refusal` is the operator or the error's slug."""
+
+    name: str
+    is_float: bool
+    state: str
+    is_checked: bool = False
+    refusal: str = ""
+
+
+def node_tests() -> list[TestCase]:
+    """The tests of the installed onnx package, in their order."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_model_tests(kind="node")
+
+
+def try_node(test: TestCase, folder: Path) -> Node:
+    """Convert and run one test."""
+    model = test.model
+    kinds = {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
+    is_float = _FLOAT in kinds
+    path = folder / "node.onnx"
+    path.write_bytes(model.SerializeToString())
+    try:
+        converted = convert(str(path))
+    except TrainauditError as error:
+        said = error.slug
+        if said == "unsupported-operator":
+            said = error.what.partition("torch module: ")[2].rstrip(".").partition(";")[0].partition(" in '")[0]
+        return Node(test.name, is_float, "refused", refusal=said)
+    is_checked = converted.error is not None
+    if _draws(test):
+        return Node(test.name, is_float, "random", is_checked)
+    converted.module.train(_says_training(model))
+    state = "passed" if all(_agrees(converted, *one, test) for one in test.data_sets) else "wrong"
+    return Node(test.name, is_float, state, is_checked)
+
+
+def _draws(test: TestCase) -> bool:
+    """Whether the test compares draws: a drawing operator, or a Dropout that is told to train with a ratio."""
+    values = dict(zip((value.name for value in test.model.graph.input), test.data_sets[0][0], strict=False))
+    for node in test.model.graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            values[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
+    drops = any(
+        node.op_type == "Dropout"
+        and len(node.input) > 2
+        and np.any(values.get(node.input[2]))
+        and np.any(values.get(node.input[1], 1))
+        for node in test.model.graph.node
+    )
+    return drops or any(node.op_type in RANDOM for node in test.model.graph.node)
+
+
+def _says_training(model: onnx.ModelProto) -> bool:
+    return any(
+        node.op_type == "BatchNormalization" and any(one.name == "training_mode" and one.i for one in node.attribute)
+        for node in model.graph.node
+    )
+
+
+def _agrees(converted: Converted, inputs: list[Any], outputs: list[Any], test: TestCase) -> bool:
+    try:
+        with torch.no_grad():
+            mine = converted.module(*map(to_torch, inputs))
+    except Exception:  # whatever torch raises, the test is not passed
+        return False
+    return len(mine) == len(outputs) and all(map(lambda one, other: _equal(one, other, test), mine, outputs))
+
+
+def _equal(mine: Any, expected: Any, test: TestCase) -> bool:
+    if isinstance(expected, list):
+        return (
+            isinstance(mine, list)
+            and len(mine) == len(expected)
+            and all(map(lambda one, other: _equal(one, other, test), mine, expected))
+        )
+    if expected is None or mine is None:
+        return mine is None and expected is None
+    other = to_torch(expected)
+    if mine.dtype is not other.dtype or mine.shape != other.shape:
+        return False
+    coarse = 1e-2 if other.dtype in (torch.float16, torch.bfloat16) else 0.0
+    wide = torch.complex128 if other.is_complex() else torch.float64
+    finite = other.to(wide).abs().nan_to_num(0.0, 0.0)
+    rounding = (
+        1e-6 * float(finite.max()) if finite.numel() else 0.0
+    )  # of sums that cancel: an inverse transform's zeros
+    near = {"rtol": max(test.rtol, coarse), "atol": max(test.atol, coarse, rounding)}
+    return torch.allclose(mine.to(wide), other.to(wide), **near, equal_nan=True)
+
+
+def to_torch(value: Any) -> Any:
+    """A test's stored value: an array, a message, a list of them, or nothing."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [to_torch(item) for item in value]
+    array = np.array(onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value)
+    if array.dtype.name.startswith(("bfloat16", "float8")):
+        return torch.from_numpy(array.view(f"u{array.itemsize}").copy()).view(getattr(torch, array.dtype.name))
+    return torch.from_numpy(array)
+
+
+def node_table(nodes: list[Node]) -> str:
+    """Totals, then what was refused."""
+    lines = ["| | all | float |", "|---|---|---|"]
+    rows = (
+        ("tests", lambda node: bool(node.name)),
+        ("passed", lambda node: node.state == "passed"),
+        ("… and held against onnxruntime before", lambda node: node.state == "passed" and node.is_checked),
+        ("refused, with the reason", lambda node: node.state == "refused"),
+        ("compare a draw with another generator's", lambda node: node.state == "random"),
+        ("**wrong, and reported as converted**", lambda node: node.state == "wrong"),
+    )
+    for words, belongs in rows:
+        found = [node for node in nodes if belongs(node)]
+        lines.append(f"| {words} | {len(found):,} | {sum(node.is_float for node in found):,} |")
+    wrong = [node.name for node in nodes if node.state == "wrong"]
+    if wrong:
+        lines += ["", f"Wrong: {', '.join(wrong)}."]
+    refused = Counter(node.refusal for node in nodes if node.state == "refused")
+    lines += ["", "Refused: " + "; ".join(f"{what} {count}" for what, count in refused.most_common()) + "."]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One file of one network; `refusal` says why it has none of the rest."""
+
+    name: str
+    error: float | None = None
+    unchecked: str = ""
+    trained: int = 0
+    weights: int = 0
+    reached: int = 0
+    moved: int = 0
+    refusal: str = ""
+
+
+def exports() -> Iterator[Export]:
+    """Every file of the corpus, converted and trained for one backward pass."""
+    for is_trained, names in ((False, MODELS), (True, TRAINED)):
+        for name in names:
+            for exporter in EXPORTERS:
+                if exporter == "torchscript" and name in ONLY_DYNAMO:
+                    continue
+                for form in FORMS:
+                    yield try_export(name, str(exported(name, exporter, form, is_trained=is_trained)))
+
+
+def try_export(name: str, path: str) -> Export:
+    """Convert one file and run one backward pass in training mode."""
+    try:
+        converted = convert(path)
+    except TrainauditError as error:
+        return Export(name, refusal=error.what.partition(" ")[2])
+    module, raw = converted.module, read_raw_graph(path)
+    parameters = list(module.parameters())
+    trained = sum(one.numel() for one in parameters)
+    constants = [
+        value
+        for stored, value in module.plan.constants.items()
+        if stored in raw.tensors and value.is_floating_point() and value.numel() > 1
+    ]
+    torch.manual_seed(0)
+    try:
+        outputs = module(*next(iter(drawn(raw, 0))).values())
+    except Exception as error:  # the file runs nowhere, see `unchecked`
+        return Export(name, converted.error, converted.unchecked, refusal=f"does not run: {error}")
+    floats = [value for value in outputs if value.is_floating_point() and value.requires_grad]
+    sum(((value.float() + torch.randn_like(value.float())) ** 2).mean() for value in floats).backward()
+    reached = [one for one in parameters if one.grad is not None and bool(torch.isfinite(one.grad).all())]
+    return Export(
+        name, converted.error, converted.unchecked, trained, trained + sum(value.numel() for value in constants),
+        sum(one.numel() for one in reached), sum(one.numel() for one in reached if bool(one.grad.any())),
+    )  # fmt: skip
+
+
+def export_table(rows: list[Export]) -> str:
+    """Totals, then a row per network over all of its files, the worst of each number."""
+    good = [row for row in rows if not row.refusal]
+    errors = [row.error for row in good if row.error is not None]
+    weights, trained, reached = (sum(getattr(row, what) for row in good) for what in ("weights", "trained", "reached"))
+    lines = [
+        f"{len(rows)} files of {len({row.name for row in rows})} networks: {len(good)} converted and run, {len(errors)} of them held against "
+        f"onnxruntime with an error of at most {max(errors):.1e} (median {float(np.median(errors)):.1e}); {trained / weights:.2%} of all weights are "
+        f"parameters, {reached / trained:.2%} of those have a gradient.",
+        "",
+        *(f"- {row.name}: {row.refusal or row.unchecked}" for row in rows if row.refusal or row.unchecked),
+        "",
+        "| network | files | largest error | trained | gradient | not all zero |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row.name for row in good):
+        mine = [row for row in good if row.name == name]
+        error = max((row.error for row in mine if row.error is not None), default=float("nan"))
+        shares = (
+            min(row.trained / row.weights for row in mine),
+            min(row.reached / row.trained for row in mine),
+            min(row.moved / row.trained for row in mine),
+        )
+        lines.append(f"| {name} | {len(mine)} | {error:.1e} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    import onnxruntime
+
+    torch.set_num_threads(1)
+    only = sys.argv[1:]
+    started = time.process_time()
+    nodes = files = ""
+    if "--exports" not in only:
+        with tempfile.TemporaryDirectory() as folder:
+            nodes = node_table([try_node(test, Path(folder)) for test in node_tests()])
+        print(nodes, flush=True)
+    if "--nodes" not in only:
+        files = export_table(list(exports()))
+        print(files, flush=True)
+    if not only:
+        head = _HEAD.format(
+            onnx=onnx.__version__, onnxruntime=onnxruntime.__version__, torch=torch.__version__,
+            seconds=time.process_time() - started, nodes=nodes, exports=files,
+        )  # fmt: skip
+        Path(__file__).with_suffix(".md").write_text(head, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
