@@ -82,7 +82,7 @@ def _trained(
         size = fitting_batch_size(trainee, plan, allowance)
         if size < whole:
             cuts.append(
-                f"Batches of {size} examples were used instead of {whole}, so that enough steps fit into the time budget of {plan.time_budget:g} s."
+                f"Batches of {size} examples were used instead of {whole}, so that enough steps fit into the time budget."
             )
         while True:
             try:
