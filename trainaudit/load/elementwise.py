@@ -69,6 +69,10 @@ def arithmetic(wiring: Wiring, place: int, node: RawNode) -> Draft:
                 continue
         if not is_argument(tensor):
             draft.uses.append(operand_use(wiring, node.op, tensor))
+    if node.op == "Mul" and len(node.inputs) == 2 and node.inputs[0] == node.inputs[1] and len(draft.inputs) == 2:
+        return Draft(
+            Op.POW, place, draft.inputs[:1], [node.outputs[0]], (place,), [], {"scalar": 2.0, "scalar_side": "right"}
+        )
     if node.op == "Max" and draft.attributes.get("scalar") == 0 and len(draft.inputs) == 1 and not draft.uses:
         draft.op = Op.RELU
         draft.attributes = {}

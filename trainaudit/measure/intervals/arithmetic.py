@@ -24,7 +24,6 @@ from trainaudit.measure.intervals.interval import (
     negative,
     power,
     reciprocal,
-    square,
     subtract,
     within,
 )
@@ -151,14 +150,11 @@ def _product(a: Range, b: Range, bounds: Interval) -> Interval:
 
 
 def _related(graph: Graph, layer: Layer, operands: list[Range]) -> Range | None:
-    """x·x, x − x, x − max x, x − mean x, x/(x + c) and x/Σx, which know more than their operands' intervals."""
+    """x − x, x − max x, x − mean x, x/(x + c) and x/Σx, which know more than their operands' intervals."""
     names = layer.inputs
     if len(names) != 2 or len(operands) != 2:
         return None
     op, (a, b) = layer.op, operands
-    if op is Op.MUL and names[0] == names[1]:
-        typical = None if a.typical is None else square(a.typical)
-        return known(square(a.bounds), typical, a, zeros=a.zeros, uneven=moments_of_square(*a.moments))
     if op is Op.SUB:
         return _difference(graph, layer, a, b)
     if op is Op.DIV and a.bounds[0] >= 0.0:
