@@ -73,7 +73,7 @@ def _loss(loss: Series) -> Facts:
     facts: Facts = {"first_loss": first, "final_loss": last, "loss_fall_score": fall_score(finite(loss))}
     if first > 0.0:
         facts["loss_ratio"] = divided(last, first)
-        facts["loss_peak_ratio"] = divided(max(smooth, default=None), first)
+        facts["early_peak_ratio"] = divided(max(smooth[: len(smooth) // 4], default=None), first)
         if changes:
             facts["loss_swing"] = statistics.median(changes) / first
     return facts
