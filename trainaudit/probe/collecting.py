@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ class StepReadings:
     index: int
     sizes: dict[int, tuple[int, int, int]]
     gradient_sizes: dict[int, int]
+    with_gradient: frozenset[int] = frozenset()
+    """Places of the parameters that had a gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Record:
         self.guards: list[tuple[int, float, float]] = []
         self.has_gradient: set[int] = set()
 
-    def land(self, step: StepReadings, units: tuple[int, ...], values: tuple[Any, Any, Any, dict[Any, Any]]) -> None:
+    def land(self, step: StepReadings, units: tuple[int, ...], values: tuple[Any, Any, Any, Mapping[Any, Any]]) -> None:
         """Take in one sampled step, as `slots.Fetched` gives it."""
         scalars, highs, lows, extras = values
         self.steps.append(step)
@@ -100,7 +102,7 @@ class Record:
         self.ranks.append(ranks)
         table = extras["", "parameters"].reshape(len(NUMBERS), -1)
         self.tables.append(table)
-        self.alignment.append(_alignment(table, extras.get(("", "used"))))
+        self.alignment.append(_alignment(table, extras.get(("", "along"))))
 
     def _keep_histogram(self, number: int, kind: str, found: Any) -> None:
         """The first and the newest are kept."""
@@ -111,13 +113,12 @@ class Record:
             kept.append(Histogram(low, high, tuple(int(count) for count in counts)))
 
     def readings(self, states: Sequence[ParameterState]) -> Readings:
-        guards = sorted(self.guards)
         return Readings(
             sampled_steps=tuple(step.index for step in self.steps),
             activations=tuple(self._activations()),
             parameters=tuple(self._parameter(place, state) for place, state in enumerate(states)),
-            loss=tuple(loss for _, loss, _ in guards),
-            gradient_norm=tuple(norm for _, _, norm in guards),
+            loss=tuple(loss for _, loss, _ in self.guards),
+            gradient_norm=tuple(norm for _, _, norm in self.guards),
             update_alignment=tuple(self.alignment),
         )
 
@@ -200,15 +201,17 @@ class Record:
     # --- parameters -----------------------------------------------------------------------------------------------------
 
     def _parameter(self, place: int, state: ParameterState) -> ParameterSeries:
-        columns = [
-            tuple(
-                None if math.isnan(value) and math.isnan(other) else value
-                for value, other in zip(column, absmax, strict=True)
+        has_gradient = [place in step.with_gradient for step in self.steps]
+
+        def column(number: int, *, of_gradient: bool = True) -> Series:
+            values = (float(table[number, place]) for table in self.tables)
+            return tuple(
+                value if there or not of_gradient else None for value, there in zip(values, has_gradient, strict=True)
             )
-            for absmax in ([float(table[2, place]) for table in self.tables],)
-            for column in [[float(table[row, place]) for table in self.tables] for row in range(len(NUMBERS))]
-        ]
-        weight, gradient, absmax, nonzero, kept, update, _ = columns
+
+        weight, gradient, absmax, nonzero, kept, update = (
+            column(number, of_gradient=0 < number < 5) for number in range(len(NUMBERS))
+        )
         return ParameterSeries(
             name=self.names[place],
             size=self.sizes[place],
@@ -230,7 +233,7 @@ class Record:
 
 def _series(scalars: Any, sizes: Any, gradient_sizes: Any, absmax: Any) -> list[Any]:
     """(steps, taps) arrays of `PER_STEP`."""
-    total, squares, nonzero, saturated, non_finite, overflow, gradient, some, kept = np.moveaxis(scalars, -1, 0)
+    gradient, non_finite, overflow, total, squares, nonzero, saturated, some, kept = np.moveaxis(scalars, -1, 0)
     summed, whole = sizes[..., 0], sizes[..., 1]
     mean, power = total / summed, squares / summed
     return [
@@ -251,13 +254,13 @@ def effective_rank(gram: Any) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _alignment(table: Any, used: Any) -> Number:
-    """Cosine between the change of all weights and the gradient that the optimizer was given."""
-    if used is None:
+def _alignment(table: Any, along: Any) -> Number:
+    """Cosine between the change of all weights and the gradient that the optimizer was given: `along` is their product and the gradient's norm."""
+    if along is None:
         return None
-    update, length = float(np.sqrt(np.nansum(table[5] ** 2))), float(used[0])
-    found = float(np.nansum(table[6])) / (update * length) if update * length > 0 else math.nan
-    return found if math.isfinite(found) else None
+    whole = math.sqrt(np.nansum(table[NUMBERS.index("update")] ** 2)) * along[1]
+    found = along[0] / whole if whole > 0 else math.nan
+    return float(found) if math.isfinite(found) else None
 
 
 def _name(call: Call, layer: str, names: Counter[str]) -> str:

@@ -89,7 +89,8 @@ class Instruments:
         sampling = self.sampling = _Sampling(index, last or sampled % DETAIL_EVERY == 0)
         if self.snapshot is None:
             self.snapshot = parameter_readings.Snapshot(self.parameters)
-        self.snapshot.take()
+            self.gradient_samples = parameter_readings.GradientSamples(len(self.parameters), self.device)
+        sampling.weights = self.snapshot.take()
         self.slots.begin()
         try:
             with _eager():
@@ -110,50 +111,51 @@ class Instruments:
             self.sampling.passes += 1
 
     def _saw(self, module: str, op: Op, output: Any, weight: str, operand: Any) -> None:
+        """Read an output as soon as it is there, and its gradient when it comes."""
         sampling = self.sampling
         if sampling is None or sampling.passes > 1:
             return
         ordinal = sampling.ordinals.get((module, op), 0)
         sampling.ordinals[module, op] = ordinal + 1
         key = (module, op, ordinal)
-        if key in self.numbers:
-            number = self.numbers[key]
-            if number is None:
-                return
-        else:
+        number = self.numbers.get(key, -1)
+        if number is None:
+            return
+        axis = unit_axis(op, output.shape, sampling.units)
+        units = output.shape[axis]
+        sampling.units = (1 if axis == 1 and output.ndim > 2 else -1, units)
+        if number < 0:
             self.record.calls.append(Call(module, op, ordinal, weight))
-            number = self.numbers[key] = -1
+            number = self.numbers[key] = self.slots.add(op, units)
+        slot = self.slots.taps[number]
+        if slot.units != units:
+            return  # not the tensor that it was at first
         with torch.no_grad():
-            number = self._read(sampling, number, key, output.detach(), op)
+            size = readings.read_activation(output, axis, slot)
+            sampling.samples = sampling.samples or output.shape[0]
+            sampling.sizes[number] = (size, output.numel(), sampling.samples)
+            if sampling.is_detailed:
+                self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
+                self.slots.extras.append(((number, "values"), readings.histogram_of(slot.sample[:size])))
             if op is Op.EMBEDDING and weight and isinstance(operand, torch.Tensor):
                 self._touch(weight, operand)
-        if output.requires_grad:
-            output.register_hook(partial(self._read_gradient, sampling, number))
+        maker = output.grad_fn
+        if (
+            maker is not None
+        ):  # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
+            maker.register_prehook(partial(self._read_gradient, sampling, number, axis, output.output_nr))
 
-    def _read(self, sampling: _Sampling, number: int, key: tuple[str, Op, int], output: Any, op: Op) -> int:
-        axis = unit_axis(op, output.shape, sampling.units)
-        sampling.units = (1 if axis == 1 and output.ndim > 2 else -1, output.shape[axis])
-        if number < 0:
-            number = self.numbers[key] = self.slots.add(output.shape[axis])
-        tap = self.slots.taps[number]
-        if tap.units != output.shape[axis]:
-            return number  # not the tensor that it was at first
-        sample = readings.read_activation(output, op, axis, tap.numbers, tap.highs, tap.lows)
-        sampling.samples = sampling.samples or output.shape[0]
-        sampling.sizes[number] = (sample.numel(), output.numel(), sampling.samples)
-        if sampling.is_detailed:
-            self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
-            self.slots.extras.append(((number, "values"), readings.histogram_of(sample)))
-        return number
-
-    def _read_gradient(self, sampling: _Sampling, number: int, gradient: Any) -> None:
-        if sampling is not self.sampling or sampling.is_read or not gradient.numel():
+    def _read_gradient(self, sampling: _Sampling, number: int, axis: int, place: int, gradients: Any) -> None:
+        gradient = gradients[place]
+        if sampling is not self.sampling or sampling.is_read or gradient is None:
             return
         with torch.no_grad():
-            sample = readings.read_gradient(gradient, self.slots.taps[number].numbers)
-            sampling.gradient_sizes[number] = sample.numel()
+            slot = self.slots.taps[number]
+            size = readings.read_gradient(gradient, axis, slot)
+            sampling.gradient_sizes[number] = gradient.numel()
             if sampling.is_detailed:
-                self.slots.extras.append(((number, "gradients"), readings.histogram_of(sample, of_logarithm=True)))
+                histogram = readings.histogram_of(slot.gradient[:size], of_logarithm=True)
+                self.slots.extras.append(((number, "gradients"), histogram))
 
     def _touch(self, weight: str, indices: Any) -> None:
         rows = dict(zip(self.names, self.parameters, strict=True))[weight].shape[0]
@@ -168,48 +170,56 @@ class Instruments:
         with torch.no_grad():
             places = [place for place, item in enumerate(self.parameters) if item.grad is not None]
             gradients = [parameter_readings.dense(self.parameters[place].grad) for place in places]
-            lengths = parameter_readings.norms(gradients)
             self.record.has_gradient.update(places)
-            whole = torch.linalg.vector_norm(lengths) if places else torch.zeros((), dtype=lengths.dtype)
-            self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
             sampling = self.sampling
-            if sampling is not None:
+            if sampling is None:
+                lengths = parameter_readings.norms(gradients)
+            else:
                 sampling.watching.close()
-                sampling.is_read = True
-                sampling.places, sampling.gradients, sampling.lengths = places, gradients, lengths
+                sampling.is_read, sampling.places, sampling.gradients = True, places, gradients
                 sampling.versions = [gradient._version for gradient in gradients]
-                sampling.counts = parameter_readings.read_gradients(gradients)
+                sampling.found = self.gradient_samples.read(gradients, places)
+                lengths = sampling.found[0]
+            whole = torch.linalg.vector_norm(lengths)
+            self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
 
     def _close(self, sampling: _Sampling) -> None:
         """What the step did to the weights; everything that was read goes on its way."""
         assert self.snapshot is not None
         with torch.no_grad():
-            weights = parameter_readings.norms(self.snapshot.kept)
-            changes = self.snapshot.changes()
-            updates = parameter_readings.norms(changes)
+            changes, updates = self.snapshot.changes()
             table = torch.full(
-                (len(NUMBERS), len(self.parameters)), torch.nan, dtype=weights.dtype, device=weights.device
+                (len(NUMBERS), len(self.parameters)), torch.nan, dtype=updates.dtype, device=updates.device
             )
-            table[0], table[5] = weights, updates
-            if sampling.is_read and sampling.places:
+            table[0], table[5] = sampling.weights, updates
+            if sampling.places:
                 where = torch.tensor(sampling.places).to(table.device, non_blocking=True)
-                moved = [changes[place] for place in sampling.places]
-                rows = (sampling.lengths, *sampling.counts, parameter_readings.along(moved, sampling.gradients))
-                for number, row in zip((1, 2, 3, 4, 6), rows, strict=True):
-                    table[number].index_copy_(0, where, row.to(table))
-                is_same = all(a._version == b for a, b in zip(sampling.gradients, sampling.versions, strict=True))
-                used = sampling.lengths if is_same else parameter_readings.norms(sampling.gradients)
-                self.slots.extras.append((("", "used"), torch.linalg.vector_norm(used).reshape(1)))
-            self.slots.extras.append((("", "parameters"), table.reshape(-1).to(self.slots.buffer)))
+                for number, row in enumerate(sampling.found[:2], start=1):
+                    table[number].index_copy_(0, where, row)
+                table[3], table[4] = sampling.found[2:]
+                if sampling.is_detailed:
+                    self._compare(sampling, [changes[place] for place in sampling.places])
+            self.slots.extras.append((("", "parameters"), table.reshape(-1).to(self.slots.dtype)))
             fetched = self.slots.fetch()
-        step = StepReadings(sampling.index, sampling.sizes, sampling.gradient_sizes)
+        step = StepReadings(sampling.index, sampling.sizes, sampling.gradient_sizes, frozenset(sampling.places))
         self.waiting.append((step, fetched))
         self._match()
         while self.waiting and self.waiting[0][1].arrived():
             self._land(*self.waiting.pop(0))
 
+    def _compare(self, sampling: _Sampling, changes: list[Any]) -> None:
+        """The step's change beside the gradient that the optimizer was given, which a user may have clipped since it was read."""
+        is_same = all(a._version == b for a, b in zip(sampling.gradients, sampling.versions, strict=True))
+        lengths = sampling.found[0] if is_same else parameter_readings.norms(sampling.gradients)
+        along = parameter_readings.along(changes, sampling.gradients).sum()
+        self.slots.extras.append((("", "along"), torch.stack([along, torch.linalg.vector_norm(lengths)])))
+
     def _land(self, step: StepReadings, fetched: Fetched) -> None:
         self.record.land(step, fetched.units, fetched.parts())
+        start = 0
+        for tap in self.slots.taps[: len(fetched.units)]:
+            tap.has_varied = tap.has_varied or bool(self.record.varied[start : start + tap.units].all())
+            start += tap.units
 
     def _match(self) -> None:
         """After a pass with calls that were not there before: which layers they are, and which of them need not be read again."""
@@ -272,8 +282,8 @@ class _Sampling:
         self.places: list[int] = []
         self.gradients: list[Any] = []
         self.versions: list[int] = []
-        self.lengths: Any = None
-        self.counts: tuple[Any, ...] = ()
+        self.weights: Any = None
+        self.found: Any = ()
 
 
 @contextmanager

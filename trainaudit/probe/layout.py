@@ -6,26 +6,23 @@ from collections.abc import Sequence
 
 from trainaudit.ir.ops import Op
 
-SCALARS = (
-    "sum",
-    "squares",
-    "nonzero",
-    "saturated",
-    "non_finite",
-    "overflow",
-    "gradient_squares",
-    "gradient_nonzero",
-    "gradient_kept",
-)
-"""The numbers of a tap, in the order in which they stand in its slots."""
+AT_ONCE = ("gradient_squares", "non_finite", "overflow")
+"""The numbers of a tap that are written while the step runs."""
 
-SUM, SQUARES, NONZERO, SATURATED, NON_FINITE, OVERFLOW, GRADIENT_SQUARES, GRADIENT_NONZERO, GRADIENT_KEPT = range(
-    len(SCALARS)
-)
+SCALARS = (*AT_ONCE, "sum", "squares", "nonzero", "saturated", "gradient_nonzero", "gradient_kept")
+"""All numbers of a tap, in the order in which they are fetched."""
 
-NUMBERS = ("weight", "gradient", "absmax", "nonzero", "kept", "update", "along")
+GRADIENT_SQUARES, NON_FINITE, OVERFLOW = range(len(AT_ONCE))
+
+CAP = 4096
+"""Elements of an activation that sums and counts are over, at most: a standard error of the rms of about one percent."""
+
+SAMPLES = 8
+"""Samples that they come from at least, where there are as many."""
+
+NUMBERS = ("weight", "gradient", "absmax", "nonzero", "kept", "update")
 """The numbers of a parameter: ‖w‖ before the step, ‖∂loss/∂w‖, its largest magnitude, how many values of it are not 0 and how many of those float16
-can hold, ‖Δw‖, and Δw · ∂loss/∂w."""
+can hold, and ‖Δw‖."""
 
 SATURATION = {Op.TANH: (0.0, 0.97), Op.SIGMOID: (0.5, 0.47)}
 """Op → (middle, distance): values further from the middle count as saturated."""

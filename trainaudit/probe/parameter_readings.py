@@ -1,61 +1,64 @@
 """Norms of parameters, gradients and updates of a step. torch is imported at module level: import this file inside functions.
 
-The update is exact: the weights before the step are kept in a snapshot that is made once and written over at each sampled step.
+On a CPU tensors are gone through one after the other, everything that is asked of one while it is in the cache, and in their own type, which takes a
+third of the time; again in float64 where squares may have been lost or have overflowed. Elsewhere all at once (`_foreach`) and in float64 from the start,
+since looking would mean waiting.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from trainaudit.probe.readings import count_underflow, sample_of
+from trainaudit.probe.layout import CAP
+from trainaudit.probe.readings import copy_sample, count_nonzero, count_representable, sum_of_squares, wide
 
 
 def norms(tensors: Sequence[Any]) -> Any:
-    """L2 norms as float64, one tensor on the device of the first.
-
-    On a CPU in the tensors' own type, which takes a third of the time, and again in float64 where squares may have been lost or have overflowed; elsewhere
-    in float64 at once, since looking would mean waiting.
-    """
+    """L2 norms, one tensor on the device of the first."""
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
     device = tensors[0].device
-    if device.type == "mps":
-        return torch.stack(torch._foreach_norm(list(tensors), 2)).float()
-    if device.type != "cpu":
-        return _stacked(torch._foreach_norm(list(tensors), 2, dtype=torch.float64), device)
-    found = [float(value) for value in torch._foreach_norm([_summable(tensor) for tensor in tensors], 2)]
-    for place, value in enumerate(found):
-        if not 1e-15 < value < 1e18:
-            found[place] = float(torch.linalg.vector_norm(tensors[place], dtype=torch.float64))
-    return torch.tensor(found, dtype=torch.float64)
+    if device.type == "cpu":
+        return torch.tensor([_norm(tensor) for tensor in tensors], dtype=torch.float64)
+    kind = wide(device)
+    return torch.stack([value.to(device, kind) for value in torch._foreach_norm(list(tensors), 2, dtype=kind)])
 
 
-def _summable(tensor: Any) -> Any:
-    """float16 and bfloat16 add up their squares in float32."""
-    return tensor.float() if tensor.element_size() < 4 else tensor
+def _norm(tensor: Any) -> float:
+    """Of a tensor on the CPU."""
+    return math.sqrt(sum_of_squares(tensor))
 
 
-def _stacked(values: Sequence[Any], device: Any) -> Any:
-    kind = torch.float32 if device.type == "mps" else torch.float64
-    return torch.stack([value.to(device, kind) for value in values])
+class GradientSamples:
+    """Counts over a bounded sample of each parameter's gradient, in buffers that are made once."""
 
+    def __init__(self, count: int, device: Any) -> None:
+        self.rows, self.scratch = torch.zeros(2, count, CAP, dtype=wide(device), device=device)
+        self.views: list[dict[str, Any]] = [{} for _ in range(count)]
 
-def read_gradients(gradients: Sequence[Any]) -> tuple[Any, Any, Any]:
-    """(largest magnitude, values that are not 0, values of them that float16 can hold) of each; the counts are over a bounded sample."""
-    dtype = torch.float32 if gradients and gradients[0].device.type == "mps" else torch.float64
-    device = gradients[0].device if gradients else "cpu"
-    count = len(gradients)
-    absmax, nonzero, kept = torch.zeros(3, count, dtype=dtype, device=device)
-    for place, gradient in enumerate(gradients):
-        least, most = gradient.aminmax()
-        torch.maximum(most, least.neg_(), out=least)
-        absmax[place].copy_(least)
-        sample = sample_of(gradient) if gradient.ndim else gradient.to(dtype).reshape(1)
-        count_underflow(sample, nonzero[place], kept[place])
-    return absmax, nonzero, kept
+    def read(self, gradients: Sequence[Any], places: Sequence[int]) -> tuple[Any, Any, Any, Any]:
+        """(norm, largest magnitude) of the gradients of the parameters at these places, and of all parameters (values of the sample that are not 0, values
+        that float16 can hold)."""
+        lengths, largest = [], []
+        device = self.rows.device
+        for place, gradient in zip(places, gradients, strict=True):
+            if device.type == "cpu":
+                lengths.append(_norm(gradient))
+            least, most = gradient.aminmax()
+            largest.append(max(most.item(), -least.item()) if device.type == "cpu" else torch.maximum(most, -least))
+            copy_sample(
+                gradient if gradient.ndim else gradient.reshape(1), 0, self.rows[place], self.views[place], "gradient"
+            )
+        nonzero, kept = torch.empty(2, len(self.rows), dtype=self.rows.dtype, device=device)
+        count_nonzero(self.rows, self.scratch, nonzero)
+        count_representable(self.rows, self.scratch, kept)
+        if device.type == "cpu":
+            return torch.tensor(lengths, dtype=torch.float64), torch.tensor(largest, dtype=torch.float64), nonzero, kept
+        return norms(gradients), torch.stack(largest).to(self.rows.dtype) if largest else nonzero[:0], nonzero, kept
 
 
 class Snapshot:
@@ -63,33 +66,33 @@ class Snapshot:
 
     def __init__(self, parameters: Sequence[Any]) -> None:
         self.parameters = [parameter.detach() for parameter in parameters]
-        self.kept = [torch.empty_like(parameter) for parameter in self.parameters]
+        self.kept = [torch.empty(item.shape, dtype=item.dtype, device=item.device) for item in self.parameters]
+        self.is_on_cpu = all(item.device.type == "cpu" for item in self.kept)
 
-    def take(self) -> None:
-        if self.kept:
-            torch._foreach_copy_(self.kept, self.parameters)
+    def take(self) -> Any:
+        """Keep the weights as they are now; their norms."""
+        if self.is_on_cpu:
+            pairs = zip(self.kept, self.parameters, strict=True)
+            return torch.tensor([_norm(kept.copy_(now)) for kept, now in pairs], dtype=torch.float64)
+        torch._foreach_copy_(self.kept, self.parameters)
+        return norms(self.kept)
 
-    def changes(self) -> list[Any]:
-        """w before − w now, in the place of the snapshot."""
-        if self.kept:
-            torch._foreach_sub_(self.kept, self.parameters)
-        return self.kept
+    def changes(self) -> tuple[list[Any], Any]:
+        """w before − w now, in the place of the snapshot, and its norms."""
+        if self.is_on_cpu:
+            pairs = zip(self.kept, self.parameters, strict=True)
+            return self.kept, torch.tensor([_norm(kept.sub_(now)) for kept, now in pairs], dtype=torch.float64)
+        torch._foreach_sub_(self.kept, self.parameters)
+        return self.kept, norms(self.kept)
 
 
 def along(changes: Sequence[Any], gradients: Sequence[Any]) -> Any:
-    """Δw · ∂loss/∂w of each parameter, from w before − w now; 0 where there is no gradient."""
+    """Δw · ∂loss/∂w of each parameter, from w before − w now."""
     products = []
     for change, gradient in zip(changes, gradients, strict=True):
-        if gradient is None:
-            products.append(torch.zeros((), dtype=torch.float64))
-            continue
-        left, right = change.reshape(-1), dense(gradient).reshape(-1)
-        product = torch.dot(left, right.to(left.dtype)) if change.device.type == "cpu" else None
-        if product is None or not 1e-30 < abs(product.item()) < 1e30:
-            kind = torch.float32 if change.device.type == "mps" else torch.float64
-            product = torch.dot(left.to(kind), right.to(kind))
-        products.append(-product)
-    return _stacked(products, changes[0].device) if products else torch.zeros(0)
+        kind = wide(change.device)
+        products.append(-torch.dot(change.reshape(-1).to(kind), gradient.reshape(-1).to(kind)))
+    return torch.stack([product.to(changes[0].device) for product in products])
 
 
 def dense(gradient: Any) -> Any:

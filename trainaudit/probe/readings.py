@@ -1,40 +1,24 @@
 """What is computed of one activation and of its gradient, on the device and without waiting for it. torch is imported at module level: import this
 file inside functions.
 
-Sums are over every n-th sample, as many as stay in a processor's cache, and in float64, so that neither a gradient of 1e-30 nor an activation of 1e30 is
-lost in its square; extrema are over the full tensor, by unit. Kernels are those that torch computes fast on a CPU (`sign · sign` for counts: comparing
-and counting bits takes five times as long).
+Sums over activations are over some samples (and some rows of each, where samples are large); those over gradients, which a few samples or one position may
+have to themselves, are over the full tensor, as are extrema. Sums are in float64, or again in float64 where float32 has lost or overflowed, so that neither
+a gradient of 1e-30 nor an activation of 1e30 is lost in its square. Between two layers a processor's caches hold the layers, not the instruments: each call
+costs some ten microseconds there, so that few calls matter more than little arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainaudit.ir.ops import Op
-from trainaudit.probe.layout import (
-    BINS,
-    GRADIENT_KEPT,
-    GRADIENT_NONZERO,
-    GRADIENT_SQUARES,
-    NON_FINITE,
-    NONZERO,
-    OVERFLOW,
-    RANK_COLUMNS,
-    RANK_ROWS,
-    SATURATED,
-    SATURATION,
-    SQUARES,
-    SUM,
-)
+from trainaudit.ir.ops import RECTIFIERS, Op
+from trainaudit.probe.layout import BINS, CAP, GRADIENT_SQUARES, NON_FINITE, OVERFLOW, RANK_COLUMNS, RANK_ROWS, SAMPLES
 
-CAP = 32_768
-"""Elements that sums are over: 256 KiB in float64, which stays in a second-level cache."""
-
-LEAST_SAMPLES = 4
-"""Samples that sums are over at least, however large each one is."""
+if TYPE_CHECKING:
+    from trainaudit.probe.slots import Slot
 
 HALF_MOST = 65504.0
 """Largest finite float16."""
@@ -44,80 +28,149 @@ HALF_LEAST = 2.0**-24
 
 _BELOW_HALF_LEAST = math.nextafter(HALF_LEAST, 0.0)
 
-
-def sample_of(tensor: Any) -> Any:
-    """Every n-th sample, in one piece, as float64 (float32 where the device has no float64)."""
-    count = tensor.shape[0]
-    wanted = max(CAP * count // tensor.numel(), LEAST_SAMPLES)
-    if wanted < count:
-        tensor = tensor[:: -(-count // wanted)]
-    return tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64).reshape(-1)
+_NOT_NEGATIVE = frozenset({Op.RELU, Op.RELU6})
+"""Rectifiers whose smallest value tells nothing."""
 
 
-def read_activation(output: Any, op: Op, axis: int, numbers: Any, highs: Any, lows: Any) -> Any:
-    """Write the sums, counts and extrema of an output into its slots; what it returns is the sample that the sums are over."""
-    sample = sample_of(output)
-    torch.sum(sample, 0, out=numbers[SUM])
-    torch.dot(sample, sample, out=numbers[SQUARES])
-    signs = sample.sign()
-    torch.dot(signs, signs, out=numbers[NONZERO])
-    middle = SATURATION.get(op)
-    if middle is not None:
-        signs = torch.nn.functional.hardshrink(sample - middle[0] if middle[0] else sample, middle[1]).sign_()
-        torch.dot(signs, signs, out=numbers[SATURATED])
-    high, low = _extrema(output, axis)
-    highs.copy_(high)
-    lows.copy_(low)
+def wide(device: Any) -> Any:
+    """The widest type of numbers that the device has."""
+    return torch.float32 if torch.device(device).type == "mps" else torch.float64
+
+
+def read_activation(output: Any, axis: int, slot: Slot) -> int:
+    """Write an output's sample and extrema into its slots; the number of values in the sample.
+
+    Once all units have varied (`slot.has_varied`), extrema by unit are of no more use, but to rectifiers, whose units may fall silent.
+    """
+    size = copy_sample(output, axis, slot.sample, slot.views, "sample")
+    if slot.has_varied and slot.op not in RECTIFIERS:
+        low, high = output.aminmax()
+        slot.lows[0], slot.highs[0] = low, high
+    else:
+        high = _by_unit(output, axis, torch.amax, slot.highs)
+        low = high
+        if not (slot.has_varied and slot.op in _NOT_NEGATIVE):
+            low = _by_unit(output, axis, torch.amin, slot.lows)
     if output.device.type != "cpu" or not _fits_half(high, low):
         magnitudes = output.abs()
-        numbers[NON_FINITE].copy_(output.numel() - torch.isfinite(magnitudes).sum())
-        numbers[OVERFLOW].copy_((magnitudes > HALF_MOST).sum())
-    return sample
+        slot.numbers[NON_FINITE] = output.numel() - torch.isfinite(magnitudes).sum()
+        slot.numbers[OVERFLOW] = (magnitudes > HALF_MOST).sum()
+    return size
 
 
-def read_gradient(gradient: Any, numbers: Any) -> Any:
-    """Write the sums and counts of ∂loss/∂output into its slots."""
-    sample = sample_of(gradient)
-    torch.dot(sample, sample, out=numbers[GRADIENT_SQUARES])
-    count_underflow(sample, numbers[GRADIENT_NONZERO], numbers[GRADIENT_KEPT])
-    return sample
+def read_gradient(gradient: Any, axis: int, slot: Slot) -> int:
+    """Write the sum of squares and a sample of ∂loss/∂output into its slots; the number of values in the sample."""
+    slot.numbers[GRADIENT_SQUARES] = sum_of_squares(gradient)
+    return copy_sample(gradient, axis, slot.gradient, slot.views, "gradient")
 
 
-def count_underflow(sample: Any, nonzero: Any, kept: Any) -> None:
-    """How many values are not 0, and how many of those float16 can hold."""
-    signs = sample.sign()
-    torch.dot(signs, signs, out=nonzero)
-    signs = torch.nn.functional.hardshrink(sample, _BELOW_HALF_LEAST).sign_()
-    torch.dot(signs, signs, out=kept)
+def sum_of_squares(tensor: Any) -> Any:
+    """A number on a CPU, where looking costs no waiting: in the tensor's own type, and again in float64 where that has lost or overflowed. Elsewhere
+    a tensor, in float64 at once (float32 where the device has no float64)."""
+    if tensor.device.type != "cpu":
+        return torch.linalg.vector_norm(tensor, dtype=wide(tensor.device)).square_()
+    if tensor.element_size() >= 4:
+        flat = tensor.reshape(-1)
+        found = torch.dot(flat, flat).item()
+        if 1e-30 < found < 1e30:
+            return found
+    return torch.linalg.vector_norm(tensor, dtype=torch.float64).item() ** 2
+
+
+# --- samples -------------------------------------------------------------------------------------------------------------
+
+
+def copy_sample(tensor: Any, axis: int, row: Any, views: dict[str, Any], name: str) -> int:
+    """Copy some values of a tensor to the beginning of a row, which is 0 behind them; how many. `views` keeps, by name, how they are found, for as long
+    as the tensor's shape stays the same."""
+    key = (tensor.shape, tensor.stride())
+    known = views.get(name)
+    if known is None or known[0] != key:
+        row.zero_()  # a smaller batch must not leave values of a larger one behind it
+        size, steps, first = spread(*key, axis)
+        count = math.prod(size)
+        known = views[name] = (key, size, steps, first, count, row[:count].view(size))
+    _, size, steps, first, count, view = known
+    view.copy_(tensor.as_strided(size, steps, tensor.storage_offset() + first))
+    return count  # type: ignore[no-any-return]
+
+
+def spread(shape: Any, strides: Any, axis: int) -> tuple[list[int], list[int], int]:
+    """(size, strides, offset) of a view of at most `CAP` elements, evenly spread: of the samples along the first axis as many as there is place for and
+    at least `SAMPLES`, then of each one evenly spread rows, and where one row is too long, parts of it."""
+    size, steps, first = list(shape), list(strides), 0
+    per_sample = math.prod(size[1:])
+    count = min(size[0], max(SAMPLES, CAP // per_sample), CAP)
+    wanted = {0: count}
+    budget = CAP // count
+    inner = sorted(range(1, len(size)), key=lambda place: (place == axis % len(size), -size[place]))
+    for place in inner:  # the units' axis is the last to be thinned
+        rest = per_sample // size[place]
+        kept = max(min(size[place], budget // rest), 1)
+        wanted[place] = kept
+        per_sample = rest * kept
+        if per_sample <= budget:
+            break
+    for place, kept in wanted.items():
+        step = -(-size[place] // kept)
+        if step > 1:
+            start = (step - 1) // 2
+            first += start * steps[place]
+            size[place] = -(-(size[place] - start) // step)
+            steps[place] *= step
+    return size, steps, first
+
+
+def count_nonzero(values: Any, scratch: Any, out: Any) -> None:
+    """How many values are not 0 along the last axis. Signs are added up: comparing and counting takes a CPU five times as long."""
+    signs = torch.sign(values, out=scratch).abs_()
+    torch.sum(signs, -1, out=out)
+
+
+def count_representable(values: Any, scratch: Any, out: Any) -> None:
+    """How many of them float16 does not round to 0 from below its smallest number."""
+    torch.hardshrink(values, _BELOW_HALF_LEAST, out=scratch)
+    count_nonzero(scratch, scratch, out)
+
+
+# --- extrema -------------------------------------------------------------------------------------------------------------
 
 
 def _fits_half(high: Any, low: Any) -> bool:
     """Whether all is finite and representable in float16: on a CPU alone, where looking costs no waiting."""
-    return bool(low.min().item() >= -HALF_MOST and high.max().item() <= HALF_MOST)
+    if high is low:
+        return bool(high.max().item() <= HALF_MOST)
+    if high.ndim:
+        high, low = high.max(), low.min()
+    return bool(low.item() >= -HALF_MOST and high.item() <= HALF_MOST)
 
 
-def _extrema(output: Any, axis: int) -> tuple[Any, Any]:
-    """Largest and smallest value of each unit."""
-    rank = output.ndim
-    if rank == 1:
-        return output, output
-    if axis == rank - 1 and output.is_contiguous():
-        rows = output.view(-1, output.shape[-1])
-        return rows.amax(0), rows.amin(0)
-    if axis == 1 and output.is_contiguous():
-        planes = output.view(output.shape[0], output.shape[1], -1)
-        return planes.amax(2).amax(0), planes.amin(2).amin(0)
-    others = [place for place in range(rank) if place != axis]
-    return output.amax(others), output.amin(others)
+def _by_unit(output: Any, axis: int, extremum: Any, out: Any) -> Any:
+    """Write the largest or smallest value of each unit into its slots."""
+    if output.ndim == 1:
+        return out.copy_(output)
+    places: Any = [place for place in range(output.ndim) if place != axis]
+    if output.is_contiguous():
+        if axis == output.ndim - 1:
+            output, places = output.view(-1, output.shape[-1]), 0
+        elif axis == 1:
+            output, places = extremum(output.view(output.shape[0], output.shape[1], -1), 2), 0
+    if output.dtype is torch.float32:
+        return extremum(output, places, out=out)
+    return out.copy_(extremum(output, places))
+
+
+# --- in detail -----------------------------------------------------------------------------------------------------------
 
 
 def gram_of(output: Any, axis: int) -> Any:
     """Products of at most `RANK_ROWS` centred rows of units with each other, evenly taken from all samples and places: its eigenvalues are the
     squared singular values of those rows."""
-    wide = output[:: -(-output.shape[0] // RANK_ROWS)]
-    rows = wide.movedim(axis, -1).reshape(-1, output.shape[axis])
-    rows = rows[:: max(rows.shape[0] // RANK_ROWS, 1)][:RANK_ROWS, :: -(-rows.shape[1] // RANK_COLUMNS)]
-    rows = rows.to(torch.float32 if rows.device.type == "mps" else torch.float64)
+    some = output[:: -(-output.shape[0] // RANK_ROWS)]
+    rows = some.movedim(axis, -1).reshape(-1, output.shape[axis])
+    rows = rows[:: max(rows.shape[0] // RANK_ROWS, 1)][:RANK_ROWS, :: -(-rows.shape[1] // RANK_COLUMNS)].to(
+        wide(output.device)
+    )
     rows = rows - rows.mean(0)
     return (rows @ rows.T).reshape(-1)
 
@@ -126,9 +179,9 @@ def histogram_of(sample: Any, *, of_logarithm: bool = False) -> Any:
     """(low, high, counts …) of the values, or of log10 |value| where it is not 0; NaN is left out, infinities are in the end bins."""
     values = sample.abs().log10() if of_logarithm else sample
     counted = torch.isfinite(values) if of_logarithm else ~torch.isnan(values)
-    finite = torch.where(torch.isfinite(values), values, torch.nan)
-    low = torch.where(torch.isnan(finite), torch.inf, finite).amin()
-    high = torch.where(torch.isnan(finite), -torch.inf, finite).amax()
+    is_finite = torch.isfinite(values)
+    low = torch.where(is_finite, values, torch.inf).amin()
+    high = torch.where(is_finite, values, -torch.inf).amax()
     places = ((values - low) * (BINS / (high - low).clamp_min(1e-300))).nan_to_num(0.0).clamp(0, BINS - 1).long()
     counts = torch.zeros(BINS, dtype=sample.dtype, device=sample.device).scatter_add_(
         0, places, counted.to(sample.dtype)

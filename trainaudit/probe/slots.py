@@ -1,25 +1,40 @@
-"""`Slots`: where the readings of one sampled step lie on the device until they are fetched at once. torch is imported at module level."""
+"""`Slots`: where the readings of one sampled step lie on the device until they are fetched at once. torch is imported at module level.
+
+A tap costs a copy of a bounded sample and its extrema while the step runs; all sums and counts are computed at its end, for all taps at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from trainaudit.probe.layout import SCALARS
+from trainaudit.ir.ops import Op
+from trainaudit.probe.layout import AT_ONCE, CAP, SATURATION, SCALARS
+from trainaudit.probe.readings import count_nonzero, count_representable, wide
+
+AT_ONCE_COUNT, TOGETHER_COUNT = len(AT_ONCE), len(SCALARS) - len(AT_ONCE)
 
 
 @dataclass(slots=True)
-class Tapped:
-    """The slots of one tap: `numbers` are its scalars, each a view of no dimensions; `highs` and `lows` have one entry for each unit."""
+class Slot:
+    """The slots of one tap. `numbers` holds what is written while the step runs (`layout.AT_ONCE`), `highs` and `lows` an entry for each unit (or the
+    extrema of all in the first, and 0 in the others), `sample` and `gradient` values that sums and counts are over, 0 behind the last."""
 
-    block: Any
-    numbers: tuple[Any, ...]
+    op: Op
+    units: int
+    numbers: Any
     highs: Any
     lows: Any
-    units: int
+    sample: Any
+    gradient: Any
+    has_varied: bool = False
+    """Every unit has had more than one value by now."""
+    views: dict[str, Any] = field(default_factory=dict)
+    """How the tap's tensors are sampled, for as long as their shapes stay the same: see `readings.copy_sample`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,71 +49,119 @@ class Fetched:
     def arrived(self) -> bool:
         return self.event is None or bool(self.event.query())
 
-    def parts(self) -> tuple[Any, Any, Any, dict[Any, Any]]:
+    def parts(self) -> tuple[Any, Any, Any, Mapping[Any, Any]]:
         """Scalars (taps × `SCALARS`), highs and lows of all units side by side, and the extras by their keys. Waits where they have not arrived."""
         if self.event is not None:
             self.event.synchronize()
         values = self.host.numpy().astype(np.float64, copy=False)
-        count, total = len(self.units) * len(SCALARS), sum(self.units)
-        extras, place = {}, count + 2 * total
-        for key, size in self.extras:
-            extras[key] = values[place : place + size]
-            place += size
-        scalars = values[:count].reshape(len(self.units), len(SCALARS))
-        return scalars, values[count : count + total], values[count + total : count + 2 * total], extras
+        taps = len(self.units)
+        ends = np.cumsum(
+            (
+                taps * AT_ONCE_COUNT,
+                taps * TOGETHER_COUNT,
+                sum(self.units),
+                sum(self.units),
+                *(size for _, size in self.extras),
+            )
+        )
+        direct, together, highs, lows, *found = np.split(values, ends[:-1])
+        scalars = np.concatenate(
+            [direct.reshape(taps, AT_ONCE_COUNT), together.reshape(TOGETHER_COUNT, taps).T], axis=1
+        )
+        return scalars, highs, lows, {key: part for (key, _), part in zip(self.extras, found, strict=True)}
 
 
 class Slots:
-    """One buffer for all taps that are known; taps that are new in a step lie beside it until the step's end."""
+    """Buffers for all taps that are known, made once; taps that are new in a step lie beside them until the next begins."""
 
     def __init__(self, device: Any) -> None:
-        self.device = device
-        self.dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
-        self.taps: list[Tapped] = []
-        self.buffer = torch.zeros(0, dtype=self.dtype, device=device)
-        self.extras: list[tuple[Any, Any]] = []
+        self.device, self.dtype = device, wide(device)
+        self.taps: list[Slot] = []
         self.built = 0
+        self.extras: list[tuple[Any, Any]] = []
 
-    def add(self, units: int) -> int:
+    def add(self, op: Op, units: int) -> int:
         """Slots for a tap with so many units; its number."""
-        block = torch.zeros(len(SCALARS) + 2 * units, dtype=self.dtype, device=self.device)
-        ends = len(SCALARS), len(SCALARS) + units
-        self.taps.append(Tapped(block, block[: ends[0]].unbind(0), block[ends[0] : ends[1]], block[ends[1] :], units))
+        numbers, extrema, samples = (
+            self._zeros(AT_ONCE_COUNT),
+            self._zeros(2, units, kind=torch.float32),
+            self._zeros(2, CAP),
+        )
+        self.taps.append(Slot(op, units, _written_to(numbers), *extrema, *samples))
         return len(self.taps) - 1
 
+    def _zeros(self, *sizes: int, kind: Any = None) -> Any:
+        return torch.zeros(sizes, dtype=kind or self.dtype, device=self.device)
+
     def begin(self) -> None:
-        """Empty slots, all in one buffer."""
-        if self.built < len(self.taps):
-            self._rebuild()
-        self.buffer.zero_()
+        """Empty slots, all in one buffer of each kind."""
+        count, total = len(self.taps), sum(tap.units for tap in self.taps)
+        if self.built < count:
+            self.numbers, self.extrema = self._zeros(count, AT_ONCE_COUNT), self._zeros(2, total, kind=torch.float32)
+            self.samples, self.gradients, self.scratch = self._zeros(3, count, CAP)
+            place = 0
+            for number, tap in enumerate(self.taps):
+                tap.numbers = _written_to(self.numbers[number])
+                tap.sample, tap.gradient = self.samples[number], self.gradients[number]
+                tap.highs, tap.lows = self.extrema[:, place : place + tap.units]
+                tap.views.clear()
+                place += tap.units
+            self.built = count
+        elif count:
+            self.numbers.zero_()
+            self.extrema.zero_()
         self.extras.clear()
 
-    def _rebuild(self) -> None:
-        count, total = len(self.taps) * len(SCALARS), sum(tap.units for tap in self.taps)
-        self.buffer = torch.zeros(count + 2 * total, dtype=self.dtype, device=self.device)
-        place = count
-        for number, tap in enumerate(self.taps):
-            scalars = self.buffer[number * len(SCALARS) : (number + 1) * len(SCALARS)]
-            highs, lows = (self.buffer[start : start + tap.units] for start in (place, place + total))
-            self.taps[number] = Tapped(None, scalars.unbind(0), highs, lows, tap.units)
-            place += tap.units
-        self.built = len(self.taps)
+    def _joined(self) -> tuple[Any, Any, Any, Any, Any]:
+        if self.built == len(self.taps) and self.taps:
+            return self.numbers, self.extrema, self.samples, self.gradients, self.scratch
+        taps = self.taps
+        if not taps:
+            return self._zeros(0), self._zeros(0), *self._zeros(3, 0, CAP)
+        samples, gradients = torch.stack([tap.sample for tap in taps]), torch.stack([tap.gradient for tap in taps])
+        extrema = torch.stack([torch.cat([tap.highs for tap in taps]), torch.cat([tap.lows for tap in taps])])
+        return (
+            torch.stack([torch.as_tensor(tap.numbers) for tap in taps]),
+            extrema,
+            samples,
+            gradients,
+            torch.empty_like(samples),
+        )
 
     def fetch(self) -> Fetched:
-        """Send what lies in the slots to the host, in one transfer."""
-        whole = self.buffer
-        loose = self.taps[self.built :]
-        if loose or self.extras:
-            known = self.built * len(SCALARS)
-            total = (len(whole) - known) // 2
-            parts = [whole[:known], *(tap.block[: len(SCALARS)] for tap in loose)]
-            parts += [whole[known : known + total], *(tap.highs for tap in loose)]
-            parts += [whole[known + total :], *(tap.lows for tap in loose), *(values for _, values in self.extras)]
-            whole = torch.cat(parts)
-        units = tuple(tap.units for tap in self.taps)
+        """Compute what is computed for all taps at once, and send all to the host in one transfer."""
+        numbers, extrema, samples, gradients, scratch = self._joined()
+        together = self._zeros(TOGETHER_COUNT, len(self.taps))
+        if self.taps:
+            total, squares, nonzero, saturated, gradient_nonzero, gradient_kept = together
+            torch.sum(samples, 1, out=total)
+            torch.sum(torch.mul(samples, samples, out=scratch), 1, out=squares)
+            count_nonzero(samples, scratch, nonzero)
+            self._count_saturated(samples, saturated)
+            count_nonzero(gradients, scratch, gradient_nonzero)
+            count_representable(gradients, scratch, gradient_kept)
+        parts = [
+            numbers.reshape(-1),
+            together.reshape(-1),
+            extrema.to(self.dtype).reshape(-1),
+            *(values for _, values in self.extras),
+        ]
+        host, event = to_host(torch.cat(parts))
         extras = tuple((key, values.numel()) for key, values in self.extras)
-        host, event = to_host(whole)
-        return Fetched(host, event, units, extras)
+        return Fetched(host, event, tuple(tap.units for tap in self.taps), extras)
+
+    def _count_saturated(self, samples: Any, saturated: Any) -> None:
+        """By tap: few networks have many of these ops, and 0, which stands behind a sample's end, is saturated for some of them."""
+        for op, (middle, distance) in SATURATION.items():
+            for number, tap in enumerate(self.taps):
+                if tap.op is op and "sample" in tap.views:
+                    sample = samples[number, : tap.views["sample"][4]]
+                    count_nonzero(torch.hardshrink(sample - middle, distance), None, saturated[number])
+
+
+def _written_to(numbers: Any) -> Any:
+    """On a CPU the same memory as a numpy array, which takes a number in a tenth of the time."""
+    return numbers.numpy() if numbers.device.type == "cpu" else numbers
 
 
 def to_host(tensor: Any) -> tuple[Any, Any]:
