@@ -151,6 +151,12 @@ def diff(old: Path, new: Path, **given: Any) -> None:
 @options.selection
 @options.loss
 @click.option("-o", "--output-file", type=click.Path(path_type=Path), metavar="PATH", help="Write the facts there.")
+@click.option(
+    "--from-trace",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Add the facts of a saved trace (see `probe`).",
+)
 def measure(target: str, **given: Any) -> None:
     """Write the facts of a model as JSON: numbers and names, no weights."""
     from trainaudit.commands import measure_target

@@ -191,17 +191,19 @@ def compare_records(old: Path, new: Path, *, fail_on: str, output_format: str, c
     return int(any(finding.severity.rank >= limit for finding in difference.new_findings))
 
 
-def measure_target(target: str, *, output_file: Path | None, **flags: Any) -> int:
+def measure_target(target: str, *, output_file: Path | None, from_trace: Path | None, **flags: Any) -> int:
     """`trainaudit measure`."""
-    from trainaudit.auditing import measure_file
     from trainaudit.facts_file import write_facts
+    from trainaudit.probing import measure_again
     from trainaudit.targets import expand_targets
+    from trainaudit.trace.trace_file import read_trace
 
     settings = read_flags(flags)
     found = expand_targets([target], settings, named=True, force_exclude=False)
     if len(found) > 1:
         raise TrainauditError("many-models", f"{target} names {len(found)} models.", "Measure one at a time.")
-    put(write_facts(measure_file(found[0], settings, detail=True)), output_file)
+    trace = None if from_trace is None else read_trace(read_text(from_trace), str(from_trace))
+    put(write_facts(measure_again(found[0], settings, trace)), output_file)
     return 0
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainaudit.auditing import Measured
 from trainaudit.errors import TrainauditError
 from trainaudit.measure.catalog import BY_NAME, SUBJECT_KINDS, FactSpec
 from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
-from trainaudit.plain import DamagedError, decoded, encoded
+from trainaudit.plain import DamagedError, decoded, encoded, finite
 from trainaudit.result import LayerRow, Location, ModelInfo
+
+if TYPE_CHECKING:
+    from trainaudit.trace.trace import Trace
 
 FORMAT = 1
 _HINT = "Write one with `trainaudit measure MODEL -o facts.json`."
@@ -23,7 +26,7 @@ _TYPES = {"number": (int, float), "count": (int,), "boolean": (bool,), "word": (
 
 
 def write_facts(measured: Measured) -> str:
-    """The facts of one model as JSON text; an unmeasured fact is `{"unmeasured": reason}`."""
+    """The facts of one model as JSON text; an unmeasured fact is `{"unmeasured": reason}`. The trace of a probe goes in too, for its charts."""
     table = measured.table
     owners = {subject.layer for of_kind in table.subjects.values() for subject in of_kind.values() if subject.layer}
     document = {
@@ -41,6 +44,7 @@ def write_facts(measured: Measured) -> str:
         },
         "locations": {name: encoded(measured.locations[name]) for name in sorted(owners) if name in measured.locations},
         "layers": [encoded(row) for row in measured.layers],
+        "trace": None if measured.trace is None else finite(encoded(measured.trace)),
     }
     return json.dumps(document, allow_nan=False, indent=1) + "\n"
 
@@ -76,11 +80,18 @@ def read_facts(text: str, name: str) -> Measured:
             },
             layers=tuple(decoded(LayerRow, row, "layers") for row in document["layers"]),
             timings={},
+            trace=_trace(document.get("trace")),
         )
     except DamagedError as error:
         raise TrainauditError("bad-facts", f"{name} {error}.", _HINT) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise TrainauditError("bad-facts", f"{name} is damaged: {type(error).__name__} at {error}.", _HINT) from None
+
+
+def _trace(document: Any) -> Trace | None:
+    from trainaudit.trace.trace import Trace
+
+    return None if document is None else decoded(Trace, document, "trace")
 
 
 def _written(value: FactValue) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,12 @@ def _forward(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) 
     return run_forward(target, graph, plan, progress)
 
 
+def measure_again(target: Target, settings: Settings, trace: Trace | None) -> Measured:
+    """What is known of a model, with what a saved trace of it says, where there is one. Nothing is run."""
+    graph, measured = open_and_measure(target, settings, detail=True)
+    return measured if trace is None else with_trace(measured, trace, graph)
+
+
 def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:
     """What is known of a model, with what a probe of it saw."""
     started = time.perf_counter()
@@ -138,9 +145,14 @@ def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:
 def plan_for(target: Target, settings: Settings, asked: Mapping[str, Any]) -> ProbePlan:
     """What is to be run on a target: the settings' word, and the command line's on top (None and () say nothing).
 
-    Raises `TrainauditError` for an experiment that there is not.
+    Raises `TrainauditError` for an experiment that there is not, and for NaN.
     """
     given = {**target.probe, **{name: value for name, value in asked.items() if value is not None and value != ()}}
+    for name, value in given.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise TrainauditError(
+                "bad-number", f"The {name.replace('_', ' ')} of a probe is {value}.", "Give a number."
+            )
     if "experiments" in given:
         given["experiments"] = _experiments(given["experiments"])
     return replace(ProbePlan(loss=target.loss or settings.loss or ""), **given)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report import samples
+from tests.report import samples, trace_samples
 from trainaudit.report.diff import compare, render_diff
 from trainaudit.report.formats import render
 from trainaudit.report.to_json import from_json
@@ -45,6 +45,10 @@ REPORTS: dict[str, Callable[[], str]] = {
     "clean.txt": lambda: render(samples.clean(), "full"),
     "hostile.txt": lambda: render_full(samples.hostile(), verbose=True),
     "hostile.md": lambda: render(samples.hostile(), "markdown"),
+    "probed.txt": lambda: render_full(trace_samples.probed(), verbose=True),
+    "probed.concise.txt": lambda: render(trace_samples.probed(), "concise"),
+    "probed.md": lambda: render(trace_samples.probed(), "markdown"),
+    "probed.html": lambda: _body(render(trace_samples.probed(), "html")),
     "diff.txt": lambda: render_diff(compare(samples.clean(), samples.faulty())),
     "diff.md": lambda: render_diff(compare(samples.faulty(), samples.clean()), "markdown"),
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import exp, log
 
 from tests.report import samples
-from trainaudit.result import Audit, Run, State
+from trainaudit.result import Audit, Run, Scalar, State
 from trainaudit.trace.data import DataSample, InputStatistics, TargetStatistics
 from trainaudit.trace.experiments import CUT, FAILED, NOT_RUN, RAN, Experiment
 from trainaudit.trace.trace import (
@@ -145,12 +145,41 @@ def _experiments() -> dict[str, Experiment]:
 
 
 def audit() -> Audit:
+    """One finding of the file is confirmed, one withdrawn."""
     (decaying,) = samples.decaying().audits
+    (found,) = decaying.findings
+    rows = tuple(
+        replace(
+            row,
+            measured_std=0.45 ** (index + 1),
+            measured_rms=0.5 ** (index + 1),
+            measured_gradient=0.5 ** (15 - index),
+        )
+        for index, row in enumerate(decaying.layers)
+    )
+    facts: dict[str, dict[str, Scalar | None]] = {
+        "layer.measured_silent_share": {name: 0.03 * index for index, name in enumerate(NAMES) if index % 2},
+        "layer.measured_saturated_share": {name: 0.04 * index for index, name in enumerate(NAMES) if index % 4 == 3},
+        "layer.update_ratio": {name: 1e-3 * 0.6 ** (15 - index) for index, name in enumerate(NAMES)},
+    }
     return replace(
         decaying,
         evidence=("structure", "weights", "training"),
-        warnings=(),
-        outcomes=(*decaying.outcomes, samples.outcome("unfireable-relu", State.CLEAN)),
+        findings=(
+            replace(found, probe="confirmed", probe_note="predicted 1.07e-6, measured 3.05e-5"),
+            replace(
+                samples.finding("excessive-dropout", samples.occurrence("layers.3")),
+                probe="withdrawn",
+                probe_note="the loss falls as it should",
+            ),
+        ),
+        layers=rows,
+        facts=facts,
+        outcomes=(
+            *decaying.outcomes,
+            samples.outcome("excessive-dropout", State.WITHDRAWN),
+            samples.outcome("unfireable-relu", State.CLEAN),
+        ),
         trace=trace(),
     )
 

@@ -214,7 +214,7 @@ def _rate_chart(trace: Trace) -> CurveChart | None:
     if len(rates) < 2 or not others:
         return None
     start = found.values.get("start_loss")
-    top = 4 * abs(start) if isinstance(start, int | float) and start else None
+    top = 2 * abs(start) if isinstance(start, int | float) and start else None
     curves = [
         Curve(visible(word.replace("_", " ")), tuple(values[: len(rates)]), style)
         for (word, values), style in zip(others, _STYLES, strict=False)

@@ -116,7 +116,8 @@ def _optimizer(settings: ProbeSettings) -> str:
 def _said(audit: Audit) -> str:
     """How many findings of the file the probe confirmed and how many it withdrew."""
     counts = [(word, sum(finding.probe == word for finding in audit.findings)) for word in ("confirmed", "withdrawn")]
-    return ", ".join(f"{number} of the file's findings {word}" for word, number in counts if number)
+    said = ", ".join(f"{number} {word}" for word, number in counts if number)
+    return f"of those that the file alone gives: {said}" if said else ""
 
 
 def experiment_rows(trace: Trace) -> list[ExperimentRow]:

@@ -76,6 +76,10 @@ def render_concise(run: Run, *, color: bool = False, quiet: bool = False) -> str
     if not quiet:
         for audit in run.audits:
             lines.append(f"{visible(audit.target)}: {view.model_sentence(audit.model)}")
+            if audit.trace is not None:
+                from trainaudit.report import probe_view
+
+                lines.append(f"{visible(audit.target)}: probe: {probe_view.headline(audit.trace)}")
             lines += [f"{visible(audit.target)}: {visible(warning)}" for warning in audit.warnings]
         lines += [f"note: {visible(warning)}" for warning in run.warnings]
         lines += _summary_lines(run, sys.maxsize, color)
