@@ -175,7 +175,8 @@ def kolmogorov_smirnov(ordered: Floats, family: str, scale: float) -> float:
     n = len(ordered)
     expected = distribution_function(family, ordered / scale)
     steps = _steps(n)
-    distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
+    largest = np.maximum.reduce
+    distance = max(float(largest(steps[1:] - expected)), float(largest(expected - steps[:-1])))
     return distance * math.sqrt(n)
 
 
@@ -235,20 +236,35 @@ def uniform_grid_bits(values: npt.NDArray[np.float32], bound: float, rounding: f
         return 0.0
     bound = float(np.float32(bound))
     magnitude = np.abs(flat[flat != 0.0]).astype(np.float64)
+    few = magnitude[:_FEW].tolist()  # which rule out most bounds
     best: float | None = None
     for step in (bound * 2.0**-23, bound * 2.0**-24):
+        growth = 2.0**-23 / step
+        if any(_misses_grid(value / step, 0.02 + rounding * value * growth) for value in few if value < 0.4 * bound):
+            continue
         small = magnitude[magnitude < 0.4 * bound]
-        tolerance = 0.02 + rounding * small * (2.0**-23 / step)
+        tolerance = 0.02 + rounding * small * growth
         small, tolerance = small[tolerance < 0.25], tolerance[tolerance < 0.25]
         position = small / step
-        if bool(np.all(np.abs(position - np.rint(position)) <= tolerance)):
+        if bool((np.abs(position - np.rint(position)) <= tolerance).all()):
             best = max(best or 0.0, float(-np.log2(2.0 * tolerance).sum()))
     exponent = math.floor(math.log2(bound))
-    small = magnitude[magnitude < 2.0 ** (exponent - 1)]
-    position = small * 2.0 ** (24 - exponent)
-    if bool(np.all(position == np.rint(position))):
+    limit, scale = 2.0 ** (exponent - 1), 2.0 ** (24 - exponent)
+    if any(_misses_grid(value * scale, 0.0) for value in few if value < limit):
+        return best
+    small = magnitude[magnitude < limit]
+    position = small * scale
+    if bool((position == np.rint(position)).all()):
         best = max(best or 0.0, float((exponent - 1 - np.floor(np.log2(small))).sum()) if small.size else 0.0)
     return best
+
+
+_FEW = 16
+
+
+def _misses_grid(position: float, tolerance: float) -> bool:
+    """A value that lies off the whole numbers by more than its rounding can explain."""
+    return tolerance < 0.25 and abs(position - round(position)) > tolerance
 
 
 def normal_grid_bits(values: npt.NDArray[np.float32], std: float, rounding: float = 5.0) -> float | None:

@@ -20,6 +20,7 @@ from trainaudit.measure.static.written_recurrence import has_four_gates, is_plai
 Measured = Mapping[str, MeasuredParameter]
 
 _OPS = {op.value: op for op in Op}
+_GAINED = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
 _MAIN_ROLES = (Role.WEIGHT.value, Role.INPUT_WEIGHT.value, Role.EMBEDDING.value, Role.POSITION.value)
 _COLLAPSED_SCALE = 1e-3
 _COLLAPSED_VARIANCE = 1e-8
@@ -34,9 +35,10 @@ def measure_layer_weights(
     """Gains and what else one layer's own weights say. Follows an activation function in the graph where `structure` does not name it."""
     words = structure.get("layer.activation", {})
     for layer in graph.layers:
-        if layer.op in WEIGHTED:
+        op = layer.op
+        if op in WEIGHTED:
             _weighted(graph, layer, words.get(layer.name), measured, states, columns)
-        elif layer.op is Op.BATCH_NORM:
+        elif op is Op.BATCH_NORM:
             _batch_norm(graph, layer, measured, columns)
     for layer, weight in written_cells(graph, structure.get("layer.role", {})):
         if is_plain(graph, weight):
@@ -57,7 +59,7 @@ def _weighted(
     if isinstance(word, str) and word != activation:
         following, activation = None, word
     wanted = None
-    if layer.op in (Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE):
+    if layer.op in _GAINED:
         if following is None or not following.attributes:
             wanted = plain_gain(_OPS.get(activation))
         else:

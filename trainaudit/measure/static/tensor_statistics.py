@@ -152,8 +152,8 @@ def _small(data: TensorData, rows: int, columns: int) -> TensorStatistics:
     if count == 0:
         mean = std = low = high = squares = 0.0
     else:
-        low, high = float(finite.min()), float(finite.max())
-        mean = float(finite.sum()) / count
+        low, high = float(np.minimum.reduce(finite)), float(np.maximum.reduce(finite))
+        mean = float(np.add.reduce(finite)) / count
         if low == high:
             mean, std = low, 0.0
         else:
