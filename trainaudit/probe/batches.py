@@ -71,6 +71,47 @@ def take(batch: Batch, wanted: Sequence[int]) -> Batch:
     return replace(batch, args=args, kwargs=kwargs, target=target, raw=raw, size=len(wanted))
 
 
+def gathered(batches: Sequence[Batch], count: int) -> Batch:
+    """One batch of at least `count` examples: the first, or where that has fewer the first ones joined. The first as it is where they cannot be."""
+    import torch
+
+    chosen, size = [], 0
+    for batch in batches:
+        chosen.append(batch)
+        size += batch.size
+        if size >= count:
+            break
+    first = chosen[0]
+    if len(chosen) == 1 or first.is_fixed:
+        return first
+    tensors = [_tensors(batch) for batch in chosen]
+    axes = [batch_axis(tensor, first.size) for tensor in tensors[0]]
+    try:
+        whole = [
+            torch.cat(parts, axis)
+            for axis, parts in zip(axes, zip(*tensors, strict=True), strict=True)
+            if axis is not None
+        ]
+    except (RuntimeError, ValueError, TypeError):
+        return first  # sequences of different lengths, or batches that differ in what they hold
+    if len(whole) != len(axes):
+        return first
+    made = {id(tensor): joined for tensor, joined in zip(tensors[0], whole, strict=True)}
+    args, kwargs, target, raw = (
+        mapped(part, lambda tensor: made[id(tensor)]) for part in (first.args, first.kwargs, first.target, first.raw)
+    )
+    return replace(first, args=args, kwargs=kwargs, target=target, raw=raw, size=size)
+
+
+def _tensors(batch: Batch) -> list[Any]:
+    found = {
+        id(tensor): tensor
+        for part in (batch.args, batch.kwargs, batch.target, batch.raw)
+        for _, tensor in tensors_in(part)
+    }
+    return list(found.values())
+
+
 def split(batch: Batch, size: int) -> tuple[Batch, ...]:
     """Batches of `size` examples; a rest that is smaller is left out. The batch alone where it is no larger, or cannot be cut."""
     if size >= batch.size:

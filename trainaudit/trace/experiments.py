@@ -66,7 +66,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "learning-rate-range": {
         "suggested": "learning rate of the steepest fall of the smoothed loss, a third of a decade under it at most",
-        "highest_stable": "largest rate before the smoothed loss passed 4 × its smallest value",
+        "highest_stable": "largest rate before the smoothed loss passed 4 × its smallest value, or came back to where it began",
         "current": "the rate that the user's optimizer has", "start_loss": "loss before",
     },
     "train-eval-gap": {

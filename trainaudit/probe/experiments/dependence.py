@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from trainaudit.probe.batches import batch_axis, inputs, take, with_inputs
+from trainaudit.probe.batches import batch_axis, gathered, inputs, take, with_inputs
 from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.stepping import precise
@@ -27,9 +27,10 @@ def batch_dependence(conditions: Conditions) -> Experiment:
     import torch
 
     trainee = conditions.trainee
-    if trainee.train[0].size < 2:
+    whole = gathered(trainee.train, max(_SAMPLES))
+    if whole.size < 2:
         return Experiment(NOT_RUN, "the batches hold one example each")
-    batch = take(trainee.train[0], range(_sample_count(trainee.train[0])))
+    batch = take(whole, range(_sample_count(whole)))
     fitting = conditions.steps_that_fit(examples=batch.size)
     if fitting < batch.size + 1:
         return too_slow(batch.size + 1, fitting, conditions.allowance.left())

@@ -8,15 +8,15 @@ import statistics
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from trainaudit.probe.batches import inputs, take, zeroed
+from trainaudit.probe.batches import gathered, inputs, split, take, zeroed
 from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.robust import adam, robust_rate
 from trainaudit.probe.stepping import learner, train
-from trainaudit.probe.trainee import Batch
+from trainaudit.probe.trainee import Batch, Trainee
 from trainaudit.trace.experiments import FAILED, NOT_RUN, RAN, Experiment
 
-_BATCHES, _EXAMPLES = 4, 32
+_BATCHES, _EXAMPLES, _LEAST_EXAMPLES = 4, 32, 8
 _STEPS, _LEAST_STEPS = 60, 20
 _LEAST_SPREAD = 1e-3
 """Of the larger loss: spread below it counts as it, since two runs without any noise would differ by infinitely many standard deviations."""
@@ -26,7 +26,7 @@ def input_baseline(conditions: Conditions) -> Experiment:
     """The same few batches learned with their inputs and with zeros, from the same seeds (of dropout, and of the batches' order), with Adam at a
     rate of its own. A few batches again and again, so that a model that reads its inputs can tell them apart, whatever the targets are."""
     trainee, seeds = conditions.trainee, conditions.seeds()
-    real = [take(batch, range(min(batch.size, _EXAMPLES))) for batch in trainee.train[:_BATCHES]]
+    real = _few(trainee)
     if not inputs(real[0]):
         return Experiment(NOT_RUN, "the user's step hides which part of a batch is the input")
     zeros = [zeroed(batch) for batch in real]
@@ -62,6 +62,14 @@ def input_baseline(conditions: Conditions) -> Experiment:
     return Experiment(
         RAN, values=_compared(losses["real"], losses["zeroed"]), curves=curves, seeds=seeds[: len(losses["real"])]
     )
+
+
+def _few(trainee: Trainee) -> list[Batch]:
+    """Some batches of some examples; the examples of very small batches together."""
+    whole = gathered(trainee.train, _BATCHES * _LEAST_EXAMPLES)
+    if trainee.train[0].size < _LEAST_EXAMPLES < whole.size:
+        return list(split(whole, _LEAST_EXAMPLES))
+    return [take(batch, range(min(batch.size, _EXAMPLES))) for batch in trainee.train[:_BATCHES]]
 
 
 def _compared(real: list[float], zeros: list[float]) -> dict[str, float | str | bool]:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from trainaudit.probe.batches import take
+from trainaudit.probe.batches import gathered, take
 from trainaudit.probe.budget import Allowance
 from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.answers import right_share
@@ -54,7 +54,9 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     started = _start(trainee, batch, seed)
     start = float(started.loss)
     compared = references(trainee, batch, started)
-    known = compared.get("label_conflict", 0.0) + _KNOWN * compared.get("constant_loss", abs(start))
+    known = compared.get("label_conflict", 0.0) + _KNOWN * max(
+        compared.get("constant_loss", abs(start)), 0.1 * abs(start)
+    )
 
     def attempt(rate: float | None, allowance: Allowance, steps: int) -> _Attempt:
         with fresh(trainee, seed) as model, prepared(trainee, model, batch):
@@ -124,21 +126,34 @@ def prepared(trainee: Trainee, model: Any, batch: Batch) -> AbstractContextManag
 
 
 def chosen_examples(trainee: Trainee, count: int) -> Batch:
-    """A few examples of one batch, of as many classes as there are in it (a batch of one class is learned by a bias)."""
-    import torch
-
-    batch = max(trainee.train[:16], key=lambda batch: min(batch.size, count))
+    """A few examples of one batch (of several, where they are smaller), of as many classes as there are in it: one class is learned by a bias."""
+    batch = gathered(trainee.train, count)
     if batch.size <= count:
         return batch
-    target = batch.target
-    if not isinstance(target, torch.Tensor) or target.is_floating_point() or target.ndim != 1:
+    labels = _labels(batch.target)
+    if labels is None:
         return take(batch, range(count))
     turn: dict[int, int] = {}
     order = []
-    for place, label in enumerate(target.tolist()):
+    for place, label in enumerate(labels):
         order.append((turn.get(label, 0), place))  # the first of each class before the second of any
         turn[label] = turn.get(label, 0) + 1
     return take(batch, sorted(place for _, place in sorted(order)[:count]))
+
+
+def _labels(target: Any) -> list[int] | None:
+    """Classes of the examples: indices, zeros and ones, or one-hot rows; None for other targets."""
+    import torch
+
+    if not isinstance(target, torch.Tensor) or target.ndim not in (1, 2):
+        return None
+    if target.ndim == 2 and target.shape[1] == 1:
+        target = target[:, 0]
+    if target.ndim == 1 and (not target.is_floating_point() or bool(((target == 0) | (target == 1)).all())):
+        return [int(label) for label in target.tolist()]
+    if target.ndim == 2 and bool((target.sum(1) == 1).all()) and bool((target.amax(1) == 1).all()):
+        return [int(label) for label in target.argmax(1).tolist()]
+    return None
 
 
 def _start(trainee: Trainee, batch: Batch, seed: int) -> Computed:
