@@ -19,6 +19,8 @@ _LAYER_FORWARD = (
     _number("layer.measured_saturated_share", "share", FORWARD,
             "measured share of values with |tanh| > 0.97 or a sigmoid outside [0.03, 0.97], median"),
     _number("layer.measured_silent_share", "share", FORWARD, "share of a rectifier's units that were above 0 on no sample of any sampled step"),
+    _number("layer.output_silent_share", "share", FORWARD,
+            "of a layer that a rectifier alone reads: share of its units that the rectifier keeps silent on every sample"),
     _count("layer.seen_sample_count", "samples", FORWARD, "samples behind layer.measured_silent_share"),
     _number("layer.measured_zero_share", "share", FORWARD, "share of a rectifier's values that are exactly 0, median"),
     _number("layer.constant_unit_share", "share", FORWARD, "share of units whose output was one and the same number on all samples of each sampled step"),
@@ -54,6 +56,14 @@ _LAYER_TRAINING = (
             "measured norm of the gradient by the layer's output over that by the output of the last weighted layer, at the start"),
     _number("layer.update_ratio", "ratio", TRAINING, "‖Δw‖ / ‖w‖ of the layer's weight in one step, median after warm-up"),
     _number("layer.update_speed_ratio", "ratio", TRAINING, "layer.update_ratio over the median of the model's layers"),
+)  # fmt: skip
+
+_SEGMENT = (
+    _number("segment.measured_end_std", "", FORWARD,
+            "segment.predicted_end_std times measured over predicted √E[x²] of its last layer, at the start"),
+    _number("segment.measured_backward_change", "ratio", TRAINING,
+            "segment.predicted_backward_change times measured over predicted change of the gradient from its last layer's output to its first's, at the start"),
+    _number("segment.measured_change", "ratio", TRAINING, "segment.predicted_change, forward and backward corrected in the same way"),
 )  # fmt: skip
 
 _PARAMETER = (
@@ -171,4 +181,4 @@ _EXPERIMENTS = (
     _word("training.target_shape", TRAINING, "shape of the target that the loss reads"),
 )  # fmt: skip
 
-DYNAMIC_FACTS = _LAYER_FORWARD + _LAYER_TRAINING + _PARAMETER + _RUN + _EXPERIMENTS
+DYNAMIC_FACTS = _LAYER_FORWARD + _LAYER_TRAINING + _SEGMENT + _PARAMETER + _RUN + _EXPERIMENTS

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from trainaudit.measure.catalog import CATALOG, DATA, FORWARD, PROBED, SINGLE_KINDS
 from trainaudit.measure.catalog_data import DATA_FACTS
+from trainaudit.measure.dynamic.data_facts import measure_data
 from trainaudit.measure.dynamic.experiments import measure_experiments
 from trainaudit.measure.dynamic.gradients import find_weights, measure_gradients, measure_parameters
 from trainaudit.measure.dynamic.layers import measure_activations
+from trainaudit.measure.dynamic.predictions import measure_rectified, measure_segments
 from trainaudit.measure.dynamic.run import measure_run
 from trainaudit.measure.facts import Columns, FactTable, Subject, Unmeasured
 from trainaudit.trace.trace import Trace
@@ -25,11 +27,17 @@ def measure_trace(trace: Trace, table: FactTable) -> FactTable:
     """The table of a graph with what a probe of it saw: a column for every fact of the evidence that was gathered, empty where it applies to no
     subject."""
     is_training = trace.settings.evidence != FORWARD
-    sources = PROBED if is_training else {FORWARD}
+    sources = PROBED if is_training else {FORWARD, DATA}
     columns: Columns = {spec.name: {} for spec in CATALOG if spec.source in sources}
+    if trace.data is None and trace.settings.data == "real":
+        for spec in DATA_FACTS:
+            del columns[spec.name]
     measurements: list[Callable[[], Columns]] = [
         lambda: measure_run(trace),
         lambda: measure_activations(trace, _weighted(table)),
+        lambda: measure_rectified(trace, table),
+        lambda: measure_segments(table, columns),
+        lambda: measure_data(trace),
     ]
     if is_training:
         measurements += [
