@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.faulty import DIAGNOSES, LOSSES
+from trainaudit.auditing import Measured, chosen_rules
+from trainaudit.load.target import Target
+from trainaudit.probe.plan import ProbePlan
+from trainaudit.probing import measure_again, probe_target
 from trainaudit.result import Audit, Finding
+from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
     from benchmarks.probed import Probed
@@ -49,23 +55,27 @@ def keys(folder: Path) -> list[str]:
     return [str(path) for path in paths if path.exists()]
 
 
-def probe(path: str, budget: float) -> Audit:
-    """The file's own model, data, loss and optimizer; the loss is also declared by its name, as a user would in the settings."""
-    from dataclasses import replace
-
-    from trainaudit.auditing import chosen_rules
-    from trainaudit.load.target import Target
-    from trainaudit.probe.plan import ProbePlan
-    from trainaudit.probing import probe_target
-    from trainaudit.settings import Settings
-
+def _settings(path: str) -> Settings:
+    """The loss declared by its name, as a user would in the settings."""
     file = Path(path)
     cases = {case["id"]: case for case in json.loads((file.parents[1] / "cases.json").read_text(encoding="utf-8"))}
     name, _, variant = file.stem.partition("__")
-    spec = cases[name]["net" if variant == "faulty" else "fixed"]
-    settings = replace(Settings(), loss=LOSSES.get(spec["loss"]))
+    return replace(Settings(), loss=LOSSES.get(cases[name]["net" if variant == "faulty" else "fixed"]["loss"]))
+
+
+def probe(path: str, budget: float) -> Audit:
+    """The file's own model, data, loss and optimizer."""
+    settings = _settings(path)
     plan = ProbePlan(spec=path, time_budget=budget)
-    return probe_target(Target(path), plan, settings, chosen_rules(settings), lambda _stage, _share: None).audit
+    return probe_target(_target(path), plan, settings, chosen_rules(settings), lambda _stage, _share: None).audit
+
+
+def measure(path: str) -> tuple[Measured, Settings]:
+    return measure_again(_target(path), _settings(path), None), _settings(path)
+
+
+def _target(path: str) -> Target:
+    return Target(f"{path}:build_model")
 
 
 def standing(audit: Audit) -> list[Finding]:

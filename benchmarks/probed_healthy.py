@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.probed_faults import standing
 from tests.corpus.architectures import ARCHITECTURES
 from tests.corpus.configs import CONFIGS
+from trainaudit.auditing import Measured, measure_module
 from trainaudit.result import Audit
+from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
     from benchmarks.probed import Probed
@@ -15,13 +17,21 @@ if TYPE_CHECKING:
 NAMES = (*ARCHITECTURES, *CONFIGS)
 
 
-def probe(name: str, budget: float) -> Audit:
+def _built(name: str) -> Any:
     import torch
 
+    torch.manual_seed(0)
+    return {**ARCHITECTURES, **CONFIGS}[name]()
+
+
+def measure(name: str) -> tuple[Measured, Settings]:
+    return measure_module(*_built(name), (), Settings())[1], Settings()
+
+
+def probe(name: str, budget: float) -> Audit:
     import trainaudit
 
-    torch.manual_seed(0)
-    model, example = {**ARCHITECTURES, **CONFIGS}[name]()
+    model, example = _built(name)
     return trainaudit.probe_model(model, example, time_budget=budget)
 
 

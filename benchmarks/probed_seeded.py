@@ -4,11 +4,14 @@ cross-entropy, and Adam at 1e-3 where the fault is not in the optimizer."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.probed_faults import standing
 from benchmarks.untrainable import CLASSES, FAULTS, FEATURES, HEALTHY, PEERS, Fault
+from trainaudit.auditing import Measured, measure_module
 from trainaudit.result import Audit
+from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
     from benchmarks.probed import Probed
@@ -37,16 +40,32 @@ def data(key: str) -> Any:
     return DataLoader(TensorDataset(inputs, targets), BATCH, shuffle=True, generator=draw)
 
 
-def probe(key: str, budget: float) -> Audit:
+def _model(key: str) -> Any:
     import torch
-
-    import trainaudit
 
     builds = {fault.id: fault.build for fault in FAULTS} | {name: build for name, (build, _) in HEALTHY.items()}
     torch.manual_seed(0)
+    return builds[key]()
+
+
+def measure(key: str) -> tuple[Measured, Settings]:
+    import torch
+
+    settings = replace(Settings(), loss="cross-entropy")
+    return measure_module(_model(key), (torch.randn(BATCH, FEATURES),), (), settings)[1], settings
+
+
+def probe(key: str, budget: float) -> Audit:
+    import trainaudit
+
     return trainaudit.probe_model(
-        builds[key](), data=data(key), loss="cross-entropy", optimizer="adam", learning_rate=RATES.get(key, 1e-3), time_budget=budget
-    )  # fmt: skip
+        _model(key),
+        data=data(key),
+        loss="cross-entropy",
+        optimizer="adam",
+        learning_rate=RATES.get(key, 1e-3),
+        time_budget=budget,
+    )
 
 
 def table(found: Mapping[str, Probed]) -> list[str]:
