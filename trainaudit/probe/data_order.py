@@ -22,6 +22,8 @@ from trainaudit.probe.structures import arrays_as_tensors, rows_of_bytes, tensor
 
 _BATCHES = 4
 _EXAMPLES = 3
+_DRAWN = 16
+"""Examples that a worker draws: were it one, two independent flips of it would often agree."""
 _WORKERS, _EPOCHS = 4, 2
 _EMULATED = "Whether workers repeat each other's random draws was told by emulating them in one process, as torch's DataLoader seeds them."
 
@@ -46,7 +48,9 @@ def order_of(source: Source | None, *, seed: int, ends: float) -> Order:
     augmented = repeated = same = None
     try:
         augmented = _is_augmented(source, seed, ends)
-        if not source.is_shuffled_here:
+        if (
+            source.loader is not None
+        ):  # a list of batches that is given for the probe says nothing of the order in training
             same = _is_same_order(source, seed, ends, augmented)
         repeated = _repeated_share(source, seed, ends) if augmented else None
     except TrainauditError as error:
@@ -127,12 +131,13 @@ def _all_bits(example: Any) -> tuple[bytes, ...]:
 
 
 def _repeated_share(source: Source, seed: int, ends: float) -> float | None:
-    """Of one example drawn by each worker in each of two epochs, the share of draws that equal another one."""
+    """Of the same examples drawn by each worker in each of two epochs, the share of draws that equal another one."""
     loader = source.loader
     workers = min(_WORKERS, int(getattr(loader, "num_workers", 0) or 0))
     if loader is None or workers < 1 or not source.count:
         return None
-    draws: list[tuple[bytes, ...]] = []
+    indices = range(0, source.count, max(1, source.count // _DRAWN))[:_DRAWN]
+    draws: list[tuple[tuple[bytes, ...], ...]] = []
     for epoch in range(_EPOCHS):
         base = random.Random(seed + epoch).getrandbits(62)
         for worker in range(workers):
@@ -145,7 +150,7 @@ def _repeated_share(source: Source, seed: int, ends: float) -> float | None:
             with seeded(0), _as_worker(worker, loader, dataset, base), reading(source.shown):
                 if loader.worker_init_fn is not None:
                     loader.worker_init_fn(worker)
-                draws.append(_all_bits(dataset[0]))
+                draws.append(tuple(_all_bits(dataset[index]) for index in indices))
     return sum(draws.count(draw) > 1 for draw in draws) / len(draws)
 
 

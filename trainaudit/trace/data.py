@@ -78,7 +78,7 @@ class DataSample:
     is_augmented: bool | None = None
     """The same index fetched twice gave different inputs."""
     repeated_augmentation_share: float | None = None
-    """Share of the draws of one example, by each worker in each of two epochs, that are equal to another one."""
+    """Share of the draws of the same examples, by each worker in each of two epochs, that are equal to another one."""
     is_whole: bool = False
     """All examples of the data were read."""
     notes: tuple[str, ...] = ()

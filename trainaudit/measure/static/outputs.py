@@ -18,6 +18,7 @@ _POOLS = frozenset(
 _FARTHEST = 64
 """Layers that are looked back through from an output."""
 _SOFTMAXES = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX})
+_SCALINGS = frozenset({Op.SUB, Op.ADD, Op.MUL, Op.DIV})
 _KEEPING_AXES = frozenset({Op.CAST, Op.IDENTITY, Op.DETACH, Op.DROPOUT, Op.QUANTIZE, Op.DEQUANTIZE})
 _RECTIFYING = frozenset({Op.RELU, Op.RELU6, Op.GELU, Op.SILU, Op.HARD_SWISH, Op.LEAKY_RELU, Op.ELU, Op.MISH, Op.PRELU})
 
@@ -97,6 +98,7 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
     return {
         "model.output_unit_count": told,
         "model.is_output_like_input": same,
+        "model.rescales_input": {"model": _rescales_input(graph)},
         "output.name": {name: name for name in graph.outputs},
         "output.depends_on_input": depends,
         "output.is_primary": primary,
@@ -120,6 +122,28 @@ def _has_shape_of_input(graph: Graph, output: str) -> bool:
     return (
         shape is not None and len(shape) > 1 and any(known is not None and known[1:] == shape[1:] for known in inputs)
     )
+
+
+def _rescales_input(graph: Graph) -> bool:
+    """Every float input passes a normalization, or arithmetic with stored numbers, before anything else computes with it."""
+    floats = [name for name in graph.inputs if (value := graph.values.get(name)) is not None and is_float(value.dtype)]
+    return bool(floats) and all(_is_rescaled(graph, name) for name in floats)
+
+
+def _is_rescaled(graph: Graph, name: str) -> bool:
+    for _ in range(_FARTHEST):
+        value = graph.values[name]
+        if len(value.consumers) != 1:
+            return False
+        layer = graph.layers[value.consumers[0]]
+        if layer.op in NORMALIZATIONS:
+            return True
+        if layer.op in _SCALINGS:
+            return len(layer.inputs) == 1
+        if layer.op not in _SELECTIONS or len(layer.outputs) != 1:
+            return False
+        name = layer.outputs[0]
+    return False
 
 
 def _last_computation(index: Index, position: int, known: dict[int, int]) -> int:
