@@ -54,6 +54,10 @@ def _forward(model: Model, tokens: dict[str, Signal]) -> tuple[dict[str, Signal]
     explained: set[str] = set()
     """Values that are not predicted, and a layer at or above them says why."""
     for layer in graph.layers:
+        names = layer.inputs
+        if names and names[0] in explained and layer.op in _NEEDING:
+            explained.update(layer.outputs)
+            continue
         reason = _layer_forward(model, layer, signals, explained)
         if reason is None:
             if tokens or layer.op is Op.CONCAT:
@@ -66,6 +70,10 @@ def _forward(model: Model, tokens: dict[str, Signal]) -> tuple[dict[str, Signal]
             uncovered[layer.name] = reason
         explained.update(layer.outputs)
     return signals, uncovered
+
+
+_NEEDING = frozenset(op for op, rule in RULES.items() if rule.needs != 0)
+"""What is not predicted where its first input is not."""
 
 
 def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal], explained: set[str]) -> str | None:

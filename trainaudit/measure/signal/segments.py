@@ -22,6 +22,7 @@ _SETTING = NORMALIZATIONS | RECURRENT | {Op.EMBEDDING}
 """Layers whose result has a scale of its own, whatever comes in."""
 _SHARP = frozenset({Op.SIGMOID, Op.HARD_SIGMOID, Op.SOFTMAX, Op.HARDMAX})
 _AVERAGING = frozenset({Op.AVERAGE_POOL, Op.GLOBAL_AVERAGE_POOL, Op.REDUCE_MEAN, Op.ATTENTION, Op.RESIZE})
+_MAY_AVERAGE = _AVERAGING | {Op.MATMUL, Op.EINSUM}
 _MERGING = frozenset({Op.CONCAT, Op.ADD, Op.SUB, Op.MAX, Op.MEAN})
 _BESIDE = frozenset({"gate", "modulation", "auxiliary", "recurrent-cell", "attention-query", "attention-key"})
 """Roles of layers beside the stream: what they give scales, shifts or selects it."""
@@ -109,7 +110,7 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
                 _close(ends, last[source], averaged[source] or layers[i].inputs[0], RECURRENCE)
         else:
             last[i], length[i], averaged[i] = last[source], length[source], averaged[source]
-            if not averaged[i] and last[i] >= 0 and _averages(index, i, op):
+            if op in _MAY_AVERAGE and not averaged[i] and last[i] >= 0 and _averages(index, i, op):
                 averaged[i] = _operand(index, i, source)
             if len(row) > 1 and op in _MERGING and last[i] >= 0:
                 partner.update(
@@ -171,11 +172,11 @@ def _close_output(
 
 
 def _averages(index: Index, i: int, op: Op) -> bool:
-    """A product of a softmax with values is an attention written out."""
-    if op in (Op.MATMUL, Op.EINSUM):
+    """Of what may average: a product of a softmax with values is an attention written out."""
+    if op not in _AVERAGING:
         above = [index.origin[s] for s in index.sources[i] if s >= 0]
         return any(s >= 0 and index.ops[s] is Op.SOFTMAX for s in above)
-    return op in _AVERAGING
+    return True
 
 
 def _operand(index: Index, at: int, source: int) -> str:
@@ -217,7 +218,7 @@ def _stacks(index: Index, last: Sequence[int]) -> tuple[Stack, ...]:
     if not joins:
         return ()
     normalized = [0] * (len(ops) + 2)
-    for i, op in enumerate(ops):
+    for i, op in enumerate(ops) if not NORMALIZATIONS.isdisjoint(index.places) else ():
         row = sources[i]
         above = normalized[row[0]] if len(row) == 1 else max((normalized[s] for s in row), default=0)
         normalized[i] = above + (op in NORMALIZATIONS)
