@@ -1,6 +1,7 @@
 """Arguments and exit codes; no logic. Every command is a few lines over a function of another room, imported when it runs.
 
-Exit codes: 0 nothing at or above `--fail-on`; 1 findings; 2 could not audit (bad usage, unreadable target, nothing audited).
+Exit codes: 0 nothing at or above `--fail-on`; 1 findings; 2 could not audit (bad usage, unreadable target, nothing audited); 130 interrupted
+before anything was known.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class _DefaultCheck(click.Group):
             return super().invoke(ctx)
         except TrainauditError as error:
             _refuse(error)
+        except KeyboardInterrupt:
+            sys.exit(130)  # what shells give for a program that Ctrl-C ended
 
 
 def _refuse(error: TrainauditError) -> None:

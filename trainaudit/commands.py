@@ -75,7 +75,7 @@ def probe_targets(
     """`trainaudit probe`. Ctrl-C ends with a report of what was measured so far; 130 where that is nothing."""
     from trainaudit.auditing import chosen_rules
     from trainaudit.probe.plan import ProbePlan
-    from trainaudit.probing import plan_for, probe_target, settings_loss
+    from trainaudit.probing import plan_for, probe_target, settings_loss, was_interrupted
     from trainaudit.progress import shown
     from trainaudit.targets import attempt, sorted_out
     from trainaudit.trace.trace_file import read_trace, write_trace
@@ -99,12 +99,17 @@ def probe_targets(
                 results.append(attempt(target, run))
             except KeyboardInterrupt:
                 break
+            last = results[-1]
+            if not isinstance(last, str) and was_interrupted(last.audit):
+                break
     if not results:
         return 130
+    left = len(found) - len(results)
+    notes = (f"{left} more of the targets were not probed, since the run was interrupted.",) if left else ()
     audited, failures = sorted_out(found[: len(results)], results)
     if trace_file is not None and audited and audited[0].audit.trace is not None:
         put(write_trace(audited[0].audit.trace, audited[0].audit.target), trace_file)
-    return _finish(audited, failures, baseline, settings, rules, showing)
+    return _finish(audited, failures, baseline, settings, rules, showing, notes)
 
 
 def _prepare(targets: Sequence[str], settings: Settings, force_exclude: bool) -> tuple[list[Target], Baseline | None]:
@@ -127,6 +132,7 @@ def _finish(
     settings: Settings,
     rules: Sequence[Rule],
     showing: Showing,
+    notes: tuple[str, ...] = (),
 ) -> int:
     """Writes and prints what was found. Returns the exit code."""
     from trainaudit.judge import baseline as baselines
@@ -135,7 +141,7 @@ def _finish(
     audits = tuple(item.audit for item in audited)
     matched = frozenset(ignore for item in audited for ignore in item.judgment.matched)
     covered = frozenset(ignore for item in audited for ignore in item.judgment.covered)
-    warnings = ignore_warnings(settings.ignores, matched, covered, date.today())
+    warnings = notes + ignore_warnings(settings.ignores, matched, covered, date.today())
     if baseline is not None:
         audits = tuple(baselines.apply_baseline(audit, baseline) for audit in audits)
         if stale := baselines.stale_entries(audits, baseline):

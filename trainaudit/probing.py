@@ -55,6 +55,7 @@ def probe_target(
 
     Ctrl-C while the probe runs leads to the record of what was measured so far.
     """
+    _refuse_others(target, plan)
     progress("reading the model", 0.0)
     if trace is None and not plan.forward_only:
         target = _with_inputs(target, plan)
@@ -117,10 +118,13 @@ def _conversion(trainee: Trainee) -> Conversion | None:
     return Conversion(made.error, made.unchecked, trainable)
 
 
-def _forward(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
-    if target.kind is not Kind.ONNX:
+def _refuse_others(target: Target, plan: ProbePlan) -> None:
+    if plan.forward_only and target.kind is not Kind.ONNX:
         what = f"{target.name or target.spec} is no ONNX file, and --forward-only runs nothing else."
         raise TrainauditError("not-onnx", what, "Leave --forward-only out, or export the model to ONNX.")
+
+
+def _forward(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
     from trainaudit.probe.forward_only import run_forward
 
     return run_forward(target, graph, plan, progress)
@@ -140,6 +144,11 @@ def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:
     table = measure_trace(trace, measured.table)
     timings = {**measured.timings, **trace.timings, "measure trace": time.perf_counter() - started}
     return replace(measured, table=table, trace=trace, layers=layer_rows(graph, table.columns), timings=timings)
+
+
+def was_interrupted(audit: Audit) -> bool:
+    """The user ended the probe before its end, maybe before its beginning."""
+    return audit.trace is None or audit.trace.stopped == "interrupted"
 
 
 def plan_for(target: Target, settings: Settings, asked: Mapping[str, Any]) -> ProbePlan:

@@ -131,8 +131,12 @@ def _probe_lines(audit: Audit, width: int, color: bool) -> list[str]:
         if row.state in ("ran", "cut"):
             lines += _labelled(row.title, row.result, width, color, _WIDE_LABEL)
     for state in ("not run", "failed"):
-        reasons = [f"{row.title} ({row.result})" for row in rows if row.state == state]
-        lines += _labelled(state, "; ".join(reasons), width, color)
+        reasons: dict[str, list[str]] = {}
+        for row in rows:
+            if row.state == state:
+                reasons.setdefault(row.result, []).append(row.title)
+        text = "; ".join(f"{', '.join(titles)} ({reason})" for reason, titles in reasons.items())
+        lines += _labelled(state, text, width, color)
     return lines
 
 
