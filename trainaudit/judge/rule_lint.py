@@ -9,6 +9,7 @@ from pathlib import Path
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.judge.rule import Rule, template_text
+from trainaudit.judge.rule_table import PROBE_LEVELS
 from trainaudit.judge.rulefile import load_rule, read_examples, rule_files
 from trainaudit.judge.tree import thresholds_in
 from trainaudit.measure.catalog import CATALOG
@@ -135,13 +136,21 @@ def _faults(rule: Rule, examples: Collection[str]) -> Iterator[str]:
             yield f"the {where} still says TODO"
     yield from _threshold_faults(rule)
     yield from _reference_faults(rule)
-    for kind in ("bad", "good", "not_applicable"):
+    kinds = ["bad", "good", "not_applicable"]
+    if rule.probe is not None:
+        kinds += ["withdrawn"] if rule.probe.withdrawn_when is not None else []
+        kinds += ["confirmed"] if rule.probe.confirmed_when is not None else []
+    for kind in kinds:
         if kind not in examples:
             yield f"there is no [[examples.{kind}]]"
+    if rule.evidence_level in PROBE_LEVELS and not rule.evidence:
+        yield f'the head does not say evidence = "{rule.evidence_level}", so that audits of a file read all of it'
 
 
 def _threshold_faults(rule: Rule) -> Iterator[str]:
     nodes = [rule.when.node] if rule.applies_to is None else [rule.applies_to.node, rule.when.node]
+    if rule.probe is not None:
+        nodes += [condition.node for condition in rule.probe.conditions]
     used = {name for node in nodes for name in thresholds_in(node)}
     for name, threshold in rule.thresholds.items():
         if name not in used:
@@ -171,7 +180,7 @@ def _pair_faults(rules: Collection[str], tests: Path) -> Iterator[Problem]:
 
 
 def _facts_read(rule: Rule) -> Iterator[str]:
-    yield from rule.needs
+    yield from (*rule.needs, *rule.probe_needs)
     texts = [rule.message] if rule.fix is None else [rule.message, rule.fix.summary, rule.fix.torch]
     for text in texts:
         yield from (spec.name for spec in text.facts)
