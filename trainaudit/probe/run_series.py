@@ -53,9 +53,9 @@ class RunSeries:
             self._validation.append((number, sum(losses) / len(losses)))
 
     def made(self, readings: Readings, seconds_per_step: float) -> TrainingRun:
-        """With the losses and gradients that the instruments read, up to the first loss that is not finite."""
+        """With the losses and gradients that the instruments read, up to the first loss that is not finite. A step that was read twice is its last."""
         finite = [value is None or math.isfinite(value) for value in readings.loss]
-        end = finite.index(False) + 1 if False in finite else len(finite)
+        end = min(finite.index(False) + 1 if False in finite else len(finite), len(self._rate))
         return TrainingRun(
             loss=readings.loss[:end],
             learning_rate=tuple(self._rate[:end]),

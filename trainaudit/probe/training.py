@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainaudit.ir.graph import Graph
 from trainaudit.probe.batches import take
-from trainaudit.probe.budget import Allowance
+from trainaudit.probe.budget import TRAINING, Allowance
 from trainaudit.probe.copies import fresh, is_out_of_memory
 from trainaudit.probe.device import device_name, synchronize
+from trainaudit.probe.non_finite import first_non_finite
 from trainaudit.probe.optimizer_settings import decayed_vector_count, is_adaptive, learning_rate, momentum, weight_decay
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.run_series import RunSeries
 from trainaudit.probe.stepping import Learner, backward, forward, learner, precise, step, update
-from trainaudit.probe.trainee import Trainee
+from trainaudit.probe.trainee import Batch, Computed, Trainee
 from trainaudit.trace.trace import ActivationSeries, ParameterSeries, ProbeSettings, TrainingRun
 
 Progress = Callable[[str, float], None]
@@ -83,7 +84,9 @@ def training_run(
     trainee: Trainee, graph: Graph | None, plan: ProbePlan, allowance: Allowance, progress: Progress
 ) -> Trained:
     """As many of the planned steps as the allowance has time for. Ends with what was measured so far when the user interrupts it, and at a loss
-    or gradient that is not finite, which is then looked for layer by layer."""
+    or gradient that is not finite: that step is computed once more under the instruments, which say where it arose."""
+    import torch
+
     from trainaudit.probe.instruments import Instruments
 
     steps = plan.steps or STEPS
@@ -95,22 +98,26 @@ def training_run(
         with Instruments(model, ready.optimizer, graph, sample_every=plan.sample_every) as instruments:
             try:
                 for number in range(steps):
+                    batch = trainee.train[number % len(trainee.train)]
                     is_last = number + 1 == steps or _is_last(allowance, began, number)
+                    drawn = torch.get_rng_state()
                     with instruments.step(number, last=is_last):
                         rate = learning_rate(ready.optimizer)
-                        computed = forward(ready, trainee.train[number % len(trainee.train)])
-                        backward(ready, computed.loss)
-                        instruments.read_gradients(computed.loss)
-                        series.note(computed, rate)
-                        if any(_is_non_finite(ready, *seen) for seen in instruments.guard):
-                            stopped = "non-finite"
-                            break
-                        update(ready)
+                        series.note(_read_step(ready, instruments, batch), rate)
+                        is_broken = any(_is_non_finite(ready, *seen) for seen in instruments.guard)
+                        if not is_broken:
+                            update(ready)
+                    if is_broken:
+                        if not (is_last or instruments.is_sampled(number)):
+                            torch.set_rng_state(drawn)
+                            with instruments.step(number, last=True):
+                                _read_step(ready, instruments, batch)
+                        break
                     if is_last or instruments.is_sampled(number):
                         series.note_predictions(ready)
                     if is_last or number % max(steps // 5, 1) == 0:
                         series.note_validation(number, ready)
-                    progress("training", (number + 1) / steps)
+                    progress(TRAINING, (number + 1) / steps)
                     if is_last:
                         stopped = "completed" if number + 1 == steps else "time budget"
                         break
@@ -119,8 +126,26 @@ def training_run(
             synchronize(trainee.device)
             seconds = (time.perf_counter() - began) / (number + 1)
             readings = instruments.collect()
+        broken = next(
+            (
+                place
+                for place, seen in enumerate(zip(readings.loss, readings.gradient_norm, strict=True))
+                if _is_non_finite(ready, place, *seen)
+            ),
+            None,
+        )
+        if broken is not None and readings.sampled_steps[-1:] != (broken,) and steps != broken + 1:
+            # an accelerator told of it steps later, when the weights were broken too
+            return training_run(trainee, graph, replace(plan, steps=broken + 1), allowance, progress)
+        run = series.made(readings, seconds)
+        if broken is not None:
+            batch = trainee.train[broken % len(trainee.train)]
+            stopped, run = (
+                "non-finite",
+                replace(run, first_non_finite=first_non_finite(readings, broken, run.loss[-1], batch)),
+            )
         return Trained(
-            run=series.made(readings, seconds),
+            run=run,
             stopped=stopped,
             settings=_settings(ready, trainee, plan, steps),
             model=None if model is trainee.model else model,
@@ -130,14 +155,23 @@ def training_run(
         )
 
 
+def _read_step(ready: Learner, instruments: Any, batch: Batch) -> Computed:
+    """Everything of a step but the update."""
+    computed = forward(ready, batch)
+    backward(ready, computed.loss)
+    instruments.read_gradients(computed.loss)
+    return computed
+
+
 def _is_last(allowance: Allowance, began: float, made: int) -> bool:
     """Another step would end beyond the allowance, should it take as long as those that were made."""
     return allowance.left() < 2 * (time.perf_counter() - began) / made if made else allowance.is_over()
 
 
-def _is_non_finite(ready: Learner, _number: int, loss: float, norm: float) -> bool:
+def _is_non_finite(ready: Learner, _number: int, loss: float | None, norm: float | None) -> bool:
     """A gradient scaler skips steps whose gradients overflow: those do not count."""
-    return not math.isfinite(loss) or (ready.scaler is None and not math.isfinite(norm))
+    is_checked = norm is not None and ready.scaler is None
+    return (loss is not None and not math.isfinite(loss)) or (is_checked and not math.isfinite(norm or 0.0))
 
 
 def _settings(ready: Learner, trainee: Trainee, plan: ProbePlan, steps: int) -> ProbeSettings:

@@ -19,7 +19,7 @@ from trainaudit.probe.experiments.running import EXPERIMENTS  # noqa: E402
 from trainaudit.probe.plan import ProbePlan  # noqa: E402
 from trainaudit.probe.run import run_probe  # noqa: E402
 from trainaudit.trace.experiments import NAMES  # noqa: E402
-from trainaudit.trace.trace import Trace  # noqa: E402
+from trainaudit.trace.trace import NonFinite, Trace  # noqa: E402
 
 NOTHING_ELSE = ("target-shape",)
 """The quickest experiment: for probes whose training run is what matters."""
@@ -203,6 +203,46 @@ def test_a_model_that_takes_one_batch_size_alone_is_probed_with_whole_batches() 
     assert trace.experiments["batch-dependence"].values["leak"] == 0
     assert "batch_scaling" not in trace.experiments["loss-at-init"].values
     assert {found.state for name, found in trace.experiments.items() if name != "time-dependence"} == {"ran"}
+
+
+class Breaking(nn.Module):
+    """Computes something that is not finite at one call of forward, in its second layer or in the gradient of it alone."""
+
+    def __init__(self, call: int, *, in_gradient: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(8, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+        self.call, self.in_gradient, self.made = call, in_gradient, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training and torch.is_grad_enabled():
+            self.made += 1
+        hidden = torch.tanh(self.second(torch.relu(self.first(x))))
+        if self.made >= self.call:
+            hidden = hidden + (0 * hidden).abs().sqrt() if self.in_gradient else hidden / torch.zeros_like(hidden)
+        return self.third(hidden)
+
+
+@pytest.mark.parametrize("call", [3, 16])
+@pytest.mark.parametrize("in_gradient, kind, tap", [(False, "activation", "third"), (True, "gradient", "tanh")])
+def test_what_is_not_finite_is_found_in_its_layer(call: int, in_gradient: bool, kind: str, tap: str) -> None:
+    """At a sampled step and at one that is not."""
+    torch.manual_seed(0)
+    trace = run_probe(
+        trainee(Breaking(call, in_gradient=in_gradient), *clusters()), None, ProbePlan(experiments=NOTHING_ELSE)
+    )
+    assert trace.stopped == "non-finite"
+    found = trace.run.first_non_finite
+    assert (found.step, found.kind) == (call - 1, kind)
+    assert tap in found.where
+    assert len(trace.run.loss) == len(trace.run.learning_rate) == len(trace.run.accuracy) == call
+    assert trace.sampled_steps[-1] == call - 1
+
+
+def test_inputs_that_are_not_finite_are_named() -> None:
+    x, y = clusters()
+    x[40, 2] = math.nan
+    trace = run_probe(trainee(mlp(8, 16, 4), x, y), None, ProbePlan(experiments=NOTHING_ELSE))
+    assert trace.run.first_non_finite == NonFinite(2, "input", "input 0")
 
 
 def test_an_experiment_that_breaks_down_does_not_end_the_others() -> None:
