@@ -123,7 +123,7 @@ def _experiments(
             allowance=budget.allow(name, affordable[place + 1 :]),
             step_seconds=budget.step_seconds,
             is_causal=plan.is_causal or trainee.is_causal,
-            trained=trained.model,
+            trained=None if trained.stopped == "non-finite" else trained.model,
             earlier=found,
         )
         try:

@@ -20,9 +20,7 @@ def train_eval_gap(conditions: Conditions) -> Experiment:
     are any, else the first of the training data."""
     trainee = conditions.trainee
     if conditions.trained is None:
-        return Experiment(
-            NOT_RUN, "the model that the training run trained is not there any more, since it could not be copied"
-        )
+        return Experiment(NOT_RUN, "no trained model is left: the run broke down, or the model cannot be copied")
     fitting = conditions.steps_that_fit()
     if fitting < 2:
         return too_slow(2, fitting, conditions.allowance.left())
