@@ -14,13 +14,13 @@ from trainaudit.trace.trace import Trace
 
 _FACTS: Mapping[str, Mapping[str, str]] = {
     "loss-at-init": {
-        "initial_loss": "loss", "expected_initial_loss": "expected", "expected_kind": "expected_kind", "initial_loss_spread": "spread",
+        "initial_loss": "loss", "expected_initial_loss": "expected", "expected_kind": "expected_kind",
         "logit_std": "logit_std", "bias_gain": "bias_gain", "prior_loss": "prior_loss", "batch_scaling": "batch_scaling",
         "best_constant_loss": "best_constant",
     },
     "overfit-one-batch": {
-        "overfit_start_loss": "start_loss", "overfit_loss": "final_loss", "overfit_accuracy": "accuracy", "overfit_step_count": "steps",
-        "overfit_sample_count": "sample_count", "is_overfit_stalled": "is_stalled", "overfit_floor": "nearest_floor",
+        "overfit_start_loss": "start_loss", "overfit_loss": "final_loss", "overfit_step_count": "steps",
+        "overfit_sample_count": "sample_count", "overfit_floor": "nearest_floor",
     },
     "input-baseline": {"input_effect": "effect", "real_input_loss": "real_loss", "zeroed_input_loss": "zeroed_loss"},
     "batch-dependence": {
@@ -36,9 +36,9 @@ _FACTS: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 """Experiment → fact → name of the value in `trace.experiments.NAMES`."""
 _COMPUTED: Mapping[str, tuple[str, ...]] = {
-    "loss-at-init": ("initial_loss_ratio", "initial_loss_excess", "batch_noise"),
+    "loss-at-init": ("initial_loss_excess", "batch_noise"),
     "overfit-one-batch": ("overfit_ratio", "overfit_error_share", "overfit_floor_value"),
-    "learning-rate-range": ("learning_rate_ratio", "stability_ratio"),
+    "learning-rate-range": ("stability_ratio",),
     "train-eval-gap": ("eval_gap_ratio", "eval_gap"),
 }
 """Experiment → facts that are computed from several of its values."""
@@ -88,7 +88,6 @@ def _computed(name: str, values: Values) -> dict[str, float | None]:
         case "loss-at-init":
             loss, expected, spread = number("loss"), number("expected"), number("spread")
             return {
-                "initial_loss_ratio": divided(loss, expected),
                 "initial_loss_excess": None if loss is None or expected is None else loss - expected,
                 "batch_noise": divided(spread, loss),
             }
@@ -102,11 +101,7 @@ def _computed(name: str, values: Values) -> dict[str, float | None]:
             wrong = ratio if right is None else 1.0 - right
             return {"overfit_ratio": ratio, "overfit_error_share": wrong, "overfit_floor_value": floor}
         case "learning-rate-range":
-            current = number("current")
-            return {
-                "learning_rate_ratio": divided(current, number("suggested")),
-                "stability_ratio": divided(current, number("highest_stable")),
-            }
+            return {"stability_ratio": divided(number("current"), number("highest_stable"))}
         case "train-eval-gap":
             after, before = number("eval_loss"), number("train_loss")
             gap = None if after is None or before is None else after - before

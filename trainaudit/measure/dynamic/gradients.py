@@ -13,7 +13,7 @@ from trainaudit.frozen import frozen
 from trainaudit.measure.dynamic.layers import column
 from trainaudit.measure.dynamic.series import divided, finite, median, ratios, second_half
 from trainaudit.measure.facts import Columns, FactTable
-from trainaudit.trace.trace import Number, ParameterSeries, Series, Trace
+from trainaudit.trace.trace import ParameterSeries, Series, Trace
 
 _BESIDE = frozenset({"gate", "modulation", "auxiliary", "embedding", "attention-query", "attention-key"})
 """Roles of layers whose gradients do not tell how far the gradient reaches, as in signal propagation."""
@@ -52,19 +52,14 @@ def find_weights(trace: Trace, table: FactTable) -> Weights:
 def measure_gradients(weights: Weights) -> Columns:
     """Facts of layers, and those of the run that are about all of them."""
     rms = {name: _rms(weights.of[name]) for name in weights.chain}
-    relative = {name: ratios(one.gradient_norm, one.weight_norm) for name, one in weights.of.items()}
-    updates = {name: median(second_half(_updates(one))) for name, one in weights.of.items()}
-    columns: Columns = {
-        "layer.relative_gradient": dict(column({name: median(found) for name, found in relative.items()})),
-        "layer.gradient_noise": dict(column({name: median(one.gradient_noise) for name, one in weights.of.items()})),
-        "layer.update_ratio": dict(column(updates)),
-    }
-    relatives = column({name: median(found) for name, found in relative.items()})
-    if relatives:
-        columns["training.relative_gradient"] = {"training": statistics.median(relatives.values())}
-    columns |= _against_last(rms, columns)
-    columns |= _end_to_end(rms, columns)
-    return columns | _speeds(column(updates)) | _first_updates(weights)
+    relative = column({name: median(ratios(one.gradient_norm, one.weight_norm)) for name, one in weights.of.items()})
+    columns = _reach(rms) | _speeds(weights) | _first_updates(weights)
+    columns["layer.gradient_noise"] = dict(
+        column({name: median(one.gradient_noise) for name, one in weights.of.items()})
+    )
+    if relative:
+        columns["training.relative_gradient"] = {"training": statistics.median(relative.values())}
+    return columns
 
 
 def _rms(one: ParameterSeries) -> Series:
@@ -75,59 +70,33 @@ def _updates(one: ParameterSeries) -> list[float]:
     return ratios(one.update_norm, one.weight_norm)
 
 
-def _against_last(rms: dict[str, Series], columns: Columns) -> Columns:
-    """The last layer is the last with a gradient that is not 0 at most steps."""
+def _reach(rms: dict[str, Series]) -> Columns:
+    """Of each layer against the last one with a gradient that is not 0 at most steps; and end to end, at the layer where the gradient changes most on
+    its way back."""
     last = next((name for name in reversed(rms) if (median(rms[name]) or 0.0) > 0.0), None)
-    initial: dict[str, Number] = {}
-    whole: dict[str, Number] = {}
-    relative: dict[str, Number] = {}
-    if last is not None:
-        by_norm = columns["layer.relative_gradient"]
-        for name, series in rms.items():
-            initial[name] = divided(series[0], rms[last][0]) if series and rms[last] else None
-            whole[name] = median(ratios(series, rms[last]))
-            one, other = by_norm.get(name), by_norm.get(last)
-            if isinstance(one, float) and isinstance(other, float):
-                relative[name] = divided(one, other)
-    return {
-        "layer.initial_gradient_ratio": dict(column(initial)),
-        "layer.measured_gradient_ratio": dict(column(whole)),
-        "layer.relative_gradient_ratio": dict(column(relative)),
-    }
-
-
-def _end_to_end(rms: dict[str, Series], columns: Columns) -> Columns:
-    """How far the gradient reaches: the first layer's against the last's. It stands at the layer where it changes most on its way back, and at the run."""
-    if len(rms) < 2:
+    if last is None or len(rms) < 2:
         return {}
-    found: Columns = {}
-    first = next(iter(rms))
+    initial = column({name: divided(series[0], rms[last][0]) for name, series in rms.items() if series and rms[last]})
+    whole = column({name: median(ratios(series, rms[last])) for name, series in rms.items()})
     steps = column({name: median(ratios(rms[name], rms[after])) for name, after in pairwise(rms)})
-    for fact, of_all in (
-        ("end_to_end_ratio", "measured_gradient_ratio"),
-        ("initial_end_to_end_ratio", "initial_gradient_ratio"),
-    ):
-        ratio = columns[f"layer.{of_all}"].get(first)
-        if not isinstance(ratio, float):
-            continue
-        found[f"training.{fact}"] = {"training": ratio}
-        pick = min if ratio < 1.0 else max
-        start = pick(steps, key=lambda name: steps[name], default=first)
-        found[f"layer.measured_{fact}"] = {start: ratio}
-        found["layer.neighbor_gradient_ratio"] = dict(steps)
-    return found
+    columns: Columns = {"layer.initial_gradient_ratio": dict(initial), "layer.neighbor_gradient_ratio": dict(steps)}
+    first = next(iter(rms))
+    for fact, found in (("end_to_end_ratio", whole), ("initial_end_to_end_ratio", initial)):
+        if first in found:
+            pick = min if found[first] < 1.0 else max
+            start = pick(steps, key=lambda name: steps[name], default=first)
+            columns[f"training.{fact}"] = {"training": found[first]}
+            columns[f"layer.measured_{fact}"] = {start: found[first]}
+    return columns
 
 
-def _speeds(updates: Mapping[str, float]) -> Columns:
+def _speeds(weights: Weights) -> Columns:
     """Layers that do not move at all are frozen, and no slow ones."""
+    updates = column({name: median(second_half(_updates(one))) for name, one in weights.of.items()})
     moving = {name: ratio for name, ratio in updates.items() if ratio > 0.0}
     if not moving:
         return {}
-    middle = statistics.median(moving.values())
-    columns: Columns = {
-        "training.update_ratio": {"training": middle},
-        "layer.update_speed_ratio": {name: ratio / middle for name, ratio in moving.items()},
-    }
+    columns: Columns = {"training.update_ratio": {"training": statistics.median(moving.values())}}
     if len(moving) > 1:
         slow, fast = min(moving, key=lambda name: moving[name]), max(moving, key=lambda name: moving[name])
         columns["training.update_speed_spread"] = {"training": moving[fast] / moving[slow]}
@@ -151,11 +120,5 @@ def measure_parameters(trace: Trace, table: FactTable) -> Columns:
         "parameter.is_in_optimizer": {name: one.in_optimizer for name, one in series.items()},
         "parameter.is_updated": {name: one.is_changed for name, one in series.items()},
         "parameter.measured_gradient_rms": dict(column({name: median(_rms(one)) for name, one in series.items()})),
-        "parameter.relative_gradient": dict(
-            column({name: median(ratios(one.gradient_norm, one.weight_norm)) for name, one in series.items()})
-        ),
-        "parameter.update_ratio": dict(
-            column({name: median(second_half(_updates(one))) for name, one in series.items()})
-        ),
         "parameter.untouched_row_share": dict(column({name: one.never_touched_rows for name, one in series.items()})),
     }

@@ -39,9 +39,7 @@ def _moments(layers: Activations) -> Columns:
         "measured_std": {name: first(series.std) for name, series in layers.items()},
         "measured_rms": {name: first(series.rms) for name, series in layers.items()},
         "measured_absmax": {name: largest(series.absmax) for name, series in layers.items()},
-        "half_overflow_share": {name: largest(series.half_overflow_share) for name, series in layers.items()},
         "measured_saturated_share": {name: median(series.saturated_share) for name, series in layers.items()},
-        "constant_unit_share": {name: series.constant_share for name, series in layers.items()},
         "final_std": {name: end(series.std) for name, series in layers.items()},
         "std_growth": {name: divided(end(series.std), start(series.std)) for name, series in layers.items()},
     }
@@ -54,7 +52,6 @@ def _silence(layers: Activations) -> Columns:
     facts: dict[str, Mapping[str, Number]] = {
         "measured_silent_share": {name: series.silent_share for name, series in rectifiers.items()},
         "seen_sample_count": {name: series.samples_seen for name, series in rectifiers.items()},
-        "measured_zero_share": {name: median(series.zero_share) for name, series in rectifiers.items()},
         "first_silent_share": {name: series.silent_share_first for name, series in rectifiers.items()},
         "last_silent_share": {name: series.silent_share_last for name, series in rectifiers.items()},
         "silent_share_growth": {

@@ -28,13 +28,11 @@ def measure_run(trace: Trace) -> Columns:
             "batch_size": settings.batch_size,
             "optimizer": settings.optimizer or None,
             "learning_rate": max(rates, default=settings.learning_rate),
-            "is_adaptive": settings.is_adaptive,
             "is_warmed_up": bool(rates) and rates[0] < 0.5 * max(rates),
             "precision": settings.precision,
             "weight_decay": settings.weight_decay,
             "decayed_norm_or_bias_count": settings.decayed_norm_or_bias_count,
             "gradient_underflow_share": _underflow(trace.parameters),
-            "prediction_change": median(second_half(run.prediction_change)),
             "update_alignment": median(run.update_alignment),
         }
         facts |= _loss(run.loss) | _norms(run)

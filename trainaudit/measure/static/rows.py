@@ -29,7 +29,7 @@ REPORT_FACTS = frozenset(
         "model.recognition_coverage", "model.dtype", "layer.name", "layer.op", "layer.role", "layer.depth", "layer.gain",
         "layer.wanted_gain", "layer.weight_scheme", "parameter.std", "model.signal_coverage", "layer.predicted_std",
         "layer.predicted_rms", "layer.predicted_gradient_ratio", "layer.predicted_backward_ratio",
-        *_MEASURED,
+        *_MEASURED, "training.evidence",
     }
 )  # fmt: skip
 """Facts that reports show even where no rule reads them."""
