@@ -1,0 +1,20 @@
+"""A fifth of the examples are copies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.models import small_data
+
+VIOLATES = ("data",)
+"""Subjects on which the rule is violated."""
+
+
+def build_model() -> Any:
+    return small_data.classifier()
+
+
+def make_data() -> Any:
+    x, y = small_data.clusters()
+    x[512:], y[512:] = x[:128].clone(), y[:128].clone()
+    return x, y

@@ -1,0 +1,19 @@
+"""Labels of 1 to 4 for four outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.models import small_data
+
+VIOLATES = ("data",)
+"""Subjects on which the rule is violated."""
+
+
+def build_model() -> Any:
+    return small_data.classifier()
+
+
+def make_data() -> Any:
+    x, y = small_data.clusters()
+    return x, y + 1

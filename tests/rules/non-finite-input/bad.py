@@ -1,0 +1,20 @@
+"""Three values are NaN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.models import small_data
+
+VIOLATES = ("data",)
+"""Subjects on which the rule is violated."""
+
+
+def build_model() -> Any:
+    return small_data.classifier()
+
+
+def make_data() -> Any:
+    x, y = small_data.clusters()
+    x[100:103, 2] = float("nan")
+    return x, y

@@ -1,0 +1,15 @@
+"""Standardized values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.models import small_data
+
+
+def build_model() -> Any:
+    return small_data.classifier()
+
+
+def make_data() -> Any:
+    return small_data.clusters()
