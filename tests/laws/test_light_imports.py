@@ -44,6 +44,17 @@ def test_an_audit_loads_nothing_heavy(model: Path) -> None:
     assert loaded_modules(model) == set()
 
 
+def test_a_forward_probe_loads_no_torch(model: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    program = PROGRAM.replace("main([", "main(['probe', '--forward-only', ").format(
+        before="", path=str(model), heavy=HEAVY
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    loaded = set(done.stdout.strip().splitlines()[-1].split()[1:])
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "transformers"}
+
+
 def test_importing_the_package_loads_nothing_at_all() -> None:
     program = "import sys; before = set(sys.modules); import trainaudit; print(sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)

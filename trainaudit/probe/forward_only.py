@@ -62,7 +62,7 @@ def run_forward(target: Target, graph: Graph, plan: ProbePlan, progress: Callabl
     try:
         for step, feeds in enumerate(batches):
             progress("forward", step / count)
-            groups = groups or _groups(_run(session, readable, _first(feeds), shown), feeds)
+            groups = groups or _groups(session, readable, feeds, shown)
             last = (-1, 0)
             for names in groups:
                 for name, output in zip(names, _run(session, names, feeds, shown).values(), strict=True):
@@ -181,9 +181,13 @@ def _told(error: Exception, path: Path | None = None) -> str:
     return text[:200].rstrip(". ") + "."
 
 
-def _groups(sizes: Mapping[str, Any], feeds: Feeds) -> list[list[str]]:
-    """The outputs in groups that are held at once, by their sizes on one example."""
-    times = max(_size_of(feeds), 1)
+def _groups(session: Any, readable: Sequence[str], feeds: Feeds, shown: str) -> list[list[str]]:
+    """The outputs in groups that are held at once, by their sizes on one example, or on all where the model takes no single one."""
+    few = {name: value[:1] if value.ndim else value for name, value in feeds.items()}
+    try:
+        sizes, times = _run(session, readable, few, shown), _size_of(feeds)
+    except TrainauditError:
+        sizes, times = _run(session, readable, feeds, shown), 1
     groups: list[list[str]] = [[]]
     held = 0
     for name, output in sizes.items():
@@ -194,16 +198,6 @@ def _groups(sizes: Mapping[str, Any], feeds: Feeds) -> list[list[str]]:
         groups[-1].append(name)
         held += size
     return groups
-
-
-def _first(feeds: Feeds) -> Feeds:
-    """The first example, where all inputs count the same ones."""
-    sizes = {value.shape[0] for value in feeds.values() if value.ndim}
-    return (
-        {name: value[:1] for name, value in feeds.items()}
-        if len(sizes) == 1 and all(value.ndim for value in feeds.values())
-        else feeds
-    )
 
 
 def _size_of(feeds: Feeds) -> int:
