@@ -196,7 +196,7 @@ def test_operators_that_nobody_knows_are_refused_and_no_library_is_loaded(tmp_pa
     made.graph.node.append(onnx.helper.make_node("Strange", ["b"], ["z"], domain="com.example"))
     made.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
     onnx.save(made, str(path))
-    with pytest.raises(TrainauditError, match="onnxruntime .* cannot load") as caught:
+    with pytest.raises(TrainauditError, match=r"onnxruntime .* cannot load") as caught:
         forward(str(path))
     assert str(tmp_path) not in caught.value.what.replace(str(path), "")
 
