@@ -27,6 +27,8 @@ class Signature:
     names_alone: tuple[str, ...] = ()
     any_place: bool = False
     any_name: bool = False
+    places_alone: bool = False
+    """Names tell which input is which, and yet the model is called by place (a converted ONNX file)."""
 
     @property
     def label(self) -> str | None:
@@ -61,6 +63,8 @@ def batch_of(raw: Any, signature: Signature, *, own_loss: bool, is_raw: bool = F
         if not is_raw:
             raise
         args, kwargs, target = (), {}, _label_in(raw)
+    if signature.places_alone and kwargs:
+        args, kwargs = tuple(kwargs[name] for name in signature.names), {}
     return Batch(args=args, kwargs=kwargs, target=target, raw=raw, size=size_of(raw))
 
 
@@ -124,7 +128,7 @@ def _by_name(items: dict[str, Any], signature: Signature, own_loss: bool) -> _Sp
     others = {name: item for name, item in items.items() if name != label}
     kwargs = {name: item for name, item in others.items() if name in signature.names}
     args: tuple[Any, ...] = ()
-    if not kwargs and len(others) == 1 and not signature.names_alone:
+    if not kwargs and len(others) == 1 and len(signature.required) < 2 and not signature.names_alone:
         args = tuple(others.values())
     elif not kwargs and signature.any_name:
         kwargs = others

@@ -13,7 +13,7 @@ from trainaudit.frozen import frozen
 from trainaudit.load.torch.importing import shown_file
 from trainaudit.probe.data_files import read_arrays
 from trainaudit.probe.structures import arrays_as_tensors, mapped, parts_of, size_of
-from trainaudit.probe.user_objects import Caller, a, called, named
+from trainaudit.probe.user_objects import Caller, a, called, named, shown_name
 
 FILES = (".npz", ".safetensors")
 _VALIDATION = ("validation", "valid", "val", "test", "eval", "dev")
@@ -44,7 +44,7 @@ def sources_of(
     if PurePath(text).suffix.lower() in FILES:
         return _both(read_arrays(text), shown_file(text), caller, batch_size, rank)
     found = named(text, caller, option)
-    return sources_in(found, text, caller, batch_size=batch_size, rank=rank)
+    return sources_in(found, shown_name(text), caller, batch_size=batch_size, rank=rank)
 
 
 def sources_in(

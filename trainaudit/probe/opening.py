@@ -10,9 +10,11 @@ from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.load.target import DTYPES, InputSpec, Kind, Target
 from trainaudit.load.torch.examples import example_for
+from trainaudit.load.torch.importing import shown_file
 from trainaudit.load.torch.prepare import Example as Call
 from trainaudit.load.torch.prepare import materialized, refuse_quantized, unwrapped
 from trainaudit.probe.synthetic import Example, example_of_graph
+from trainaudit.probe.user_objects import shown_name
 
 
 @frozen
@@ -35,21 +37,21 @@ def open_model(target: Target) -> Opened:
         from trainaudit.probe.onnx_module import convert
 
         converted = convert(target.path)
-        return Opened(converted.module, target.spec, target=target, conversion=converted)
+        return Opened(converted.module, shown_file(target.spec), target=target, conversion=converted)
     if kind is Kind.CONFIG:
         from trainaudit.load.torch.config_folder import model_of
 
         made = model_of(target.path)
-        return Opened(made.model, target.path, made.example, target, made.notes)
+        return Opened(made.model, shown_file(target.path), made.example, target, made.notes)
     if kind is Kind.PROGRAM:
         from trainaudit.load.torch.program_file import load_program_file
 
-        return of_module(load_program_file(target.path), None, target.spec, target)
+        return of_module(load_program_file(target.path), None, shown_file(target.spec), target)
     if kind is Kind.PYTHON:
         from trainaudit.load.torch.resolving import resolve
 
         found = resolve(target)
-        return of_module(found.model, found.example, target.spec, target)
+        return of_module(found.model, found.example, shown_name(target.spec), target)
     what = f"{target.spec} holds weights without the code that runs them, so that it cannot be probed."
     raise TrainauditError("weights-alone", what, "Name the model: pkg.mod:attr, path/file.py:attr or an ONNX file.")
 

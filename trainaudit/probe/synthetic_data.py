@@ -9,7 +9,7 @@ from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.probe import objectives
-from trainaudit.probe.heads import head_of, read_by_loss
+from trainaudit.probe.heads import head_of, loss_within, read_by_loss
 from trainaudit.probe.objectives import Objective
 from trainaudit.probe.opening import Opened, example_inputs, with_shapes
 from trainaudit.probe.plan import ProbePlan
@@ -44,6 +44,8 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     size = fitting_size(example, plan.batch_size)
     inputs, size, note = _fitting_inputs(opened, example, size, plan.seed, graph)
     result = _run(opened, inputs, size)
+    if chosen is None and not task.signature.label and loss_within(result) is not None:
+        return _unlabelled(task, plan, example, size, note)
     output = read_by_loss(result)
     labels = (task.signature.label or "") if task.own_loss else ""
     is_token_model = _is_token_model(inputs, output)
@@ -70,6 +72,19 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     words = f"synthetic: {count} batches of {size}, {_inputs_shown(inputs)}; {_targets_shown(goal, taught, is_shifted)}"
     kind = "teacher" if taught else "random"
     return Synthetic(batches[:count], batches[count:], kind, words, (note,) if note else ())
+
+
+def _unlabelled(task: Task, plan: ProbePlan, example: Example, size: int, note: str) -> Synthetic:
+    """Inputs alone, for a model that computes its loss from them."""
+
+    def batch(number: int) -> Batch:
+        given = drawn(example, size, plan.seed + 1 + number, task.graph, task.opened.model)
+        return Batch(given.args, dict(given.kwargs), None, dict(given.kwargs) or given.args, size)
+
+    count = batch_count(example, size)
+    batches = tuple(batch(number) for number in range(count + _HELD))
+    words = f"synthetic: {count} batches of {size}, {_inputs_shown(drawn(example, size, plan.seed, task.graph, task.opened.model))}"
+    return Synthetic(batches[:count], batches[count:], "random", words, (note,) if note else ())
 
 
 def _fitting_inputs(

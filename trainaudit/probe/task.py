@@ -22,7 +22,7 @@ from trainaudit.probe.opening import Opened
 from trainaudit.probe.optimizers import OptimizerChoice
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.trainee import Batch, Computed
-from trainaudit.probe.user_objects import Caller, Spec, named
+from trainaudit.probe.user_objects import Caller, Spec, named, shown_name
 
 
 @frozen
@@ -43,14 +43,16 @@ class Task:
 
 
 def task_of(opened: Opened, graph: Graph | None, plan: ProbePlan, caller: Caller, spec: Spec) -> Task:
-    task = Task(opened, graph, signature_of(opened.model))
+    task = Task(opened, graph, _signature(opened))
     if plan.step:
-        step = objectives.of_step(named(plan.step, caller, "--step"), plan.step)
+        step = objectives.of_step(named(plan.step, caller, "--step"), shown_name(plan.step))
         return replace(task, chosen=step, is_step=True)
     if plan.loss and (plan.loss in NAMED or split_python(plan.loss) is None):
         return replace(task, chosen=objectives.of_name(plan.loss))
     if plan.loss:
-        return replace(task, chosen=objectives.of_object(named(plan.loss, caller, "--loss"), plan.loss, caller))
+        return replace(
+            task, chosen=objectives.of_object(named(plan.loss, caller, "--loss"), shown_name(plan.loss), caller)
+        )
     if spec.step is not None:
         return replace(task, chosen=objectives.of_step(spec.step, f"{spec.shown}:{spec.step.__name__}"), is_step=True)
     if spec.make_loss is not None:
@@ -58,6 +60,13 @@ def task_of(opened: Opened, graph: Graph | None, plan: ProbePlan, caller: Caller
     if _has_training_step(opened.model):
         return replace(task, chosen=objectives.of_training_step(opened.model), is_step=True)
     return task
+
+
+def _signature(opened: Opened) -> Signature:
+    if opened.conversion is None:
+        return signature_of(opened.model)
+    names = tuple(opened.conversion.input_names)
+    return Signature(names, names, places_alone=True)
 
 
 def _has_training_step(model: Any) -> bool:
@@ -95,7 +104,7 @@ def optimizer_of(model: Any, plan: ProbePlan, caller: Caller, spec: Spec) -> Opt
         return optimizers.by_name(plan.optimizer, plan.learning_rate)
     if plan.optimizer:
         found = named(plan.optimizer, caller, "--optimizer")
-        return optimizers.by_object(found, plan.optimizer, plan.learning_rate, caller)
+        return optimizers.by_object(found, shown_name(plan.optimizer), plan.learning_rate, caller)
     if spec.make_optimizer is not None:
         return optimizers.by_object(spec.make_optimizer, f"{spec.shown}:make_optimizer", plan.learning_rate, caller)
     if _has_training_step(model):

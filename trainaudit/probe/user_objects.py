@@ -15,7 +15,7 @@ from typing import Any
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.load.target import split_python
-from trainaudit.load.torch.importing import attribute_of, import_target, user_code
+from trainaudit.load.torch.importing import attribute_of, import_target, shown_file, user_code
 from trainaudit.load.torch.seeding import seeded
 
 _BUILDERS = {
@@ -70,6 +70,15 @@ def named(text: str, caller: Caller, option: str) -> Any:
         return attribute_of(module, attribute, module_name)
 
 
+def shown_name(text: str) -> str:
+    """An import string or file as messages and reports name it: without the folders of this machine."""
+    python = split_python(text)
+    if python is None:
+        return shown_file(text) if text.lower().endswith(".py") else text
+    module, attribute = python
+    return f"{shown_file(module) if module.lower().endswith('.py') else module}:{attribute}"
+
+
 def spec_of(text: str, caller: Caller) -> Spec:
     """What the file or module `text` defines."""
     with seeded(caller.seed):
@@ -79,7 +88,7 @@ def spec_of(text: str, caller: Caller) -> Spec:
     if not any(value is not None for value in found.values()) and not hasattr(module, "build_model"):
         what = f"{text} defines neither build_model nor make_data, make_loss or make_optimizer."
         raise TrainauditError("empty-spec", what, "Define at least one of them, or leave --spec out.")
-    return Spec(text, **found, batch_size=size if isinstance(size, int) and size > 0 else None)
+    return Spec(shown_name(text), **found, batch_size=size if isinstance(size, int) and size > 0 else None)
 
 
 def _first(module: ModuleType, names: tuple[str, ...]) -> Any:
