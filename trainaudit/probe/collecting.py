@@ -78,6 +78,7 @@ class Record:
         self.alignment: list[Number] = []
         self.guards: list[tuple[int, float, float]] = []
         self.has_gradient: set[int] = set()
+        self.noise: dict[int, dict[str, float]] = {}
 
     def land(self, step: StepReadings, units: tuple[int, ...], values: tuple[Any, Any, Any, Mapping[Any, Any]]) -> None:
         """Take in one sampled step, as `slots.Fetched` gives it."""
@@ -142,7 +143,7 @@ class Record:
         was_read, had_gradient = sizes[..., 0] > 0, gradient_sizes > 0
         starts = np.cumsum((0, *self.units))
         names: Counter[str] = Counter()
-        for number, (call, layer) in enumerate(zip(self.calls, self.layers, strict=True)):
+        for number, (call, layer) in enumerate(zip(self.calls[:count], self.layers[:count], strict=True)):
             if not layer and call.op in ONLY_LAYERS:
                 continue
             series: dict[str, Any] = {
@@ -222,6 +223,9 @@ class Record:
             weight_norm=weight,
             gradient_norm=gradient,
             update_norm=update,
+            gradient_noise=tuple(self.noise.get(step.index, {}).get(self.names[place]) for step in self.steps)
+            if self.noise
+            else (),
             gradient_underflow_share=tuple(
                 (some - large) / some if some and large is not None else None
                 for some, large in zip(nonzero, kept, strict=True)

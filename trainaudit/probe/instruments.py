@@ -17,19 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 
 from trainaudit.ir.graph import Graph
-from trainaudit.ir.ops import Op
-from trainaudit.probe import parameter_readings, readings
-from trainaudit.probe.collecting import ONLY_LAYERS, ParameterState, Readings, Record, StepReadings
-from trainaudit.probe.layout import NUMBERS, unit_axis
-from trainaudit.probe.matching import Call, matched
+from trainaudit.probe import parameter_readings
+from trainaudit.probe.activations import Activations, Sampling
+from trainaudit.probe.collecting import ParameterState, Readings, Record, StepReadings
+from trainaudit.probe.layout import NUMBERS
+from trainaudit.probe.noise import gradient_noise
 from trainaudit.probe.slots import Fetched, Slots, to_host
-from trainaudit.probe.taps import Watch
 
 DENSE_STEPS = 10
 """The first steps are all sampled: what goes wrong at the start goes wrong there."""
@@ -53,13 +51,16 @@ class Instruments:
         self.names, self.parameters = [name for name, _ in named], [item for _, item in named]
         self.device = self.parameters[0].device if self.parameters else torch.device("cpu")
         self.slots = Slots(self.device)
-        self.record = Record(self.names, [item.numel() for item in self.parameters])
-        self.numbers: dict[tuple[str, Op, int], int | None] = {}
-        self.sampling: _Sampling | None = None
+        self.called: dict[str, str] = getattr(model, "parameter_names", {})
+        self.record = Record(
+            [self.called.get(name, name) for name in self.names], [item.numel() for item in self.parameters]
+        )
+        rows = {name: item.shape[0] for name, item in named if item.ndim}
+        self.activations = Activations(model, graph, self.record, self.slots, rows)
+        self.sampling: Sampling | None = None
         self.snapshot: parameter_readings.Snapshot | None = None
         self.waiting: list[tuple[StepReadings, Fetched]] = []
         self.guards: list[tuple[int, Any, Any]] = []
-        self.touched: dict[str, Any] = {}
         self.stack = ExitStack()
 
     def __enter__(self) -> Instruments:
@@ -67,7 +68,6 @@ class Instruments:
         self.stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         torch.backends.mha.set_fastpath_enabled(False)
         self.initial = [item.detach().clone() for item in self.parameters]
-        self.watch = Watch(self.model, self._saw, self._begins)
         return self
 
     def __exit__(self, *_raised: Any) -> None:
@@ -86,7 +86,7 @@ class Instruments:
             yield
             return
         sampled = len(self.record.steps) + len(self.waiting)
-        sampling = self.sampling = _Sampling(index, last or sampled % DETAIL_EVERY == 0)
+        sampling = self.sampling = Sampling(index, last or sampled % DETAIL_EVERY == 0)
         if self.snapshot is None:
             self.snapshot = parameter_readings.Snapshot(self.parameters)
             self.gradient_samples = parameter_readings.GradientSamples(len(self.parameters), self.device)
@@ -94,7 +94,7 @@ class Instruments:
         self.slots.begin()
         try:
             with _eager():
-                sampling.watching.enter_context(self.watch)
+                sampling.watching.enter_context(self.activations.watched(sampling))
                 try:
                     yield
                 finally:
@@ -102,66 +102,6 @@ class Instruments:
             self._close(sampling)
         finally:
             self.sampling = None
-
-    # --- forward and backward -------------------------------------------------------------------------------------------
-
-    def _begins(self) -> None:
-        """A forward pass of the whole model begins: the first one of a step is read."""
-        if self.sampling is not None:
-            self.sampling.passes += 1
-
-    def _saw(self, module: str, op: Op, output: Any, weight: str, operand: Any) -> None:
-        """Read an output as soon as it is there, and its gradient when it comes."""
-        sampling = self.sampling
-        if sampling is None or sampling.passes > 1:
-            return
-        ordinal = sampling.ordinals.get((module, op), 0)
-        sampling.ordinals[module, op] = ordinal + 1
-        key = (module, op, ordinal)
-        number = self.numbers.get(key, -1)
-        if number is None:
-            return
-        axis = unit_axis(op, output.shape, sampling.units)
-        units = output.shape[axis]
-        sampling.units = (1 if axis == 1 and output.ndim > 2 else -1, units)
-        if number < 0:
-            self.record.calls.append(Call(module, op, ordinal, weight))
-            number = self.numbers[key] = self.slots.add(op, units)
-        slot = self.slots.taps[number]
-        if slot.units != units:
-            return  # not the tensor that it was at first
-        with torch.no_grad():
-            size = readings.read_activation(output, axis, slot)
-            sampling.samples = sampling.samples or output.shape[0]
-            sampling.sizes[number] = (size, output.numel(), sampling.samples)
-            if sampling.is_detailed:
-                self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
-                self.slots.extras.append(((number, "values"), readings.histogram_of(slot.sample[:size])))
-            if op is Op.EMBEDDING and weight and isinstance(operand, torch.Tensor):
-                self._touch(weight, operand)
-        maker = output.grad_fn
-        if (
-            maker is not None
-        ):  # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
-            maker.register_prehook(partial(self._read_gradient, sampling, number, axis, output.output_nr))
-
-    def _read_gradient(self, sampling: _Sampling, number: int, axis: int, place: int, gradients: Any) -> None:
-        gradient = gradients[place]
-        if sampling is not self.sampling or sampling.is_read or gradient is None:
-            return
-        with torch.no_grad():
-            slot = self.slots.taps[number]
-            size = readings.read_gradient(gradient, axis, slot)
-            sampling.gradient_sizes[number] = gradient.numel()
-            if sampling.is_detailed:
-                histogram = readings.histogram_of(slot.gradient[:size], of_logarithm=True)
-                self.slots.extras.append(((number, "gradients"), histogram))
-
-    def _touch(self, weight: str, indices: Any) -> None:
-        rows = dict(zip(self.names, self.parameters, strict=True))[weight].shape[0]
-        if weight not in self.touched:
-            self.touched[weight] = torch.zeros(rows, dtype=torch.bool, device=self.device)
-        self.touched[weight][indices.reshape(-1)] = True
 
     # --- parameters -----------------------------------------------------------------------------------------------------
 
@@ -183,7 +123,14 @@ class Instruments:
             whole = torch.linalg.vector_norm(lengths)
             self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
 
-    def _close(self, sampling: _Sampling) -> None:
+    def read_noise(self, index: int, compute: Any, batch: Any, parts: int = 4) -> None:
+        """Outside of a step, before that of this index: how much the gradients of parts of a batch differ (see `noise.gradient_noise`)."""
+        self.record.noise[index] = {
+            self.called.get(name, name): value
+            for name, value in gradient_noise(self.model, compute, batch, parts).items()
+        }
+
+    def _close(self, sampling: Sampling) -> None:
         """What the step did to the weights; everything that was read goes on its way."""
         assert self.snapshot is not None
         with torch.no_grad():
@@ -203,11 +150,11 @@ class Instruments:
             fetched = self.slots.fetch()
         step = StepReadings(sampling.index, sampling.sizes, sampling.gradient_sizes, frozenset(sampling.places))
         self.waiting.append((step, fetched))
-        self._match()
+        self.activations.match()
         while self.waiting and self.waiting[0][1].arrived():
             self._land(*self.waiting.pop(0))
 
-    def _compare(self, sampling: _Sampling, changes: list[Any]) -> None:
+    def _compare(self, sampling: Sampling, changes: list[Any]) -> None:
         """The step's change beside the gradient that the optimizer was given, which a user may have clipped since it was read."""
         is_same = all(a._version == b for a, b in zip(sampling.gradients, sampling.versions, strict=True))
         lengths = sampling.found[0] if is_same else parameter_readings.norms(sampling.gradients)
@@ -220,15 +167,6 @@ class Instruments:
         for tap in self.slots.taps[: len(fetched.units)]:
             tap.has_varied = tap.has_varied or bool(self.record.varied[start : start + tap.units].all())
             start += tap.units
-
-    def _match(self) -> None:
-        """After a pass with calls that were not there before: which layers they are, and which of them need not be read again."""
-        if len(self.record.layers) == len(self.record.calls):
-            return
-        self.record.layers = matched(self.graph, self.record.calls)
-        for call, layer in zip(self.record.calls, self.record.layers, strict=True):
-            if not layer and call.op in ONLY_LAYERS:
-                self.numbers[call.module, call.op, call.ordinal] = None
 
     # --- what came of it ------------------------------------------------------------------------------------------------
 
@@ -259,31 +197,13 @@ class Instruments:
                 trainable=item.requires_grad,
                 in_optimizer=id(item) in optimized,
                 is_changed=not parameter_readings.is_equal(item.detach(), start),
-                touched=None if name not in self.touched else float(self.touched[name].double().mean()),
+                touched=None
+                if name not in self.activations.touched
+                else float(self.activations.touched[name].double().mean()),
             )
             for name, item, start in zip(self.names, self.parameters, self.initial, strict=True)
         ]
         return self.record.readings(states)
-
-
-class _Sampling:
-    """What is known of the step that is being read."""
-
-    def __init__(self, index: int, is_detailed: bool) -> None:
-        self.index, self.is_detailed = index, is_detailed
-        self.watching = ExitStack()
-        self.passes = 0
-        self.samples = 0
-        self.ordinals: dict[tuple[str, Op], int] = {}
-        self.units = (-1, 0)
-        self.sizes: dict[int, tuple[int, int, int]] = {}
-        self.gradient_sizes: dict[int, int] = {}
-        self.is_read = False
-        self.places: list[int] = []
-        self.gradients: list[Any] = []
-        self.versions: list[int] = []
-        self.weights: Any = None
-        self.found: Any = ()
 
 
 @contextmanager

@@ -18,6 +18,8 @@ class Call:
     op: Op
     ordinal: int
     weight: str = ""
+    layer: str = ""
+    """Its name in the graph, where that is known from the start."""
 
 
 def matched(graph: Graph | None, calls: Sequence[Call]) -> list[str]:
@@ -26,8 +28,8 @@ def matched(graph: Graph | None, calls: Sequence[Call]) -> list[str]:
     Weighted calls are matched by the parameter that they read and the others by module and op; both in the order in which they are made, and only where
     the graph has as many as there were calls. Where the graph does not know of modules, the calls of an op count over the whole network.
     """
-    if graph is None or not graph.layers:
-        return [""] * len(calls)
+    if graph is None or not graph.layers or all(call.layer for call in calls):
+        return [call.layer for call in calls]
     knows_modules = any(layer.source.module for layer in graph.layers)
     layers: dict[object, list[Layer]] = defaultdict(list)
     for layer in graph.layers:

@@ -92,7 +92,7 @@ def copy_sample(tensor: Any, axis: int, row: Any, views: dict[str, Any], name: s
         known = views[name] = (key, size, steps, first, count, row[:count].view(size))
     _, size, steps, first, count, view = known
     view.copy_(tensor.as_strided(size, steps, tensor.storage_offset() + first))
-    return count  # type: ignore[no-any-return]
+    return count
 
 
 def spread(shape: Any, strides: Any, axis: int) -> tuple[list[int], list[int], int]:

@@ -34,7 +34,7 @@ FUNCTIONS: Mapping[str, Op] = {
 }  # fmt: skip
 """Function, without the underscore of the form in place → what it computes."""
 
-_NAMED = {**FUNCTIONS, **{f"{name}_": op for name, op in FUNCTIONS.items()}}
+NAMED = {**FUNCTIONS, **{f"{name}_": op for name, op in FUNCTIONS.items()}}
 
 _PRODUCTS = frozenset({Op.MATMUL, Op.EINSUM})
 
@@ -119,21 +119,30 @@ class Watch(TorchFunctionMode):
             finally:
                 self.depth -= 1
         result = func(*args, **kwargs) if kwargs else func(*args)
-        op = _NAMED.get(getattr(func, "__name__", ""))
+        self.observe(func, args, kwargs or {}, result)
+        return result
+
+    def observe(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """After each call of torch, made by a module or not."""
+        op = NAMED.get(getattr(func, "__name__", ""))
         if op is not None and self.stack and self.stack[-1] != "?":
             output = result[0] if isinstance(result, tuple) else result
-            if _is_readable(output) and torch._C._current_graph_task_id() == -1:
-                weight = self._weight(args, kwargs)
-                if op in _PRODUCTS and weight:
-                    op = Op.LINEAR
-                elif op is Op.HARD_TANH and _bounds(args, kwargs) == (0.0, 6.0):
-                    op = Op.RELU6
+            if is_readable(output) and torch._C._current_graph_task_id() == -1:
+                op, weight = self.identified(op, args, kwargs)
                 self.seen(self.stack[-1], op, output, weight, args[0] if args else None)
-        return result
+
+    def identified(self, op: Op, args: Any, kwargs: Any) -> tuple[Op, str]:
+        """What a call computes, as the graph has it, and the name of its weight."""
+        weight = self._weight(args, kwargs)
+        if op in _PRODUCTS and weight:
+            op = Op.LINEAR
+        elif op is Op.HARD_TANH and _bounds(args, kwargs) == (0.0, 6.0):
+            op = Op.RELU6
+        return op, weight
 
     def _weight(self, args: Any, kwargs: Any) -> str:
         """The name of the first parameter among the operands, or of that which an operand is a view of."""
-        for operand in (*args[:3], *kwargs.values()) if kwargs else args[:3]:
+        for operand in (*args[:3], *kwargs.values()):
             if isinstance(operand, torch.Tensor):
                 name = self.weights.get(id(operand))
                 if name is None and operand._base is not None:
@@ -149,13 +158,12 @@ class Watch(TorchFunctionMode):
 
 
 def _bounds(args: Any, kwargs: Any) -> tuple[Any, Any]:
-    named = kwargs or {}
     return tuple(
-        args[place] if len(args) > place else named.get(word) for place, word in ((1, "min_val"), (2, "max_val"))
-    )  # type: ignore[return-value]
+        args[place] if len(args) > place else kwargs.get(word) for place, word in ((1, "min_val"), (2, "max_val"))
+    )
 
 
-def _is_readable(output: Any) -> bool:
+def is_readable(output: Any) -> bool:
     """A dense tensor of real numbers with an axis; not a stand-in, a part of a vmap, or a shard."""
     return (
         type(output) in (torch.Tensor, torch.nn.Parameter)

@@ -1,0 +1,160 @@
+"""`Activations`: the taps of a model, found while it runs and read while it trains. torch is imported at module level: import this file inside functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import Op
+from trainaudit.probe import readings
+from trainaudit.probe.collecting import ONLY_LAYERS, Record
+from trainaudit.probe.layout import unit_axis
+from trainaudit.probe.matching import Call, matched
+from trainaudit.probe.slots import Slots
+from trainaudit.probe.taps import FUNCTIONS, Watch
+
+TAPPED = frozenset(FUNCTIONS.values())
+"""Ops whose outputs are read."""
+
+
+class Sampling:
+    """What is known of the step that is being read."""
+
+    def __init__(self, index: int, is_detailed: bool) -> None:
+        self.index, self.is_detailed = index, is_detailed
+        self.watching = ExitStack()
+        self.passes = 0
+        self.ordinals: dict[tuple[str, Op], int] = {}
+        self.units = (-1, 0)
+        self.samples = 0
+        self.sizes: dict[int, tuple[int, int, int]] = {}
+        self.gradient_sizes: dict[int, int] = {}
+        self.is_read = False
+        self.places: list[int] = []
+        self.gradients: list[Any] = []
+        self.versions: list[int] = []
+        self.weights: Any = None
+        self.found: Any = ()
+
+
+class Activations:
+    """Reads outputs and their gradients into slots. A part of the model with `watched` and `watch(name, tensor)` (made of an ONNX file) names its values
+    itself; everything else is seen by its calls."""
+
+    def __init__(self, model: Any, graph: Graph | None, record: Record, slots: Slots, sizes: dict[str, int]) -> None:
+        self.model, self.graph, self.record, self.slots, self.sizes = model, graph, record, slots, sizes
+        self.sampling: Sampling | None = None
+        self.numbers: dict[object, int | None] = {}
+        self.touched: dict[str, Any] = {}
+        self.named = next(
+            (part for part in model.modules() if hasattr(part, "watched") and hasattr(part, "watch")), None
+        )
+        self.layers = (
+            {layer.outputs[0]: layer for layer in graph.layers if layer.op in TAPPED} if graph is not None else {}
+        )
+
+    @contextmanager
+    def watched(self, sampling: Sampling) -> Iterator[None]:
+        """The first forward pass inside is read, and the gradients of what it gave until `sampling.is_read`."""
+        self.sampling = sampling
+        try:
+            if self.named is None:
+                with Watch(self.model, self._called, self._begins):
+                    yield
+                return
+            kept = self.named.watched, self.named.watch
+            try:
+                self.named.watched, self.named.watch = frozenset(self.layers), self._computed
+                yield
+            finally:
+                self.named.watched, self.named.watch = kept
+        finally:
+            self.sampling = None
+
+    def _begins(self) -> None:
+        if self.sampling is not None:
+            self.sampling.passes += 1
+
+    def _computed(self, name: str, output: Any) -> None:
+        """A value of an ONNX graph is there."""
+        layer = self.layers.get(name)
+        if (
+            layer is not None
+            and isinstance(output, torch.Tensor)
+            and output.is_floating_point()
+            and output.ndim
+            and output.numel()
+        ):
+            weight = next(iter(layer.parameters.values()), "")
+            self._read(name, Call(layer.source.module or "", layer.op, 0, weight, layer.name), output)
+
+    def _called(self, module: str, op: Op, output: Any, weight: str, operand: Any) -> None:
+        """A module has made a call."""
+        sampling = self.sampling
+        if sampling is None or sampling.passes > 1:
+            return
+        ordinal = sampling.ordinals.get((module, op), 0)
+        sampling.ordinals[module, op] = ordinal + 1
+        self._read((module, op, ordinal), Call(module, op, ordinal, weight), output)
+        if op is Op.EMBEDDING and weight and isinstance(operand, torch.Tensor):
+            self._touch(weight, operand)
+
+    def _read(self, key: object, call: Call, output: Any) -> None:
+        """Read an output as soon as it is there, and its gradient when it comes."""
+        sampling = self.sampling
+        number = self.numbers.get(key, -1)
+        if sampling is None or number is None or number in sampling.sizes:
+            return
+        axis = unit_axis(call.op, output.shape, sampling.units)
+        units = output.shape[axis]
+        sampling.units = (1 if axis == 1 and output.ndim > 2 else -1, units)
+        if number < 0:
+            self.record.calls.append(call)
+            number = self.numbers[key] = self.slots.add(call.op, units)
+        slot = self.slots.taps[number]
+        if slot.units != units:
+            return  # not the tensor that it was at first
+        with torch.no_grad():
+            size = readings.read_activation(output, axis, slot)
+            sampling.samples = sampling.samples or output.shape[0]
+            sampling.sizes[number] = (size, output.numel(), sampling.samples)
+            if sampling.is_detailed:
+                self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
+                self.slots.extras.append(((number, "values"), readings.histogram_of(slot.sample[:size])))
+        maker = output.grad_fn
+        if (
+            maker is not None
+        ):  # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
+            maker.register_prehook(partial(self._read_gradient, sampling, number, axis, output.output_nr))
+
+    def _read_gradient(self, sampling: Sampling, number: int, axis: int, place: int, gradients: Any) -> None:
+        gradient = gradients[place]
+        if sampling is not self.sampling or gradient is None or gradient.layout is not torch.strided:
+            return
+        with torch.no_grad():
+            slot = self.slots.taps[number]
+            size = readings.read_gradient(gradient, axis, slot)
+            sampling.gradient_sizes[number] = gradient.numel()
+            if sampling.is_detailed:
+                histogram = readings.histogram_of(slot.gradient[:size], of_logarithm=True)
+                self.slots.extras.append(((number, "gradients"), histogram))
+
+    def _touch(self, weight: str, indices: Any) -> None:
+        """Which rows of an embedding a batch has read."""
+        if weight not in self.touched:
+            self.touched[weight] = torch.zeros(self.sizes[weight], dtype=torch.bool, device=indices.device)
+        self.touched[weight][indices.reshape(-1)] = True
+
+    def match(self) -> None:
+        """After a pass with calls that were not there before: which layers they are, and which of them need not be read again."""
+        if len(self.record.layers) == len(self.numbers):
+            return
+        self.record.layers = matched(self.graph, self.record.calls)
+        for key, call, layer in zip(self.numbers, self.record.calls, self.record.layers, strict=True):
+            if not layer and call.op in ONLY_LAYERS:
+                self.numbers[key] = None
