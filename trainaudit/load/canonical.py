@@ -106,6 +106,7 @@ PATTERNS: dict[str, tuple[Callable[[Wiring, int], Draft | None], ...]] = {
     "InstanceNormalization": (recognize_affine.grouped,),
     "BatchNormalization": (recognize_affine.layer_norm_by_rows,),
     "Softmax": (),
+    "Pad": (recognize_pieces.unfold,),
     "Less": (recognize_dropout.dropout, recognize_activation.written_out),
     "Bernoulli": (recognize_dropout.dropout,),
     "Exp": (recognize_pieces.softmax_in_pieces, recognize_activation.written_out),

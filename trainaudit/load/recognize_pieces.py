@@ -1,10 +1,10 @@
-"""A gated linear unit and a softmax written out in several nodes, matched node by node. Stdlib, ir and load.wiring only."""
+"""A gated linear unit, a softmax and an unfolded image written out in several nodes, matched node by node. Stdlib, ir and load.wiring only."""
 
 from __future__ import annotations
 
 from trainaudit.ir.graph import Attribute
 from trainaudit.ir.ops import Op
-from trainaudit.load.wiring import Draft, Wiring, number
+from trainaudit.load.wiring import Draft, Wiring, number, numbers
 
 
 def glu(wiring: Wiring, place: int) -> Draft | None:
@@ -69,3 +69,20 @@ def softmax_in_pieces(wiring: Wiring, place: int) -> Draft | None:
     if not wiring.is_closed(members, (output,)):
         return None
     return Draft(op, place, [x], [output], tuple(members), attributes={"dim": axis})
+
+
+def unfold(wiring: Wiring, place: int) -> Draft | None:
+    """The patches of an image side by side, as torch's exporters write im2col: `place` is the Pad, of which rows and then columns are
+    gathered at stored places, (batch, channels, kernel rows, rows, kernel columns, columns)."""
+    members = [place]
+    for op in ("Gather", "Gather", "Transpose", "Reshape"):
+        reader = wiring.reader(wiring.nodes[members[-1]].outputs[0], op)
+        if reader is None:
+            return None
+        members.append(reader)
+    pad, rows, columns, turn, last = (wiring.nodes[member] for member in members)
+    if numbers(turn, "perm") != (0, 1, 2, 4, 3, 5) or (number(rows, "axis", 0), number(columns, "axis", 0)) != (2, 4):
+        return None
+    if not all(wiring.is_stored(node.inputs[1]) and wiring.rank(node.inputs[1]) == 2 for node in (rows, columns)):
+        return None
+    return Draft(Op.UNFOLD, place, [pad.inputs[0]], [last.outputs[0]], tuple(members))

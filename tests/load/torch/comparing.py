@@ -20,40 +20,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainaudit.ir.graph import Attribute, Graph, Layer, Shape
 from trainaudit.ir.ops import RECURRENT, Op
 from trainaudit.ir.text import shape_text
-from trainaudit.result import Audit, Occurrence
+from trainaudit.result import Finding, Occurrence
 
-_COUNTED = "positions are counted by CumSum, which keeps int32 in ONNX; torch's gives int64, and the code casts it back"
-_MASKED = "transformers adds a mask that hides nothing while torch.export runs, which the dynamo file has too; otherwise it adds none"
-_NO_CHANCE = "the newer exporter leaves out dropout of p=0"
-_CAST_LIKE = "the newer exporter writes the casts of the counted positions as CastLike"
 DIFFERENT: dict[tuple[str, str], str] = {
     (
-        "convnext",
-        "dynamo",
-    ): "the exporter writes the view behind the last pool as a gather at computed places (as_strided)",
-    ("self_normalizing", "torchscript"): "the exporter cannot write AlphaDropout",
-    ("convbert", "torchscript"): "the exporter writes unfold as a pad and a gather",
-    ("deit", "torchscript"): _MASKED,
-    ("hf_vit", "torchscript"): _MASKED,
-    **{
-        (name, "torchscript"): _COUNTED
-        for name in ("roberta", "xlm_roberta", "camembert", "mpnet", "esm", "data2vec_text")
-    },
-    **{(name, "dynamo"): _CAST_LIKE for name in ("roberta", "mpnet", "esm")},
-    **{(name, "dynamo"): _NO_CHANCE for name in ("albert", "mobilebert", "rembert", "modernbert")},
-    ("convbert", "dynamo"): "the exporter writes unfold as a pad and gathers",
-    ("roformer", "dynamo"): "the file slices the stored table of positions; torch's calls have it sliced",
-    (
-        "deberta_v2",
+        "cohere",
         "torchscript",
-    ): "the scores are reshaped before their softmax, and the file's attention is not recognized",
+    ): "the exporter writes two heads where the module has four, and onnxruntime cannot run the file",
+    (
+        "dinov2",
+        "torchscript",
+    ): "while it is traced, transformers resizes the table of positions, to the size that it has",
 }
 """(network, exporter) → why its graphs legitimately differ."""
 
@@ -353,15 +337,29 @@ def _number(value: Attribute) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value).lower()
 
 
-def findings_of(audit: Audit) -> set[tuple[str, str]]:
+Found = set[tuple[str, str]]
+"""Findings as (rule, subject)."""
+
+
+def findings_of(findings: Iterable[Finding]) -> Found:
     """(rule, subject) of all findings. A layer goes by its module, or by its kind where it has none, since the number in its name depends
     on the layers beside it; an output by its layer's kind. What a finding says about the file alone (leaked paths) is left out."""
     return {
         (finding.rule, _subject(finding.kind, occurrence))
-        for finding in audit.findings
+        for finding in findings
         if finding.rule not in _OF_FILES
         for occurrence in finding.occurrences
     }
+
+
+def unlike(module: Found, file: Found, graph: Graph, stored: Mapping[str, str]) -> tuple[Found, Found]:
+    """What a module's findings and those of its file, whose graph is given, do not share; and those of the module that are left out of
+    it, because they are on parameters that the file does not hold: no call reads them."""
+    shown = {(rule, _shown(subject, stored)) for rule, subject in file}
+    held = {_shown(name, stored) for name in graph.parameters}
+    more = module ^ shown
+    alone = {(rule, subject) for rule, subject in more if rule == "unused-parameter" and subject not in held}
+    return more - alone, alone
 
 
 _OF_FILES = ("leaked-paths",)
