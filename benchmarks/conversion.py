@@ -81,7 +81,7 @@ def try_node(test: TestCase, folder: Path) -> Node:
     path = folder / "node.onnx"
     path.write_bytes(model.SerializeToString())
     try:
-        converted = convert(str(path))
+        converted = convert(str(path), is_own=True)
     except TrainauditError as error:
         said = error.slug
         if said == "unsupported-operator":
@@ -211,7 +211,7 @@ def exports() -> Iterator[Export]:
 def try_export(name: str, path: str) -> Export:
     """Convert one file and run one backward pass in training mode."""
     try:
-        converted = convert(path)
+        converted = convert(path, is_own=True)
     except TrainauditError as error:
         return Export(name, refusal=error.what.partition(" ")[2])
     module, raw = converted.module, read_raw_graph(path)

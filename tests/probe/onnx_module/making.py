@@ -20,7 +20,7 @@ def written(folder: Path, text: str, *, opset: int = 18, ir_version: int = 10) -
 
 def converted(folder: Path, text: str, *, opset: int = 18, ir_version: int = 10) -> Converted:
     """The same as a module that onnxruntime agrees with."""
-    result = convert(written(folder, text, opset=opset, ir_version=ir_version), training=False)
+    result = convert(written(folder, text, opset=opset, ir_version=ir_version), training=False, is_own=True)
     assert result.unchecked == ""
     assert result.error is not None
     assert result.error <= 1e-5

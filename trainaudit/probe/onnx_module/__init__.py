@@ -26,11 +26,12 @@ class Converted:
     unchecked: str = ""
 
 
-def convert(path: str, *, seed: int = 0, training: bool = True) -> Converted:
+def convert(path: str, *, seed: int = 0, training: bool = True, is_own: bool = False) -> Converted:
     """The file at `path` as a torch module in training (or evaluation) mode, held against onnxruntime.
 
     Floating-point tensors that the canonical graph calls trainable are parameters, running statistics of BatchNormalization buffers,
-    all else constants; stored integer weights are not trained. Raises `TrainauditError` for a file that cannot be read, that names operators
+    all else constants; stored integer weights are not trained. A damaged file can crash onnxruntime, which therefore has a process of its own (a third
+    of a second); `is_own` says that the caller made the file, and spares that. Raises `TrainauditError` for a file that cannot be read, that names operators
     which the table lacks, and where the module's values differ from onnxruntime's.
     """
     from trainaudit.load.from_onnx import load_onnx
@@ -43,7 +44,7 @@ def convert(path: str, *, seed: int = 0, training: bool = True) -> Converted:
     dropouts = written_out_dropouts(graph)
     module = build(raw, graph, dropouts)
     try:
-        checked = check(path, raw, module, dropouts, seed)
+        checked = check(path, raw, module, dropouts, seed, isolated=not is_own)
     except RecursionError:
         raise TrainauditError("too-deep", f"{path} nests its control flow too deeply to be run.") from None
     module.train(training)

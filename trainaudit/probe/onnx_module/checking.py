@@ -16,7 +16,8 @@ from trainaudit.probe.onnx_module.comparing import difference, is_finite
 from trainaudit.probe.onnx_module.inference_form import inference_form, is_inference_form
 from trainaudit.probe.onnx_module.inputs import drawn, why_not
 from trainaudit.probe.onnx_module.module import OnnxModule
-from trainaudit.probe.onnx_module.values import Tensor
+from trainaudit.probe.onnx_module.reference import CannotRunError, ask, first_line
+from trainaudit.probe.onnx_module.values import ExcessError, Tensor
 
 TOLERANCE = 1e-4
 """Of float32, relative to the output's scale: two orders above rounding, two below any wrong formula that was seen."""
@@ -42,7 +43,9 @@ def tolerance(raw: RawGraph) -> float:
     return max([TOLERANCE, *(amount for kind, amount in _COARSE.items() if kind in kinds)])
 
 
-def check(path: str, raw: RawGraph, module: OnnxModule, dropouts: Mapping[str, str], seed: int) -> Checked:
+def check(
+    path: str, raw: RawGraph, module: OnnxModule, dropouts: Mapping[str, str], seed: int, isolated: bool
+) -> Checked:
     """The largest difference from onnxruntime relative to the output's scale, on random inputs.
 
     Raises `TrainauditError` where the module cannot run what onnxruntime can, or differs by more than `tolerance`.
@@ -55,8 +58,8 @@ def check(path: str, raw: RawGraph, module: OnnxModule, dropouts: Mapping[str, s
     for inputs in drawn(raw, seed):
         try:
             outputs = list(_computed(module, inputs))
-        except TrainauditError:
-            raise
+        except ExcessError as error:
+            raise _cannot_run(path, error) from error
         except Exception as error:
             failure = failure or error
             continue
@@ -67,11 +70,11 @@ def check(path: str, raw: RawGraph, module: OnnxModule, dropouts: Mapping[str, s
             break
     if best is None:
         assert failure is not None
-        return _failed(path, raw, failure, dropouts, seed)
+        return _failed(path, raw, failure, dropouts, seed, isolated)
     inputs, outputs = best
     try:
-        theirs = run_onnxruntime(path, raw, dropouts, inputs)
-    except _CannotRunError as error:
+        theirs = _reference(path, raw, dropouts, inputs, isolated)
+    except CannotRunError as error:
         return Checked(None, f"onnxruntime cannot run it: {error}")
     found = max((difference(outputs[place], theirs[place]) for place in range(len(outputs))), default=0.0)
     limit = tolerance(raw)
@@ -99,50 +102,35 @@ def _computed(module: OnnxModule, inputs: dict[str, Tensor]) -> tuple[Any, ...]:
         module.train(was_training)
 
 
-def _failed(path: str, raw: RawGraph, failure: Exception, dropouts: Mapping[str, str], seed: int) -> Checked:
+def _failed(
+    path: str, raw: RawGraph, failure: Exception, dropouts: Mapping[str, str], seed: int, isolated: bool
+) -> Checked:
     """What to make of a module that runs on no inputs: an error, unless onnxruntime does not run on them either."""
     try:
-        run_onnxruntime(path, raw, dropouts, next(iter(drawn(raw, seed))))
-    except (_CannotRunError, StopIteration):
-        return Checked(None, f"neither torch nor onnxruntime runs it on random inputs: {_first_line(failure)}")
-    where = " ".join(getattr(failure, "__notes__", []))
-    raise TrainauditError(
+        _reference(path, raw, dropouts, next(iter(drawn(raw, seed))), isolated)
+    except (CannotRunError, StopIteration):
+        return Checked(None, f"neither torch nor onnxruntime runs it on random inputs: {first_line(failure)}")
+    raise _cannot_run(path, failure) from failure
+
+
+def _cannot_run(path: str, error: Exception) -> TrainauditError:
+    where = " ".join(getattr(error, "__notes__", []))
+    return TrainauditError(
         "conversion-failed",
-        f"{path} cannot be run as a torch module: {_first_line(failure)} {where}".strip() + ".",
+        f"{path} cannot be run as a torch module: {first_line(error)} {where}".strip() + ".",
         "Probe the PyTorch model itself, or with --forward-only.",
-    ) from failure
+    )
 
 
-def _first_line(error: Exception) -> str:
-    text = (str(error) or type(error).__name__).strip().splitlines()[0]
-    return text if len(text) <= 200 else text[:197] + "…"
-
-
-class _CannotRunError(Exception):
-    """Why onnxruntime does not give outputs."""
-
-
-def run_onnxruntime(path: str, raw: RawGraph, dropouts: Mapping[str, str], inputs: dict[str, Tensor]) -> list[Any]:
-    """The outputs of the file in inference form. Raises `_CannotRunError`."""
-    try:
-        import onnxruntime  # type: ignore[import-untyped]
-    except ImportError:
-        raise _CannotRunError("it is not installed") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+def _reference(
+    path: str, raw: RawGraph, dropouts: Mapping[str, str], inputs: dict[str, Tensor], isolated: bool
+) -> list[Any]:
+    """The outputs of the file in inference form. Raises `CannotRunError`."""
     model: str | bytes = path
     if not is_inference_form(raw):
-        folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 -- as in the loader
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         copy = inference_form(path, dropouts)
         if copy is None:
-            raise _CannotRunError("its training form is too large to be copied")
+            raise CannotRunError("its training form is too large to be copied")
         model = copy
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
-        return list(session.run(None, feeds))
-    except Exception as error:  # its exceptions share no class of their own
-        raise _CannotRunError(_first_line(error)) from error
+    folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120 -- as in the loader
+    return ask(model, folder, {name: tensor.numpy() for name, tensor in inputs.items()}, isolated=isolated)

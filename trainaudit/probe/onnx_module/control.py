@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, UnsupportedError
+from trainaudit.probe.onnx_module.values import NAMED_TYPES, ExcessError, Tensor
 
 if TYPE_CHECKING:
     from trainaudit.probe.onnx_module.module import Run
@@ -25,7 +25,7 @@ def _if(run: Run, step: Step) -> list[Any]:
 def _count(run: Run) -> None:
     run.iterations += 1
     if run.iterations > MOST_ITERATIONS:
-        raise UnsupportedError(f"loops more than {MOST_ITERATIONS:,} times")
+        raise ExcessError(f"loops more than {MOST_ITERATIONS:,} times")
 
 
 def _stacked(pieces: list[Any], shape: tuple[Any, ...], dtype: str) -> Tensor:

@@ -125,7 +125,7 @@ class _Planner:
         function = TABLE.get(op) if not domain else None
         if function is None:
             self.refuse(f"{domain}.{op}" if domain else op)
-            return Step(op, label, None, (), tuple(outputs))
+            return Step(op, label, None, tuple(inputs), tuple(outputs))
         given = {"opset": self.raw.opset, "outputs": max(len(outputs), 1), "training": False}
         if op == "BatchNormalization":
             inputs, given["tracked"] = self._tracked(inputs)
@@ -133,7 +133,7 @@ class _Planner:
             keywords = keywords_of(function, attributes, tuple(inputs), given)
         except UnsupportedError as error:
             self.refuse(f"{op} that {error}")
-            return Step(op, label, None, (), tuple(outputs))
+            return Step(op, label, None, tuple(inputs), tuple(outputs))
         if any(place < len(inputs) and self.is_odd(inputs[place]) for place in _TYPE_GIVING.get(op, ())):
             self.refuse(f"{op} to a type that torch lacks")
         signature = signature_of(function)

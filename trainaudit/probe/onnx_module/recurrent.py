@@ -15,17 +15,17 @@ from trainaudit.probe.onnx_module.values import Floats, Tensor, UnsupportedError
 
 Function = Callable[[Tensor], Tensor]
 
-_ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], tuple[float, ...]]] = {
+_ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], tuple[float | None, ...]]] = {
     "relu": (torch.relu, ()), "tanh": (torch.tanh, ()), "sigmoid": (torch.sigmoid, ()), "softsign": (F.softsign, ()),
     "softplus": (F.softplus, ()),
-    "affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
+    "affine": (lambda x, alpha, beta: alpha * x + beta, (None, None)),
     "leakyrelu": (lambda x, alpha: F.leaky_relu(x, alpha), (0.01,)),
     "thresholdedrelu": (lambda x, alpha: torch.where(x > alpha, x, torch.zeros_like(x)), (1.0,)),
-    "scaledtanh": (lambda x, alpha, beta: alpha * torch.tanh(beta * x), (1.0, 1.0)),
+    "scaledtanh": (lambda x, alpha, beta: alpha * torch.tanh(beta * x), (None, None)),
     "hardsigmoid": (lambda x, alpha, beta: (alpha * x + beta).clamp(0, 1), (0.2, 0.5)),
     "elu": (lambda x, alpha: F.elu(x, alpha), (1.0,)),
 }  # fmt: skip
-"""Name → function and the defaults of its alpha and beta, as far as it has them."""
+"""Name → function and the defaults of its alpha and beta, as far as it has them; None where ONNX gives no default."""
 
 _DEFAULTS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 
@@ -92,6 +92,8 @@ def _functions(kind: str, names: list[str], alphas: list[float], betas: list[flo
             raise UnsupportedError(f"has the activation {name!r}")
         function, defaults = found
         given = [pool.pop(0) if pool else default for default, pool in zip(defaults, (alphas, betas), strict=False)]
+        if None in given:
+            raise UnsupportedError(f"has the activation {name!r} without its numbers")
         made.append(partial(function, **dict(zip(("alpha", "beta"), given, strict=False))) if given else function)
     del kind
     return made

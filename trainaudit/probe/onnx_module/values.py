@@ -27,6 +27,10 @@ class UnsupportedError(ValueError):
     """A node asks for something that the table cannot do; the text is a clause about the node."""
 
 
+class ExcessError(UnsupportedError):
+    """A node asks for more than any model needs; no runtime is to be asked for it."""
+
+
 TYPES: dict[int, torch.dtype] = {
     1: torch.float32, 2: torch.uint8, 3: torch.int8, 4: torch.uint16, 5: torch.int16, 6: torch.int32, 7: torch.int64,
     9: torch.bool, 10: torch.float16, 11: torch.float64, 12: torch.uint32, 13: torch.uint64, 14: torch.complex64,
@@ -50,12 +54,12 @@ def type_of(number: int) -> torch.dtype:
 
 
 def bounded(shape: Sequence[int]) -> list[int]:
-    """`shape` as a list, or `UnsupportedError` where nobody means to allocate that much."""
+    """`shape` as a list, or `ExcessError` where nobody means to allocate that much."""
     sizes = [int(size) for size in shape]
     if any(size < 0 for size in sizes):
         raise UnsupportedError(f"asks for a tensor of the shape {sizes}")
     if math.prod(sizes) > MOST_ELEMENTS:
-        raise UnsupportedError(f"asks for a tensor of {math.prod(sizes):,} elements")
+        raise ExcessError(f"asks for a tensor of {math.prod(sizes):,} elements")
     return sizes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainaudit.probe.onnx_module.values import Tensor, UnsupportedError
+from trainaudit.probe.onnx_module.values import Tensor, UnsupportedError, bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ def geometry(
         before, after = pads[:rank], pads[rank:]
     else:
         raise UnsupportedError(f"pads by {auto_pad!r}")
+    bounded([max(size + sum(pair), 0) for size, *pair in zip(sizes, before, after, strict=True)])
     ceiling = [0] * rank
     if ceil_mode:
         for axis in range(rank):
