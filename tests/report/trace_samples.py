@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import exp, log
 
 from tests.report import samples
-from trainaudit.result import Audit, Run, Scalar, State
+from trainaudit.result import Audit, Run, State
 from trainaudit.trace.data import DataSample, InputStatistics, TargetStatistics
 from trainaudit.trace.experiments import CUT, FAILED, NOT_RUN, RAN, Experiment
 from trainaudit.trace.trace import (
@@ -157,11 +157,6 @@ def audit() -> Audit:
         )
         for index, row in enumerate(decaying.layers)
     )
-    facts: dict[str, dict[str, Scalar | None]] = {
-        "layer.measured_silent_share": {name: 0.03 * index for index, name in enumerate(NAMES) if index % 2},
-        "layer.measured_saturated_share": {name: 0.04 * index for index, name in enumerate(NAMES) if index % 4 == 3},
-        "layer.update_ratio": {name: 1e-3 * 0.6 ** (15 - index) for index, name in enumerate(NAMES)},
-    }
     return replace(
         decaying,
         evidence=("structure", "weights", "training"),
@@ -174,7 +169,6 @@ def audit() -> Audit:
             ),
         ),
         layers=rows,
-        facts=facts,
         outcomes=(
             *decaying.outcomes,
             samples.outcome("excessive-dropout", State.WITHDRAWN),

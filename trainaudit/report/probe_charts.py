@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
+from statistics import median
 
 from trainaudit.report import numbers
 from trainaudit.report.curves import Curve, CurveChart, Level, curve_chart
@@ -11,7 +12,7 @@ from trainaudit.report.escaping import shortened, visible
 from trainaudit.report.probe_view import Values
 from trainaudit.report.signal_charts import BACKWARD, FORWARD, band_of, damaged_layers
 from trainaudit.result import Audit, Finding, LayerRow, Run
-from trainaudit.trace.trace import Series, Trace
+from trainaudit.trace.trace import ParameterSeries, Series, Trace
 
 _RATES = ("learning_rate", "learning_rates", "rate", "rates")
 _UPDATES = 1e-3
@@ -52,30 +53,27 @@ def beside_charts(run: Run, audit: Audit, findings: Sequence[Finding]) -> list[C
     return [chart for chart in found if chart is not None]
 
 
-def layer_charts(run: Run, audit: Audit) -> list[CurveChart]:
+def layer_charts(run: Run, trace: Trace) -> list[CurveChart]:
     """Silent and saturated units, and the size of the updates, over depth."""
-    silent, saturated, updates = (
-        _of_layers(audit, fact)
-        for fact in ("layer.measured_silent_share", "layer.measured_saturated_share", "layer.update_ratio")
-    )
-    names = sorted(silent | saturated, key=_order(audit, list(silent | saturated)))
+    read = [series for series in trace.activations if series.silent_share is not None or series.saturated_share]
     shares = curve_chart(
         "Silent and saturated units over depth",
         "share of units that were never active, and of saturated values",
         _DEPTH,
-        range(len(names)),
+        range(len(read)),
         [
-            Curve("silent units", tuple(silent.get(name) for name in names), "first", True),
-            Curve("saturated values", tuple(saturated.get(name) for name in names), "second", True),
+            Curve("silent units", tuple(series.silent_share for series in read), "first", True),
+            Curve("saturated values", tuple(_median(series.saturated_share) for series in read), "second", True),
         ],
-        x_names=names,
+        x_names=[series.tap.layer or series.tap.name for series in read],
         levels=_limits(run, ("layer.measured_silent_share", "layer.measured_saturated_share")),
         is_log=False,
     )
+    updates = {series.name: _update(series) for series in trace.parameters if not series.name.endswith("bias")}
     moved = curve_chart(
         "Size of the updates over depth",
-        "change of the weights in one step over their size, median after warm-up",
-        _DEPTH,
+        "change of each weight in one step over its size, median over the second half of the steps",
+        "weights, input to output",
         range(len(updates)),
         [Curve("update ratio", tuple(updates.values()), "first", True)],
         x_names=list(updates),
@@ -84,6 +82,18 @@ def layer_charts(run: Run, audit: Audit) -> list[CurveChart]:
         is_log=True,
     )
     return [chart for chart in (shares, moved) if chart is not None]
+
+
+def _update(series: ParameterSeries) -> float | None:
+    """‖Δw‖ / ‖w‖, median over the second half of the sampled steps."""
+    half = len(series.update_norm) // 2
+    pairs = zip(series.update_norm[half:], series.weight_norm[half:], strict=False)
+    return _median(tuple(update / weight if update is not None and weight else None for update, weight in pairs))
+
+
+def _median(values: Series) -> float | None:
+    known = [value for value in values if value is not None and isfinite(value)]
+    return median(known) if known else None
 
 
 def _beside(
@@ -186,8 +196,18 @@ def _baseline_chart(trace: Trace) -> CurveChart | None:
     found = trace.experiments.get("input-baseline")
     if found is None:
         return None
-    words = {"real": "real inputs", "zeroed": "zeroed inputs"}
-    return _of_curves("Training with and without the inputs", "loss", found.curves, words, [])
+    curves = {
+        words: _mean([values for name, values in found.curves.items() if name.startswith(word)])
+        for words, word in (("real inputs", "real"), ("zeroed inputs", "zeroed"))
+    }
+    return _of_curves("Training with and without the inputs", "loss, mean over the seeds", curves, {}, [])
+
+
+def _mean(runs: Sequence[Series]) -> Series:
+    """Of the runs' numbers at each step, as far as all of them go."""
+    columns = zip(*runs, strict=False)
+    known = [[value for value in column if value is not None] for column in columns]
+    return tuple(sum(column) / len(column) if column else None for column in known)
 
 
 def _of_curves(
@@ -234,26 +254,6 @@ def _rate_chart(trace: Trace) -> CurveChart | None:
         is_log=False,
         top=top,
     )
-
-
-# --- over depth ----------------------------------------------------------------------------------------------------------
-
-
-def _of_layers(audit: Audit, fact: str) -> dict[str, float]:
-    """A fact's numbers in the order of the layer table."""
-    column = audit.facts.get(fact, {})
-    names = sorted(column, key=_order(audit, list(column)))
-    return {
-        name: float(value)
-        for name in names
-        if isinstance(value := column[name], int | float) and not isinstance(value, bool)
-    }
-
-
-def _order(audit: Audit, names: Sequence[str]) -> Callable[[str], tuple[int, int]]:
-    places = {row.name: index for index, row in enumerate(audit.layers)}
-    own = {name: index for index, name in enumerate(names)}
-    return lambda name: (places.get(name, len(places)), own.get(name, 0))
 
 
 def _limits(run: Run, facts: Sequence[str]) -> list[Level]:

@@ -102,7 +102,7 @@ def _loss(trace: Trace) -> str:
     losses = [value for value in (() if trace.run is None else trace.run.loss) if value is not None]
     if not losses:
         return words
-    return f"{words}: {numbers.number(losses[0], 4)} at the start, {numbers.number(losses[-1], 4)} at the end"
+    return f"{words}; {numbers.number(losses[0], 4)} at the start, {numbers.number(losses[-1], 4)} at the end"
 
 
 def _optimizer(settings: ProbeSettings) -> str:

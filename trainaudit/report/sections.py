@@ -181,7 +181,7 @@ def _probe(run: Run, audit: Audit, findings: Sequence[Finding]) -> Probe | None:
         experiments=tuple(probe_view.experiment_rows(audit.trace)),
         run_charts=tuple(run_charts(audit.trace)),
         beside_charts=tuple(beside_charts(run, audit, findings)),
-        layer_charts=tuple(layer_charts(run, audit)),
+        layer_charts=tuple(layer_charts(run, audit.trace)),
     )
 
 
