@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 from trainaudit.load.torch.seeding import seeded
@@ -12,24 +13,25 @@ _DRAWS = 2
 _TOLERANCE = 1e-4
 _DOMAINS = {
     "values": ("cross-entropy", "bce-with-logits", "mse", "l1", "huber", "hinge"),
-    "probabilities": ("categorical-crossentropy",),
-    "log-probabilities": ("nll", "kl"),
     "shares": ("bce",),
+    "log-probabilities": ("nll", "kl"),
+    "probabilities": ("categorical-crossentropy",),
 }
-"""What outputs are drawn as → the losses that are compared on them."""
+"""What outputs are drawn as → the losses that are compared on them, the widest first: what agrees with cross-entropy on any numbers agrees with
+the loss of log-probabilities on those, and for two classes binary cross-entropy is the categorical one on rows that sum to 1."""
 
 
 def identified(criterion: Any, output: Any, target: Any) -> str:
     """The name whose loss equals the criterion's (relative difference below 1e-4) on random outputs of the shape of `output`, with the targets
-    given; "" where none or several do. Equality is looked for where the loss is defined: on logits and values, on rows of shares that sum to 1, on
+    given; "" where none does. Equality is looked for where the loss is defined: on logits and values, on rows of shares that sum to 1, on
     their logarithms, or on shares alone."""
     import torch
 
     if not isinstance(output, torch.Tensor) or not isinstance(target, torch.Tensor) or not output.is_floating_point():
         return ""
     axis = class_axis(output, target)
-    found = []
-    with seeded(), torch.no_grad():
+    with seeded(), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         for domain, names in _DOMAINS.items():
             if domain in ("probabilities", "log-probabilities") and (output.ndim < 2 or output.shape[axis] < 2):
                 continue
@@ -37,8 +39,10 @@ def identified(criterion: Any, output: Any, target: Any) -> str:
             theirs = [_value(criterion, draw, target) for draw in draws]
             if any(value is None for value in theirs):
                 continue
-            found += [name for name in names if _agree(theirs, [_value(NAMED[name], draw, target) for draw in draws])]
-    return found[0] if len(found) == 1 else ""
+            for name in names:
+                if _agree(theirs, [_value(NAMED[name], draw, target) for draw in draws]):
+                    return name
+    return ""
 
 
 def _drawn(domain: str, output: Any, axis: int) -> Any:
