@@ -62,9 +62,7 @@ def probe_target(
     graph, measured = open_and_measure(target, settings, detail=True)
     if trace is None:
         try:
-            trace = (
-                _forward(target, plan, graph, progress) if plan.forward_only else _train(target, plan, graph, progress)
-            )
+            trace = _forward(target, plan, progress) if plan.forward_only else _train(target, plan, graph, progress)
         except KeyboardInterrupt:
             note = "Interrupted before the probe measured anything: this is what graph and weights tell."
             measured = replace(measured, notes=(*measured.notes, note))
@@ -124,10 +122,10 @@ def _refuse_others(target: Target, plan: ProbePlan) -> None:
         raise TrainauditError("not-onnx", what, "Leave --forward-only out, or export the model to ONNX.")
 
 
-def _forward(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
-    from trainaudit.probe.forward_only import run_forward
+def _forward(target: Target, plan: ProbePlan, progress: Progress) -> Trace:
+    from trainaudit.probe.forward_process import run_apart
 
-    return run_forward(target, graph, plan, progress)
+    return run_apart(target, plan, progress)
 
 
 def measure_again(target: Target, settings: Settings, trace: Trace | None) -> Measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from trainaudit.cli import main
 from trainaudit.errors import TrainauditError
 from trainaudit.load.opening import open_target
 from trainaudit.load.target import Target, parse_inputs
-from trainaudit.probe import forward_only
+from trainaudit.probe import forward_only, forward_process
 from trainaudit.probe.forward_only import run_forward
+from trainaudit.probe.forward_process import run_apart
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.trace.trace import ActivationSeries, Trace
 
@@ -211,3 +213,36 @@ def test_the_command_judges_forward_rules_and_lists_the_rest_as_not_run(
     assert result.exit_code == 0, result.output
     assert "probe: 8 of 8 batches of 32 examples, cpu" in said
     assert "no training probe was run" in said
+
+
+def test_a_process_of_its_own_gives_the_same_and_says_how_far_it_is(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx")
+    told: list[tuple[str, float]] = []
+    apart = run_apart(Target(path), ProbePlan(steps=2), lambda stage, share: told.append((stage, share)))
+    assert apart.activations == forward(path, steps=2).activations
+    assert told == [("forward", 0.0), ("forward", 0.5)]
+
+
+def test_ctrl_c_is_passed_on_to_it(tmp_path: Path) -> None:
+    pressed: list[float] = []
+
+    def progress(_stage: str, share: float) -> None:
+        if share > 0.01 and not pressed:
+            pressed.append(share)
+            raise KeyboardInterrupt
+
+    trace = run_apart(Target(model(tmp_path / "m.onnx")), ProbePlan(steps=20_000), progress)
+    assert trace.stopped == "interrupted"
+    assert 200 < len(trace.sampled_steps) < 20_000
+
+
+def test_a_crash_of_onnxruntime_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward_process.sys, "executable", shutil.which("false"))
+    with pytest.raises(TrainauditError, match="onnxruntime crashed on"):
+        run_apart(Target(model(tmp_path / "m.onnx")), ProbePlan(), lambda _stage, _share: None)
+
+
+def test_what_the_process_refuses_is_told_as_it_is(tmp_path: Path) -> None:
+    target = Target(model(tmp_path / "m.onnx"), inputs=parse_inputs(["z=float32[2,4]"]))
+    with pytest.raises(TrainauditError, match="has no input z"):
+        run_apart(target, ProbePlan(), lambda _stage, _share: None)
