@@ -9,6 +9,7 @@ from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.probe import objectives
+from trainaudit.probe.calling import Signature
 from trainaudit.probe.heads import head_of, loss_within, read_by_loss
 from trainaudit.probe.objectives import Objective
 from trainaudit.probe.opening import Opened, example_inputs, with_shapes
@@ -44,10 +45,11 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     size = fitting_size(example, plan.batch_size)
     inputs, size, note = _fitting_inputs(opened, example, size, plan.seed, graph)
     result = _run(opened, inputs, size)
-    if chosen is None and not task.signature.label and loss_within(result) is not None:
+    label = _label_left_open(task.signature, inputs)
+    if chosen is None and not label and loss_within(result) is not None:
         return _unlabelled(task, plan, example, size, note)
     output = read_by_loss(result)
-    labels = (task.signature.label or "") if task.own_loss else ""
+    labels = label if task.own_loss else ""
     is_token_model = _is_token_model(inputs, output)
     is_shifted = bool(labels) and is_token_model and _is_language_model(opened.model)
     goal = goal_of(output, loss, head_of(graph, output), is_token_model=is_token_model)
@@ -112,6 +114,12 @@ def _run(opened: Opened, inputs: Example, size: int) -> Any:
     model = with_shapes(opened, args, kwargs)
     batch = Batch(args, kwargs, raw=(*args, *kwargs.values()), size=size)
     return objectives.tried(model, batch, forward, opened.shown)
+
+
+def _label_left_open(signature: Signature, inputs: Example) -> str:
+    """forward's parameter for the targets, "" where the example gives it: then it is an input like others (the target sequence of a decoder)."""
+    label = signature.label or ""
+    return "" if label in (*inputs.kwargs, *signature.names[: len(inputs.args)]) else label
 
 
 def _batch(inputs: Example, target: Any, labels: str, size: int) -> Batch:
