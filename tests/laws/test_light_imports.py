@@ -44,15 +44,27 @@ def test_an_audit_loads_nothing_heavy(model: Path) -> None:
     assert loaded_modules(model) == set()
 
 
+CHILD = """
+import sys
+from trainaudit.load.opening import open_target
+from trainaudit.load.target import Target
+from trainaudit.probe.forward_process import run_forward
+from trainaudit.probe.plan import ProbePlan
+target = Target({path!r})
+run_forward(target, open_target(target), ProbePlan(steps=1), lambda *_: None)
+print("LOADED", *sorted(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
 def test_a_forward_probe_loads_no_torch(model: Path) -> None:
+    """Neither the program nor the process in which onnxruntime runs."""
     pytest.importorskip("onnxruntime")
-    program = PROGRAM.replace("main([", "main(['probe', '--forward-only', ").format(
-        before="", path=str(model), heavy=HEAVY
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    loaded = set(done.stdout.strip().splitlines()[-1].split()[1:])
-    assert "onnxruntime" in loaded
-    assert not loaded & {"torch", "transformers"}
+    program = PROGRAM.replace("main([", "main(['probe', '--forward-only', ")
+    for text, loaded in ((program, set()), (CHILD, {"onnxruntime"})):
+        command = [sys.executable, "-c", text.format(before="", path=str(model), heavy=HEAVY)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        found = set(done.stdout.strip().splitlines()[-1].split()[1:])
+        assert found & {"torch", "transformers", "onnxruntime"} == loaded
 
 
 def test_importing_the_package_loads_nothing_at_all() -> None:
