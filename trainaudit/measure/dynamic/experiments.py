@@ -5,7 +5,7 @@ What an experiment could not do is `Unmeasured` with its reason; what does not a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from trainaudit.measure.dynamic.series import divided
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
@@ -55,6 +55,12 @@ def measure_experiments(trace: Trace) -> Columns:
         facts = _facts(name, wanted, trace.experiments.get(name))
         columns |= {f"training.{fact}": {"training": value} for fact, value in facts.items()}
     return columns
+
+
+def experiments_for(facts: Iterable[str]) -> tuple[str, ...]:
+    """The experiments that give some of these facts, in their order."""
+    wanted = {fact.removeprefix("training.") for fact in facts}
+    return tuple(name for name in _FACTS if wanted & {*_FACTS[name], *_COMPUTED.get(name, ())})
 
 
 def _facts(name: str, wanted: Mapping[str, str], experiment: Experiment | None) -> dict[str, FactValue]:

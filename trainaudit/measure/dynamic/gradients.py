@@ -5,6 +5,7 @@ Gradients are compared as the rms of a weight's gradient, as signal propagation 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from itertools import pairwise
@@ -83,11 +84,19 @@ def _reach(rms: dict[str, Series]) -> Columns:
     first = next(iter(rms))
     for fact, found in (("end_to_end_ratio", whole), ("initial_end_to_end_ratio", initial)):
         if first in found:
-            pick = min if found[first] < 1.0 else max
-            start = pick(steps, key=lambda name: steps[name], default=first)
+            start = _start(steps, found[first]) or first
             columns[f"training.{fact}"] = {"training": found[first]}
             columns[f"layer.measured_{fact}"] = {start: found[first]}
     return columns
+
+
+def _start(steps: Mapping[str, float], ratio: float) -> str:
+    """The earliest layer whose own factor is at least half of the largest, in logarithms: as for the predicted gradient. A factor of 0 is the
+    largest of all."""
+    sign = 1.0 if ratio < 1.0 else -1.0
+    sizes = {name: -sign * math.log(step) if step > 0.0 else math.inf for name, step in steps.items()}
+    most = max(sizes.values(), default=0.0)
+    return next((name for name, size in sizes.items() if most > 0.0 and size >= most / 2), "")
 
 
 def _speeds(weights: Weights) -> Columns:

@@ -1,0 +1,29 @@
+"""Adam at a billionth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tests.models import small_runs
+
+VIOLATES = ("training",)
+"""Subjects on which the rule is violated."""
+
+
+def build_model() -> Any:
+    return small_runs.mlp()
+
+
+def make_data() -> Any:
+    return small_runs.batches(*small_runs.classes())
+
+
+def make_loss() -> Any:
+    return nn.CrossEntropyLoss()
+
+
+def make_optimizer(model: Any) -> Any:
+    return torch.optim.Adam(model.parameters(), lr=1e-9)

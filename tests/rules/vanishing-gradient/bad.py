@@ -1,0 +1,28 @@
+"""Ten sigmoid layers: each passes a fifth of the gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from tests.models import small_runs
+
+VIOLATES = ("2",)
+"""Subjects on which the rule is violated."""
+
+
+def build_model() -> Any:
+    return small_runs.default(10, nn.Sigmoid)
+
+
+def make_data() -> Any:
+    return small_runs.batches(*small_runs.classes())
+
+
+def make_loss() -> Any:
+    return nn.CrossEntropyLoss()
+
+
+def make_optimizer(model: Any) -> Any:
+    return small_runs.adam(model)
