@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import field, replace
 
 from trainaudit.frozen import slotted
@@ -11,7 +12,7 @@ from trainaudit.load.columns import instances
 from trainaudit.load.elementwise import is_named_parameter
 from trainaudit.load.folded import folded_normalizations, form
 from trainaudit.load.known import FLOATING, Stored
-from trainaudit.load.naming import NOWHERE, Namer, layer_names, path_of_parameter
+from trainaudit.load.naming import Namer, layer_names, path_of_parameter
 from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Draft, Use, Wiring
 
@@ -38,14 +39,18 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
             drafts.append(Draft(Op.CONSTANT, -1, [], [name], (), [use], last=len(wiring.nodes)))
     owned: dict[str, _Owned] = {}
     producers = {name: index for index, draft in enumerate(drafts) for name in draft.outputs}
-    made = {*raw.inputs, *producers}
-    mappings = [_register(draft, index, owned, made) if draft.uses else {} for index, draft in enumerate(drafts)]
+    given = frozenset(raw.inputs)
+    mappings = [
+        _register(draft, index, owned, producers, given) if draft.uses else {} for index, draft in enumerate(drafts)
+    ]
     sources, names = _name(wiring, drafts, mappings)
-    readers: dict[str, list[int]] = {name: [] for name in (*raw.inputs, *producers)}
+    readers: dict[str, list[int]] = {}
     for index, draft in enumerate(drafts):
         for name in draft.inputs:
             found = readers.get(name)
-            if found is not None and (not found or found[-1] != index):
+            if found is None:
+                readers[name] = [index]
+            elif found[-1] != index:
                 found.append(index)
     nodes = wiring.nodes
     layers = instances(
@@ -63,14 +68,14 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
         [nodes[draft.node].scope if draft.node >= 0 else "" for draft in drafts],
     )
     folded, evidence = folded_normalizations(wiring, drafts)
-    edges = list(readers)
+    edges = list(dict.fromkeys((*raw.inputs, *producers)))
     values = instances(
         Value,
         edges,
         list(map(wiring.shapes.get, edges)),
         list(map(wiring.dtypes.get, edges)),
         list(map(producers.get, edges)),
-        list(map(tuple, readers.values())),
+        [tuple(readers.get(name, ())) for name in edges],
     )
     return Graph(
         layers=tuple(layers),
@@ -93,14 +98,16 @@ def _spelling(nodes: list[RawNode], draft: Draft) -> str:
     return spelling or (nodes[draft.node].op if draft.node >= 0 else "Constant")
 
 
-def _register(draft: Draft, index: int, owned: dict[str, _Owned], values: set[str]) -> dict[str, str]:
+def _register(
+    draft: Draft, index: int, owned: dict[str, _Owned], made: Container[str], given: Container[str]
+) -> dict[str, str]:
     """Enter a draft's tensors into the parameters; role's word → parameter name."""
     mapping: dict[str, str] = {}
     for use in draft.uses:
         name = use.tensor.name
         if use.tensor.reparametrized and use.role in _MATRICES:
             draft.attributes["reparametrized"] = True
-        if name in values:
+        if name in made or name in given:
             name = f"{name}:data"  # something reads the same values as an activation
         found = owned.get(name)
         # Exporters merge equal tensors, a γ of ones with a running variance of ones: what has two natures is two parameters.
@@ -159,12 +166,11 @@ def _parameter(name: str, use: Use, owners: tuple[int, ...]) -> Parameter:
 
 def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -> tuple[list[Source], list[str]]:
     """Source and name of every layer."""
-    namer = Namer()
     nodes = wiring.nodes
     callers = [nodes[draft.node] if draft.node >= 0 else None for draft in drafts]
-    places = [namer.place_of(node) if node is not None else NOWHERE for node in callers]
-    modules = [place[0] for place in places]
-    kinds = [place[1] for place in places]
+    modules, kinds, files, lines = (
+        map(list, zip(*Namer().places_of(callers), strict=True)) if drafts else ([], [], [], [])
+    )
     weighted = [False] * len(drafts)
     constant = Role.CONSTANT
     for index, draft in enumerate(drafts):
@@ -182,6 +188,6 @@ def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -
             if fused:
                 kinds[index] = None
     calls = [node.name if node is not None else "" for node in callers]
-    sources = instances(Source, calls, modules, kinds, [place[2] for place in places], [place[3] for place in places])
+    sources = instances(Source, calls, modules, kinds, files, lines)
     fallbacks = [call if draft.node >= 0 else draft.outputs[0] for call, draft in zip(calls, drafts, strict=True)]
     return sources, layer_names(modules, [draft.op for draft in drafts], fallbacks, weighted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trainaudit.load.raw import RawNode
@@ -45,15 +45,26 @@ class Namer:
         self._places: dict[str, Place] = {}
         self._here = str(Path.cwd())
 
-    def place_of(self, node: RawNode) -> Place:
-        """Where a node comes from."""
+    def places_of(self, nodes: Iterable[RawNode | None]) -> list[Place]:
+        """Where each node comes from; None stands for no node."""
+        known = self._places
+        found: list[Place] = []
+        for node in nodes:
+            if node is None:
+                found.append(NOWHERE)
+            elif node.metadata:
+                found.append(self._noted(node))
+            else:
+                head = node.name.rpartition("/")[0]
+                place = known.get(head)
+                if place is None:
+                    place = known[head] = (_path(head), None, None, None)
+                found.append(place)
+        return found
+
+    def _noted(self, node: RawNode) -> Place:
+        """What the node's metadata say, and its name where they do not name a module."""
         metadata = node.metadata
-        head = node.name.rpartition("/")[0]
-        if not metadata:
-            place = self._places.get(head)
-            if place is None:
-                place = self._places[head] = (_path(head), None, None, None)
-            return place
         module: str | None = None
         kind: str | None = None
         file: str | None = None
@@ -66,7 +77,7 @@ class Namer:
         trace = metadata.get("pkg.torch.onnx.stack_trace")
         if trace:
             file, line = self._frame(trace)
-        return module if module is not None else _path(head), kind, file, line
+        return module if module is not None else _path(node.name.rpartition("/")[0]), kind, file, line
 
     def _scope(self, scopes: str, classes: str) -> tuple[str | None, str | None]:
         key = (scopes, classes)
