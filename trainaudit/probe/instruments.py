@@ -15,6 +15,8 @@ step, and two numbers (the loss and the gradient's norm) in one of their own at 
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -209,10 +211,11 @@ class Instruments:
 @contextmanager
 def _eager() -> Iterator[None]:
     """Compiled modules run as they were written: a compiled graph shows no calls."""
-    import sys
-
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Using `torch.compile"
+        )  # torch says that hooks of all modules are not compiled
         yield

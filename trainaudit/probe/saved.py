@@ -22,8 +22,8 @@ def saved(model: Any, optimizer: Any = None) -> Iterator[None]:
         with left_as_found(model, computes=True):
             yield
     finally:
-        for part, kind in lazy:
-            _make_lazy(part, kind)
+        for part, kind, wanted in lazy:
+            _make_lazy(part, kind, wanted)
         if kept is not None:
             now = vars(optimizer)
             for key in [key for key in now if key not in kept]:
@@ -66,20 +66,22 @@ def _put_back(kept: tuple[Any, Any]) -> Any:
     return value
 
 
-def _lazy_parts(model: Any) -> list[tuple[Any, type]]:
+def _lazy_parts(model: Any) -> list[tuple[Any, type, bool]]:
     """Modules, parameters and buffers that get another class when they are initialized."""
     import torch
 
     parts: list[Any] = [part for part in model.modules() if isinstance(part, torch.nn.modules.lazy.LazyModuleMixin)]
     tensors = [item for part in parts for item in (*part._parameters.values(), *part._buffers.values())]
     parts += [item for item in tensors if item is not None and torch.nn.parameter.is_lazy(item)]
-    return [(part, type(part)) for part in parts]
+    return [(part, type(part), getattr(part, "requires_grad", None) is True) for part in parts]
 
 
-def _make_lazy(part: Any, kind: type) -> None:
+def _make_lazy(part: Any, kind: type, wanted: bool) -> None:
     import torch
 
-    if isinstance(part, torch.Tensor) and type(part) is not kind:
+    if isinstance(part, torch.Tensor):
+        part.__class__ = torch.nn.Parameter if issubclass(kind, torch.nn.Parameter) else torch.Tensor
         part.data = torch.empty(0, dtype=part.dtype, device=part.device)
         part.grad = None
+        part.requires_grad_(wanted)
     part.__class__ = kind
