@@ -24,6 +24,8 @@ _MOST_ELEMENTS = 1 << 25
 _ELEMENTS_OF_A_BATCH = 1 << 22
 """A batch is made smaller until its largest input has no more."""
 _LENGTH, _EXTENT = 16, 64
+_KEPT = ("mask", "position", "token_type", "segment")
+"""Parts of names of inputs that are no data."""
 _SHARED = 0.25
 """Share of the variance that all places of one example have in common."""
 
@@ -111,39 +113,43 @@ def batch_count(example: Example, size: int) -> int:
 
 
 def drawn(example: Example, size: int, seed: int, graph: Graph | None, model: Any) -> Example:
-    """A batch of `size` examples like the example: floats standard normal, token ids and other integers in their range, masks and the like as
-    they are in it. An input without a batch axis stays the same tensor."""
+    """A batch of `size` examples like the example: floats standard normal, token ids and other integers in their range; masks, positions, types of
+    tokens and truths as they are in it. An input without a batch axis stays the same tensor."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     batch = next((int(value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim), 0)
-    names = (
-        list(graph.inputs)
-        if graph is not None and len(graph.inputs) == len(example.items)
-        else [""] * len(example.items)
-    )
+    is_known = graph is not None and len(graph.inputs) == len(example.items)
+    in_graph = list(graph.inputs) if graph is not None and is_known else [""] * len(example.items)
 
-    def one(value: Any, in_graph: str) -> Any:
+    def one(name: str, value: Any, word: str) -> Any:
         if not is_tensor(value) or not value.ndim or value.shape[0] != batch:
             return value
         shape = (size, *value.shape[1:])
+        if value.dtype == torch.bool or any(mark in name.lower() for mark in _KEPT):
+            return value[:1].expand(shape).clone()
         if value.is_floating_point():
-            if bool((value == 1).all()) or bool((value == 0).all()):  # a mask
-                return value[:1].expand(shape).clone()
-            return _normal(shape, generator, _is_convolved(graph, in_graph)).to(value.dtype)
+            return _normal(shape, generator, _is_convolved(graph, word)).to(value.dtype)
         if value.is_complex():
             return torch.randn(shape, generator=generator, dtype=torch.complex64).to(value.dtype)
-        is_same = bool((value == value[:1]).all())
-        if value.dtype == torch.bool or (is_same and batch > 1):  # masks, positions and types
-            return value[:1].expand(shape).clone()
-        rows = rows_read_by(graph, in_graph) if graph is not None and in_graph else None
+        rows = rows_read_by(graph, word) if graph is not None and word else None
         top = rows or _vocabulary(model) or int(value.max()) + 1
         top = max(1, min(top, torch.iinfo(value.dtype).max))
         return (torch.rand(shape, generator=generator) ** 3 * top).long().clamp_max(top - 1).to(value.dtype)
 
-    values = [one(value, word) for (_, value), word in zip(example.items, names, strict=True)]
+    names = _names(example, in_graph, model)
+    values = [one(name, item[1], word) for name, item, word in zip(names, example.items, in_graph, strict=True)]
     count = len(example.args)
     return Example(tuple(values[:count]), dict(zip(example.kwargs, values[count:], strict=True)))
+
+
+def _names(example: Example, in_graph: list[str], model: Any) -> list[str]:
+    """What each input is called: by the graph, else by forward's parameters."""
+    import inspect
+
+    placed = list(inspect.signature(model.forward).parameters)[: len(example.args)]
+    placed += [""] * (len(example.args) - len(placed))
+    return [f"{word} {name}" for word, name in zip(in_graph, [*placed, *example.kwargs], strict=True)]
 
 
 def _normal(shape: tuple[int, ...], generator: Any, is_convolved: bool) -> Any:
