@@ -27,7 +27,7 @@ STAGES: Mapping[str, Stage] = {
     TRAINING: Stage(40, 1),
     "target-shape": Stage(1, 1),
     "loss-at-init": Stage(5, 3),
-    "overfit-one-batch": Stage(20, 40),
+    "overfit-one-batch": Stage(20, 25),
     "batch-dependence": Stage(5, 8),
     "time-dependence": Stage(4, 4),
     "train-eval-gap": Stage(4, 4),

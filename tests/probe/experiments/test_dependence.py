@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -85,11 +87,42 @@ def test_inputs_that_nothing_reads_are_counted() -> None:
 
 
 @pytest.mark.parametrize("length", [5, 6, 12])
-def test_token_ids_are_followed_through_their_embeddings(length: int) -> None:
+def test_samples_of_token_ids_are_apart(length: int) -> None:
     """Positions are no samples, also where there are as many of them as of samples."""
     values = batch_dependence(conditions(token_trainee(causal=True, length=length))).values
     assert values["leak"] == 0
     assert values["sample_count"] != length
+
+
+def test_token_ids_that_reach_other_samples_leak() -> None:
+    class Mixing(Tokens):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            out = super().forward(ids)
+            return out + out.mean(0, keepdim=True)
+
+    subject = token_trainee(causal=True)
+    values = batch_dependence(conditions(replace(subject, model=Mixing(causal=True)))).values
+    assert 0.05 < values["leak"] < 1
+    assert values["pair_count"] == values["sample_count"] * (values["sample_count"] - 1)
+
+
+def test_a_recurrent_network_reads_forward_in_time_alone() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self, *, both_ways: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.lstm = nn.LSTM(8, 16, batch_first=True, bidirectional=both_ways)
+            self.head = nn.Linear(32 if both_ways else 16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.lstm(x)[0])
+
+    x = torch.randn(32, 9, 8, generator=torch.Generator().manual_seed(0))
+    for both_ways in (False, True):
+        subject = trainee(Recurrent(both_ways=both_ways), x, x[..., :3], loss="mse")
+        values = time_dependence(conditions(subject, is_causal=True)).values
+        assert (values["future_leak"] > 1e-3) is both_ways
+        assert ("first_leak" in values) is both_ways
 
 
 def test_a_causal_mask_keeps_later_positions_out() -> None:

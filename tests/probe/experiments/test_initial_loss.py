@@ -82,6 +82,13 @@ def test_a_bias_is_judged_on_other_examples_than_those_it_was_found_on() -> None
     assert run(trainee(model, x, y)).values["bias_gain"] < 0.05
 
 
+def test_classes_that_are_not_there_do_not_make_a_bias_worse_than_none() -> None:
+    x, _ = clusters(64)
+    y = torch.randint(0, 300, (64,), generator=torch.Generator().manual_seed(1))
+    values = run(trainee(mlp(8, 32, 300), x, y)).values
+    assert 0 <= values["bias_gain"] < 0.05
+
+
 def test_a_sum_over_the_batch_is_told_from_a_mean() -> None:
     def summed(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(output, target, reduction="sum")

@@ -89,6 +89,20 @@ def test_untouched_running_statistics_open_a_gap() -> None:
     assert values["batchnorm_count"] == 1
 
 
+def test_dropouts_and_batch_normalizations_are_counted_wherever_they_are_asked_for() -> None:
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.drop, self.none = mlp(8, 16, 4), nn.Dropout(0.1), nn.Dropout(0.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = nn.functional.batch_norm(x, None, None, training=True)
+            return self.part(self.none(nn.functional.dropout(self.drop(x), 0.5, self.training)))
+
+    values = train_eval_gap(conditions(trainee(Written(), *clusters()), trained=Written())).values
+    assert (values["dropout_count"], values["batchnorm_count"]) == (2, 1)
+
+
 def test_the_gap_is_not_measured_without_a_trained_model() -> None:
     assert train_eval_gap(conditions(trainee(mlp(8, 32, 4), *clusters()))).state == NOT_RUN
 

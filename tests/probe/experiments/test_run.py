@@ -286,7 +286,7 @@ def test_a_budget_keeps_what_the_stages_after_one_need_at_least() -> None:
     names = ["overfit-one-batch", "learning-rate-range", "input-baseline", "same-seed"]
     assert budget.affordable(names) == ["overfit-one-batch", "learning-rate-range", "same-seed"]
     first = budget.allow("overfit-one-batch", ["learning-rate-range", "same-seed"]).left()
-    assert first == pytest.approx(40 + (100 - 84) * 20 / 34, abs=0.1)
+    assert first == pytest.approx(25 + (100 - (25 + 40 + 4)) * 20 / 34, abs=0.1)
 
 
 def test_what_a_stage_leaves_goes_to_those_after_it() -> None:

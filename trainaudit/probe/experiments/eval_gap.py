@@ -8,6 +8,7 @@ from typing import Any
 
 from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
+from trainaudit.probe.experiments.torch_functions import counted
 from trainaudit.probe.stepping import in_mode, precise
 from trainaudit.probe.trainee import Batch, Trainee
 from trainaudit.trace.experiments import NOT_RUN, RAN, Experiment
@@ -30,7 +31,9 @@ def train_eval_gap(conditions: Conditions) -> Experiment:
         with fresh(trainee, conditions.seed, model=model) as copy:
             values[f"{prefix}eval_loss"] = _loss(trainee, copy, held, training=False)
             values[f"{prefix}train_loss"] = _loss(trainee, copy, held, training=True)
-    return Experiment(RAN, values={**values, **_counts(trainee.model)}, seeds=(conditions.seed,))
+    with fresh(trainee, conditions.seed) as model:
+        values["dropout_count"], values["batchnorm_count"] = counted(lambda: trainee.compute(model, held[0]))
+    return Experiment(RAN, values=values, seeds=(conditions.seed,))
 
 
 def _loss(trainee: Trainee, model: Any, held: Sequence[Batch], *, training: bool) -> float:
@@ -38,14 +41,3 @@ def _loss(trainee: Trainee, model: Any, held: Sequence[Batch], *, training: bool
 
     with in_mode(model, training=training), torch.no_grad(), precise(trainee):
         return statistics.fmean(float(trainee.compute(model, batch).loss) for batch in held)
-
-
-def _counts(model: Any) -> dict[str, float | str | bool]:
-    import torch
-
-    modules = list(model.modules())
-    dropouts = [
-        module for module in modules if isinstance(module, torch.nn.modules.dropout._DropoutNd) and module.p > 0
-    ]
-    norms = [module for module in modules if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
-    return {"dropout_count": len(dropouts), "batchnorm_count": len(norms)}

@@ -121,7 +121,7 @@ def _prior(trainee: Trainee, answered: Answered, losses: list[float]) -> Values:
     plain = statistics.fmean(_mean(trainee, part) for part in (one, other) if part)
     if any(value is None for value in found) or plain <= 0:
         return {}
-    prior = statistics.fmean(value for value in found if value is not None)
+    prior = min(statistics.fmean(value for value in found if value is not None), plain)  # no bias is one too
     return {"prior_loss": prior, "bias_gain": 1 - prior / plain}
 
 

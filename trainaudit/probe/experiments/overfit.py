@@ -15,8 +15,8 @@ from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.answers import right_share
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.floors import nearest_floor, references
-from trainaudit.probe.experiments.no_dropout import without_dropout
 from trainaudit.probe.experiments.robust import adam, robust_rate
+from trainaudit.probe.experiments.torch_functions import without_dropout
 from trainaudit.probe.optimizer_settings import without_weight_decay
 from trainaudit.probe.stepping import Learner, forward, learner, precise, train
 from trainaudit.probe.trainee import Batch, Computed, Trainee
@@ -43,7 +43,8 @@ class _Attempt:
 
 def overfit_one_batch(conditions: Conditions) -> Experiment:
     """A few examples, dropout and weight decay off, with the user's optimizer; where that does not learn them, with Adam at a rate of its own
-    too, so that what is said of the network does not hang on a learning rate. The better of the two counts."""
+    too, so that what is said of the network does not hang on a learning rate. The better of the two counts. Where there is no time for both,
+    Adam alone is tried."""
     trainee, seed = conditions.trainee, conditions.seed
     batch = chosen_examples(
         trainee, next((few for few in EXAMPLES if conditions.steps_that_fit(examples=few) >= _FAIR_STEPS), EXAMPLES[-1])
@@ -65,10 +66,11 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
             losses = train(ready, [batch] * steps, allowance, is_enough=lambda losses: losses[-1] <= known)
             return _Attempt(losses, _accuracy(trainee, ready, batch))
 
-    users = attempt(None, conditions.allowance.share(0.4), _STEPS)
-    attempts = {"user": users}
+    attempts: dict[str, _Attempt] = {}
+    if fitting >= 2 * _STEPS:
+        attempts["user"] = attempt(None, conditions.allowance.share(0.5), _STEPS)
     rate = None
-    if not users.losses[-1] <= known:
+    if not attempts or not attempts["user"].losses[-1] <= known:
         rate = _rate(conditions, batch)
         attempts["own"] = attempt(rate, conditions.allowance, _STEPS)
     better = min(attempts, key=lambda name: _rank(attempts[name].final))
@@ -81,9 +83,10 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
         "sample_count": batch.size,
         "is_stalled": not best.losses[-1] <= known and _is_stalled(best.losses),
         "optimizer": better,
-        "user_final_loss": users.final,
         **compared,
     }
+    if "user" in attempts:
+        values["user_final_loss"] = attempts["user"].final
     if rate is not None:
         values["own_rate"] = rate
     if best.accuracy is not None:
