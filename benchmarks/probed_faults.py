@@ -22,7 +22,7 @@ from trainaudit.settings import Settings
 if TYPE_CHECKING:
     from benchmarks.probed import Probed
 
-DEAD = frozenset({"dead-units", "dead-by-bias", "unfireable-relu"})
+DEAD = frozenset({"dead-units", "dead-layer", "dying-units", "dead-by-bias", "unfireable-relu"})
 FAST = frozenset({"learning-rate-too-high"})
 BY_PROBE: dict[str, frozenset[str]] = {
     "lr-too-high": FAST,
