@@ -189,12 +189,15 @@ def judge(facts: Path, **given: Any) -> None:
 @click.option(
     "-o", "--output-folder", type=click.Path(path_type=Path), default=Path("trainaudit-demo"), show_default=True
 )
+@click.option(
+    "--probe", is_flag=True, help="Also train both for some seconds, on the CPU and on synthetic data (needs torch)."
+)
 @options.color
-def demo(output_folder: Path, color: str) -> None:
+def demo(output_folder: Path, probe: bool, color: str) -> None:
     """Build a faulty and a repaired network, audit both, and write the reports. No network, no GPU; opens nothing."""
     from trainaudit.commands import run_demo
 
-    sys.exit(run_demo(output_folder, color=color))
+    sys.exit(run_demo(output_folder, probe=probe, color=color))
 
 
 main.add_command(rule)

@@ -229,10 +229,14 @@ def judge_facts(facts: Path, *, output_file: Path | None, color: str, **flags: A
     return exit_code(run)
 
 
-def run_demo(folder: Path, *, color: str) -> int:
+def run_demo(folder: Path, *, probe: bool, color: str) -> int:
     """`trainaudit demo`: 0 where the faulty net has findings and the repaired one has none."""
     from trainaudit.auditing import audit_file, chosen_rules
-    from trainaudit.demo import LOSS, build
+    from trainaudit.demo import LOSS, PROBE_SECONDS, build
+    from trainaudit.load.target import Target
+    from trainaudit.probe.plan import ProbePlan
+    from trainaudit.probing import probe_target
+    from trainaudit.progress import shown
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +250,16 @@ def run_demo(folder: Path, *, color: str) -> int:
     codes, reports = [], []
     for path in paths:
         command = f"trainaudit {shlex.quote(str(path))} --loss {LOSS}"
-        run = run_record((audit_file(str(path), settings, rules, detail=True).audit,), rules, settings, command)
+        if probe:
+            command = (
+                f"trainaudit probe {shlex.quote(str(path))} --loss {LOSS} --device cpu --time-budget {PROBE_SECONDS}"
+            )
+            plan = ProbePlan(loss=LOSS, device="cpu", time_budget=PROBE_SECONDS)
+            with shown(quiet=False) as progress:
+                item = probe_target(Target(str(path)), plan, settings, rules, progress)
+        else:
+            item = audit_file(str(path), settings, rules, detail=True)
+        run = run_record((item.audit,), rules, settings, command)
         print(f"$ {command}")
         show(run, "full", None, color=color)
         print()

@@ -14,6 +14,9 @@ import numpy.typing as npt
 LOSS = "cross-entropy"
 """What the demo declares as its loss: it expects logits."""
 
+PROBE_SECONDS = 20
+"""Time budget of each of the two, where they are probed too."""
+
 Array = npt.NDArray[np.float32]
 
 

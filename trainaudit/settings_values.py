@@ -21,9 +21,10 @@ _PROBE_NUMBERS = {
     "batch-size": "batch_size",
     "steps": "steps",
     "seed": "seed",
+    "repeats": "repeats",
     "time-budget": "time_budget",
 }
-_COUNTS = ("batch-size", "steps", "seed")
+_COUNTS = ("batch-size", "steps", "seed", "repeats")
 """Keys of a probe → the fields of `ProbePlan`."""
 _TARGET_KEYS = ("model", "input", "loss", "arguments", *_PROBE_TEXTS, *_PROBE_NUMBERS, "causal")
 
