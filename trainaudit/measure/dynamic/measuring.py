@@ -58,11 +58,11 @@ def _weighted(table: FactTable) -> list[str]:
 
 
 def _join(columns: Columns, measurements: Sequence[Callable[[], Columns]], table: FactTable) -> None:
-    """What a measurement that breaks down does not give stays open: every fact that no other one gave."""
+    """Those of the facts in `columns` that the measurements give. What one that breaks down does not give stays open: every fact that no other gave."""
     broken: Unmeasured | None = None
     for measurement in measurements:
         try:
-            columns |= measurement()
+            columns |= {name: column for name, column in measurement().items() if name in columns}
         except Exception as error:
             broken = Unmeasured(f"the measurement broke down ({type(error).__name__}: {error})")
     for name, column in columns.items() if broken is not None else ():
