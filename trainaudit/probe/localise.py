@@ -60,9 +60,10 @@ def localise(
 
     Runs the step once, slowly, on the model as it is, and leaves the model, its gradients and the generators as they were.
     """
-    for kind, named in (("input", _inputs(batch)), ("parameter", (*model.named_parameters(), *model.named_buffers()))):
-        for name, tensor in named:
-            if not _is_finite(tensor):
+    stored = (*model.named_parameters(), *model.named_buffers())
+    for kind, tensors in (("input", _inputs(batch)), ("parameter", stored)):
+        for name, tensor in tensors:
+            if not (_is_finite(tensor) or _is_mask(name, tensor)):
                 return NonFinite(step, kind, name)
     with saved(model), torch.enable_grad():
         recorder = _Recorder(model)
@@ -95,6 +96,12 @@ def _is_finite(tensor: Any) -> bool:
     ):
         return True
     return bool(torch.isfinite(tensor.detach()).all())
+
+
+def _is_mask(name: str, tensor: Any) -> bool:
+    """No NaN and no +∞, and no parameter: −∞ in a buffer or a mask says what must not be looked at."""
+    is_stored = not isinstance(tensor, torch.nn.Parameter) and not name.startswith("input") and name != "target"
+    return is_stored and bool((tensor < torch.inf).all())
 
 
 class _Recorder(Watch):

@@ -66,6 +66,14 @@ def test_parameter() -> None:
     assert words(found(model)) == (7, "parameter", "second.bias", "")
 
 
+def test_stored_masks_are_no_fault() -> None:
+    model = Chain()
+    model.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+    assert found(model) is None
+    model.mask[0, 0] = torch.nan
+    assert words(found(model)) == (7, "parameter", "mask", "")
+
+
 def test_function_between_layers() -> None:
     assert words(found(Chain(lambda x: x.log()))) == (7, "activation", "log", "")
 
