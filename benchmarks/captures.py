@@ -19,7 +19,8 @@ import torch
 from benchmarks.exports import MODELS, exported
 from tests.corpus.architectures import ARCHITECTURES
 from tests.corpus.exporting import EXPORTERS, ONLY_DYNAMO
-from tests.load.torch.comparing import DIFFERENT, Found, findings_of, names_of, normal_lines, unlike
+from tests.load.torch.agreeing import DIFFERENT, Found, findings_of, unlike
+from tests.load.torch.comparing import names_of, normal_lines
 from trainaudit.auditing import Places, chosen_rules
 from trainaudit.ir.graph import Graph
 from trainaudit.judge.judging import judge

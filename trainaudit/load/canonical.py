@@ -39,12 +39,13 @@ from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
 from trainaudit.load.dropped import mark_dropped
 from trainaudit.load.elementwise import arithmetic, clip, is_argument, operand_use, prelu, where
+from trainaudit.load.indexing import wire
 from trainaudit.load.operators import ALL, ATEN, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
 from trainaudit.load.shapes.inference import Inferred
 from trainaudit.load.shapes.known import MALFORMED
 from trainaudit.load.spellings import write_plainly
-from trainaudit.load.wiring import Draft, Use, Wiring, wire
+from trainaudit.load.wiring import Draft, Use, Wiring
 
 Convert = Callable[[Wiring, int, RawNode], Draft]
 Several = Callable[[Wiring, int, RawNode], list[Draft]]

@@ -20,26 +20,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainaudit.ir.graph import Attribute, Graph, Layer, Shape
 from trainaudit.ir.ops import RECURRENT, Op
 from trainaudit.ir.text import shape_text
-from trainaudit.result import Finding, Occurrence
-
-DIFFERENT: dict[tuple[str, str], str] = {
-    (
-        "cohere",
-        "torchscript",
-    ): "the exporter writes two heads where the module has four, and onnxruntime cannot run the file",
-    (
-        "dinov2",
-        "torchscript",
-    ): "while it is traced, transformers resizes the table of positions, to the size that it has",
-}
-"""(network, exporter) → why its graphs legitimately differ."""
 
 _LEFT_OUT = ("training", "epsilon_dropped")
 _VIEWS = frozenset({Op.RESHAPE, Op.FLATTEN, Op.SQUEEZE, Op.UNSQUEEZE})
@@ -109,7 +96,7 @@ def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Mapping[str, str]
         return not packed and (bool(layer.inputs) or not role.startswith("running"))
 
     parameters = [
-        f"{role}: {_shown(name, stored) if named(role) else ''} {shape_text(graph.parameters[name].shape)}"
+        f"{role}: {first_name(name, stored) if named(role) else ''} {shape_text(graph.parameters[name].shape)}"
         for role, name in layer.parameters.items()
         if packed or role.startswith("running") or name.partition("[")[0] in stored
     ]
@@ -117,7 +104,7 @@ def _node(graph: Graph, layer: Layer, sizes: set[str], stored: Mapping[str, str]
     return Node(layer.op.value, inputs, layer.outputs[0], layer.outputs[1:], attributes, parameters, shape)
 
 
-def _shown(name: str, stored: Mapping[str, str]) -> str:
+def first_name(name: str, stored: Mapping[str, str]) -> str:
     """Of a tied tensor the first name: exporters choose another."""
     base, bracket, part = name.partition("[")
     return f"{stored.get(base, base)}{bracket}{part}"
@@ -335,36 +322,3 @@ def _number(value: Attribute) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(_number(item) for item in value)})"
     return f"{value:.5g}" if isinstance(value, float) else str(value).lower()
-
-
-Found = set[tuple[str, str]]
-"""Findings as (rule, subject)."""
-
-
-def findings_of(findings: Iterable[Finding]) -> Found:
-    """(rule, subject) of all findings. A layer goes by its module, or by its kind where it has none, since the number in its name depends
-    on the layers beside it; an output by its layer's kind. What a finding says about the file alone (leaked paths) is left out."""
-    return {
-        (finding.rule, _subject(finding.kind, occurrence))
-        for finding in findings
-        if finding.rule not in _OF_FILES
-        for occurrence in finding.occurrences
-    }
-
-
-def unlike(module: Found, file: Found, graph: Graph, stored: Mapping[str, str]) -> tuple[Found, Found]:
-    """What a module's findings and those of its file, whose graph is given, do not share; and those of the module that are left out of
-    it, because they are on parameters that the file does not hold: no call reads them."""
-    shown = {(rule, _shown(subject, stored)) for rule, subject in file}
-    held = {_shown(name, stored) for name in graph.parameters}
-    more = module ^ shown
-    alone = {(rule, subject) for rule, subject in more if rule == "unused-parameter" and subject not in held}
-    return more - alone, alone
-
-
-_OF_FILES = ("leaked-paths",)
-
-
-def _subject(kind: str, occurrence: Occurrence) -> str:
-    place = occurrence.location
-    return occurrence.subject if kind not in ("layer", "output") else place.module or place.op or kind

@@ -25,7 +25,8 @@ from torch.nn import functional as F  # noqa: E402, N812
 from tests.corpus.architectures import ARCHITECTURES  # noqa: E402
 from tests.corpus.configs import CONFIGS  # noqa: E402
 from tests.corpus.exporting import ONLY_DYNAMO, export  # noqa: E402
-from tests.load.torch.comparing import DIFFERENT, findings_of, names_of, normal_lines  # noqa: E402
+from tests.load.torch.agreeing import DIFFERENT, findings_of  # noqa: E402
+from tests.load.torch.comparing import names_of, normal_lines  # noqa: E402
 from trainaudit.load.from_onnx import load_onnx  # noqa: E402
 from trainaudit.load.torch.from_torch import load_module  # noqa: E402
 
