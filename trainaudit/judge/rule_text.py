@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainaudit.errors import TrainauditError
-from trainaudit.judge.rule import Rule, template_text
+from trainaudit.judge.rule import ProbeClauses, Rule, template_text
 from trainaudit.judge.rulefile import read_examples
 from trainaudit.judge.template import format_value
 from trainaudit.measure.catalog import BY_NAME, CATALOG, FactSpec
@@ -78,6 +78,7 @@ def rule_record(rule: Rule, examples: bool = True) -> dict[str, Any]:
         "applies_to": None if rule.applies_to is None else rule.applies_to.text,
         "when": rule.when.text,
         "message": template_text(rule.message),
+        "probe": None if rule.probe is None else _clauses(rule.probe),
         "why": rule.why,
         "facts": list(rule.needs),
         "thresholds": [
@@ -92,6 +93,13 @@ def rule_record(rule: Rule, examples: bool = True) -> dict[str, Any]:
     if examples:
         record["examples"] = read_examples(rule.path)
     return record
+
+
+def _clauses(probe: ProbeClauses) -> dict[str, str]:
+    conditions = {name: getattr(probe, name) for name in ("applies_to", "when", "confirmed_when", "withdrawn_when")}
+    texts = {"message": probe.message, "says": probe.says}
+    found = {name: condition.text for name, condition in conditions.items() if condition is not None}
+    return found | {name: template_text(text) for name, text in texts.items() if text is not None}
 
 
 def _explain_text(rule: Rule) -> str:
@@ -148,12 +156,16 @@ def _explain_markdown(rule: Rule) -> str:
     return "\n\n".join(parts)
 
 
+_NEEDS = {
+    "static": "the file alone", "loss": "the file and the loss (--loss)", "forward": "a forward pass (trainaudit probe, --forward-only will do)",
+    "training": "a training run (trainaudit probe)", "data": "real data (trainaudit probe --data)",
+}  # fmt: skip
+
+
 def _traits(rule: Rule) -> str:
     step = STEPS[rule.recipe]
     stage = next(stage for stage in STAGES if stage.number == step.stage)
-    needs = {"static": "the file alone", "loss": "the file and the loss (--loss)"}.get(
-        rule.evidence_level, rule.evidence_level
-    )
+    needs = _NEEDS[rule.evidence_level]
     return (
         f"{rule.severity.value}, confidence {rule.confidence}, {rule.status} since {rule.since}; needs {needs}\n"
         f"Recipe, stage {stage.number} ({stage.title}): {step.title}"
@@ -165,7 +177,13 @@ def _condition_lines(rule: Rule) -> list[str]:
     lines = [f"subject: {rule.subject}"]
     if rule.applies_to is not None:
         lines.append(f"applies to: {' '.join(rule.applies_to.text.split())}")
-    return [*lines, f"when: {' '.join(rule.when.text.split())}"]
+    lines.append(f"when: {' '.join(rule.when.text.split())}")
+    if rule.probe is not None:
+        lines += [
+            f"in a probe, {name.replace('_', ' ')}: {' '.join(text.split())}"
+            for name, text in _clauses(rule.probe).items()
+        ]
+    return lines
 
 
 def _threshold_lines(rule: Rule) -> list[str]:
