@@ -54,6 +54,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "real_loss": "mean final loss on real inputs over the seeds", "zeroed_loss": "the same with inputs zeroed",
         "real_std": "standard deviation over the seeds", "zeroed_std": "likewise",
         "effect": "(zeroed − real) / pooled standard deviation of the difference over the seeds",
+        "constant_loss": "loss of the best constant output on these batches, which both can come down to", "steps": "steps of each run",
     },
     "batch-dependence": {
         "leak": "largest ‖∂out_i/∂x_j‖ over ‖∂out_i/∂x_i‖, i ≠ j, in eval mode; 0 where samples do not mix",

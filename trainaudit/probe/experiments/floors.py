@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainaudit.probe.experiments.answers import best_constant, class_rates
+from trainaudit.probe.experiments.answers import best_constant, class_rates, joined
 from trainaudit.probe.experiments.conflicts import label_conflict
 from trainaudit.probe.experiments.constant_answers import best_constant_output, is_faithful, loss_of
+from trainaudit.probe.stepping import precise
 from trainaudit.probe.trainee import Batch, Computed, Trainee
 
 NEAR = 0.02
@@ -54,16 +55,30 @@ def references(trainee: Trainee, batch: Batch, computed: Computed) -> dict[str, 
     return {name: value * scale for name, value in found.items()}
 
 
-def _scale(trainee: Trainee, batch: Batch, computed: Computed, constant: float) -> float:
+def mean_constant(trainee: Trainee, model: Any, batches: Sequence[Batch]) -> dict[str, float]:
+    """`constant_loss`: that of the best constant on all of these batches together, on the scale of the user's loss; nothing where it is not known."""
+    import torch
+
+    with torch.no_grad(), precise(trainee):
+        computed = [trainee.compute(model, batch) for batch in batches]
+    output, target = joined(computed)
+    constant = best_constant(trainee.loss, output, target)
+    if constant is None:
+        return {}
+    return {
+        "constant_loss": constant
+        * _scale(trainee, batches[0], computed[0], best_constant(trainee.loss, computed[0].output, computed[0].target))
+    }
+
+
+def _scale(trainee: Trainee, batch: Batch, computed: Computed, constant: float | None) -> float:
     """The user's loss of the best constant over its closed form: the number of examples for a sum, 1 for a mean."""
     import torch
 
     filled = best_constant_output(trainee.loss, computed.output, computed.target)
-    if (
-        filled is None
-        or constant < 1e-6
-        or not is_faithful(trainee, [(batch, computed.output)], [float(computed.loss)])
-    ):
+    if filled is None or constant is None or constant < 1e-6:
+        return 1.0
+    if not is_faithful(trainee, [(batch, computed.output)], [float(computed.loss)]):
         return 1.0
     with torch.no_grad():
         found = float(loss_of(trainee, batch, filled(computed.output)))

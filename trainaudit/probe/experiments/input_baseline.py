@@ -11,13 +11,14 @@ from typing import Any
 from trainaudit.probe.batches import gathered, inputs, split, take, zeroed
 from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
+from trainaudit.probe.experiments.floors import mean_constant
 from trainaudit.probe.experiments.robust import adam, robust_rate
 from trainaudit.probe.stepping import learner, train
 from trainaudit.probe.trainee import Batch, Trainee
 from trainaudit.trace.experiments import FAILED, NOT_RUN, RAN, Experiment
 
 _BATCHES, _EXAMPLES, _LEAST_EXAMPLES = 4, 32, 8
-_STEPS, _LEAST_STEPS = 60, 20
+_STEPS, _FAIR_STEPS, _LEAST_STEPS = 200, 60, 20
 _LEAST_SPREAD = 1e-3
 """Of the larger loss: spread below it counts as it, since two runs without any noise would differ by infinitely many standard deviations."""
 
@@ -36,7 +37,7 @@ def input_baseline(conditions: Conditions) -> Experiment:
         else None
     )
     fitting = conditions.steps_that_fit(examples=real[0].size)
-    while len(seeds) > 2 and fitting < 2 * len(seeds) * _STEPS:
+    while len(seeds) > 2 and fitting < 2 * len(seeds) * _FAIR_STEPS:
         seeds = seeds[:-1]
     steps = min(_STEPS, fitting // (2 * len(seeds)))
     if steps < _LEAST_STEPS:
@@ -59,9 +60,15 @@ def input_baseline(conditions: Conditions) -> Experiment:
             return Experiment(
                 FAILED, f"training on {name} inputs gave a loss that is not finite", curves=curves, seeds=seeds
             )
-    return Experiment(
-        RAN, values=_compared(losses["real"], losses["zeroed"]), curves=curves, seeds=seeds[: len(losses["real"])]
-    )
+    values = _compared(losses["real"], losses["zeroed"]) | {"steps": steps} | _constant(conditions, real)
+    return Experiment(RAN, values=values, curves=curves, seeds=seeds[: len(losses["real"])])
+
+
+def _constant(conditions: Conditions, batches: list[Batch]) -> dict[str, float]:
+    """What a model that ignores its inputs comes down to."""
+    trainee = conditions.trainee
+    with fresh(trainee, conditions.seed) as model:
+        return mean_constant(trainee, model, batches)
 
 
 def _few(trainee: Trainee) -> list[Batch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.answers import right_share
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.floors import nearest_floor, references
-from trainaudit.probe.experiments.robust import adam, robust_rate
+from trainaudit.probe.experiments.robust import adam, descend, robust_rate
 from trainaudit.probe.experiments.torch_functions import without_dropout
 from trainaudit.probe.optimizer_settings import without_weight_decay
 from trainaudit.probe.stepping import Learner, forward, learner, precise, train
@@ -24,7 +24,7 @@ from trainaudit.trace.experiments import CUT, RAN, Experiment
 
 EXAMPLES = (16, 8, 4)
 """The most of which enough steps fit."""
-_STEPS, _FAIR_STEPS = 300, 150
+_STEPS, _MOST_STEPS, _FAIR_STEPS = 300, 1000, 150
 _LEAST_STEPS = 20
 _KNOWN = 0.005
 """Share of the best constant's loss that counts as known by heart: 0.01 for cross-entropy with ten classes, Karpathy's bound."""
@@ -55,24 +55,25 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     started = _start(trainee, batch, seed)
     start = float(started.loss)
     compared = references(trainee, batch, started)
-    known = compared.get("label_conflict", 0.0) + _KNOWN * max(
-        compared.get("constant_loss", abs(start)), 0.1 * abs(start)
-    )
+    known = _known(compared, abs(start))
 
-    def attempt(rate: float | None, allowance: Allowance, steps: int) -> _Attempt:
+    def attempt(rate: float | None, allowance: Allowance) -> _Attempt:
         with fresh(trainee, seed) as model, prepared(trainee, model, batch):
             ready = learner(trainee, model, None if rate is None else adam(model, rate))
             without_weight_decay(ready.optimizer)
-            losses = train(ready, [batch] * steps, allowance, is_enough=lambda losses: losses[-1] <= known)
+            if rate is None:
+                losses = train(ready, [batch] * _STEPS, allowance, is_enough=lambda losses: losses[-1] <= known)
+            else:
+                losses = descend(ready, batch, _MOST_STEPS, allowance, known)
             return _Attempt(losses, _accuracy(trainee, ready, batch))
 
     attempts: dict[str, _Attempt] = {}
     if fitting >= 2 * _STEPS:
-        attempts["user"] = attempt(None, conditions.allowance.share(0.5), _STEPS)
+        attempts["user"] = attempt(None, conditions.allowance.share(0.4))
     rate = None
     if not attempts or not attempts["user"].losses[-1] <= known:
         rate = _rate(conditions, batch)
-        attempts["own"] = attempt(rate, conditions.allowance, _STEPS)
+        attempts["own"] = attempt(rate, conditions.allowance)
     better = min(attempts, key=lambda name: _rank(attempts[name].final))
     best = attempts[better]
     values: dict[str, float | str | bool] = {
@@ -100,9 +101,17 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
         nearest_floor(best.final, values, is_broadcast=is_broadcast) if values["is_stalled"] else "none"
     )
     curves = {name: tuple(found.losses) for name, found in attempts.items()}
-    is_cut = not best.losses[-1] <= known and len(best.losses) < _STEPS and math.isfinite(best.losses[-1])
-    reason = f"{len(best.losses)} of {_STEPS} steps fitted into the time budget" if is_cut else ""
+    is_cut = conditions.allowance.is_over() and not (best.losses[-1] <= known or values["is_stalled"])
+    reason = (
+        f"the loss still fell after the {len(best.losses)} steps that fitted into the time budget" if is_cut else ""
+    )
     return Experiment(CUT if is_cut else RAN, reason, values, curves, (seed,))
+
+
+def _known(compared: Mapping[str, float], start: float) -> float:
+    """The loss at which the batch counts as known by heart."""
+    constant = compared.get("constant_loss", start)
+    return compared.get("label_conflict", 0.0) + _KNOWN * (constant if constant > 1e-3 * start else 0.1 * start)
 
 
 def _rate(conditions: Conditions, batch: Batch) -> float:

@@ -79,8 +79,8 @@ def is_blown_up(means: Sequence[float]) -> bool:
 
 
 def read(rates: Sequence[float], losses: Sequence[float]) -> dict[str, float]:
-    """`suggested`, where the loss falls at all, and `highest_stable`: the last rate before the loss blew up, or came back to where it began (a
-    network that large steps have killed answers a constant)."""
+    """`suggested`, where the loss falls at all, and `highest_stable`: the last rate before the loss passed 4 times its smallest value (or 4 % of
+    where it began, where that is more), or came back to where it began (a network that large steps have killed answers a constant)."""
     means = smoothed(losses)
     end = len(means)
     while end > 1 and is_blown_up(means[:end]):
@@ -89,12 +89,13 @@ def read(rates: Sequence[float], losses: Sequence[float]) -> dict[str, float]:
     fall = means[0] - means[lowest]
     if lowest < 2 or fall < _LEAST_FALL * abs(means[0]):
         return {"highest_stable": rates[end - 1]}
-    while end - 1 > lowest and means[end - 1] > means[0] - 0.1 * fall:
-        end -= 1
+    least = max(means[lowest], 0.01 * abs(means[0]))
+    limit = min(max(_BLOWN_UP * least, means[lowest]), means[0] - 0.1 * fall)
+    stable = next((place for place in range(lowest + 1, end) if means[place] > limit), end) - 1
     slopes = {
         place: means[place + 1] - means[place - 1]
         for place in range(1, lowest)
         if means[place + 1] < means[0] - 0.05 * fall
     }
     steepest = min(slopes, key=lambda place: slopes[place], default=lowest)
-    return {"suggested": rates[steepest] * _SHIFT, "highest_stable": rates[end - 1]}
+    return {"suggested": rates[steepest] * _SHIFT, "highest_stable": rates[stable]}

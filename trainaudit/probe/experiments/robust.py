@@ -9,11 +9,12 @@ from typing import Any
 
 from trainaudit.probe.budget import Allowance
 from trainaudit.probe.copies import fresh
-from trainaudit.probe.stepping import learner, train
+from trainaudit.probe.stepping import Learner, learner, train
 from trainaudit.probe.trainee import Batch, Trainee
 
-RATES = (1e-2, 3e-3, 1e-3, 1e-4)
+RATES = (0.1, 0.03, 1e-2, 1e-3, 1e-4)
 STEPS = 12
+_CHUNK, _LEAST_FALL, _LOWERED, _MOST_LOWERED = 30, 0.003, 0.4, 6
 
 
 def adam(model: Any, rate: float) -> Any:
@@ -37,3 +38,22 @@ def robust_rate(
             break
     best = min(found, key=lambda rate: found[rate])
     return best if math.isfinite(found[best]) else 1e-3
+
+
+def descend(ready: Learner, batch: Batch, steps: int, allowance: Allowance, known: float) -> list[float]:
+    """The losses of steps on one batch, up to one that is `known` or less. The rate is lowered whenever the loss stands still, so that it stands
+    still for want of a way down and not for steps that are too large; after some times that is the end."""
+    losses: list[float] = []
+    lowered, before = 0, math.inf
+    while len(losses) < steps and lowered < _MOST_LOWERED:
+        part = train(ready, [batch] * _CHUNK, allowance, is_enough=lambda losses: losses[-1] <= known)
+        losses += part
+        if len(part) < _CHUNK or part[-1] <= known:
+            break
+        now = statistics.median(part)
+        if not now < before - _LEAST_FALL * abs(before):
+            lowered += 1
+            for group in ready.optimizer.param_groups:
+                group["lr"] *= _LOWERED
+        before = now
+    return losses
