@@ -6,6 +6,7 @@ A `Body` is fed with pieces of a GraphProto (see `wire.pieces`), so that the par
 from __future__ import annotations
 
 from dataclasses import field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,7 @@ class BodyReader:
     def _add_nodes(self, body: Body, nodes: Any) -> None:
         strings = self.strings
         operators: dict[str, str] = {}
+        texts: list[str] = []
         append = body.nodes.append
         count = len(nodes)
         self.nodes_left -= count
@@ -132,7 +134,7 @@ class BodyReader:
         body.node_count += count
         for node in nodes:
             op, domain, name, inputs, outputs = node.op_type, node.domain, node.name, node.input[:], node.output[:]
-            op = operators.setdefault(op, op)
+            op, domain = operators.setdefault(op, op), operators.setdefault(domain, domain)
             if domain == "ai.onnx":
                 domain = ""
             attributes: dict[str, RawAttribute] = {}
@@ -156,13 +158,16 @@ class BodyReader:
                 metadata = {entry.key: strings.setdefault(said, said) for entry in entries if (said := entry.value)}
             if doc_string := node.doc_string:
                 metadata.setdefault("doc_string", self._shared(doc_string))
-            try:
-                "".join((op, domain, name, *inputs, *outputs))
-                if attributes or metadata:
-                    "".join((*attributes, *metadata, *metadata.values()))
-            except TypeError:  # protobuf hands bytes out where a text is not UTF-8
-                raise not_text() from None
+            texts.append(name)
+            texts += inputs
+            texts += outputs
+            if attributes or metadata:
+                texts += (*attributes, *metadata)
             append(RawNode(op, domain, name, inputs, outputs, attributes, metadata))
+        if set(map(type, chain(operators, strings, texts))) - {
+            str
+        }:  # protobuf hands bytes out where a text is not UTF-8
+            raise not_text()
 
     def _attributes(self, body: Body, stated: Any) -> tuple[dict[str, RawAttribute], dict[str, Body], dict[str, str]]:
         """A node's attributes: values, graphs, and those that stand for one of the function's."""

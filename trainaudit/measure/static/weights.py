@@ -53,7 +53,7 @@ def measure_weights(graph: Graph, structure: Columns) -> Columns:
     generated = 0
     side = 128 if len(graph.parameters) <= _MANY else 64
     folded = frozenset(graph.folded_normalizations)
-    branches = 2 * sum(layer.op is Op.ATTENTION for layer in graph.layers)
+    branches = 2 * [layer.op for layer in graph.layers].count(Op.ATTENTION)
     with np.errstate(all="ignore"):
         for parameter in graph.parameters.values():
             if parameter.role not in MEASURED_ROLES or not parameter.owners:
