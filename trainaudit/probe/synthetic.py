@@ -26,7 +26,7 @@ _ELEMENTS_OF_A_BATCH = 1 << 22
 _LENGTH, _EXTENT = 16, 64
 _KEPT = ("mask", "position", "token_type", "segment")
 """Parts of names of inputs that are no data."""
-_SHARED = 0.25
+SHARED = 0.25
 """Share of the variance that all places of one example have in common."""
 
 
@@ -129,7 +129,7 @@ def drawn(example: Example, size: int, seed: int, graph: Graph | None, model: An
         if value.dtype == torch.bool or any(mark in name.lower() for mark in _KEPT):
             return value[:1].expand(shape).clone()
         if value.is_floating_point():
-            return _normal(shape, generator, _is_convolved(graph, word)).to(value.dtype)
+            return _normal(shape, generator, is_convolved(graph, word)).to(value.dtype)
         if value.is_complex():
             return torch.randn(shape, generator=generator, dtype=torch.complex64).to(value.dtype)
         rows = rows_read_by(graph, word) if graph is not None and word else None
@@ -160,10 +160,10 @@ def _normal(shape: tuple[int, ...], generator: Any, is_convolved: bool) -> Any:
         return noise
     kept = 1 if len(shape) >= 4 or is_convolved else 2
     level = torch.randn([size if axis in (0, kept) else 1 for axis, size in enumerate(shape)], generator=generator)
-    return (1 - _SHARED) ** 0.5 * noise + _SHARED**0.5 * level
+    return (1 - SHARED) ** 0.5 * noise + SHARED**0.5 * level
 
 
-def _is_convolved(graph: Graph | None, name: str) -> bool:
+def is_convolved(graph: Graph | None, name: str) -> bool:
     value = None if graph is None else graph.values.get(name)
     return (
         value is not None and graph is not None and any(graph.layers[place].op is Op.CONV for place in value.consumers)

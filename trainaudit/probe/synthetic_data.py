@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,8 @@ from trainaudit.probe.heads import head_of, loss_within, read_by_loss
 from trainaudit.probe.objectives import Objective
 from trainaudit.probe.opening import Opened, example_inputs, with_shapes
 from trainaudit.probe.plan import ProbePlan
-from trainaudit.probe.structures import moved, shapes_shown
+from trainaudit.probe.sequence_first import is_sequence_first
+from trainaudit.probe.structures import mapped, moved, shapes_shown
 from trainaudit.probe.synthetic import Example, batch_count, drawn, fitting_size, is_tensor
 from trainaudit.probe.task import Task, forward
 from trainaudit.probe.teacher import Goal, goal_of, random_targets, taught_targets
@@ -41,14 +43,18 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     """A few hundred examples, the same for the same seed, and a few batches of others for validation."""
     opened, graph, chosen = task.opened, task.graph, task.chosen
     example = example_inputs(opened, graph)
+    is_turned = _is_turned(opened, example)
+    example = _turned(example) if is_turned else example
     loss = "" if chosen is None else chosen.name
     size = fitting_size(example, plan.batch_size)
-    inputs, size, note = _fitting_inputs(opened, example, size, plan.seed, graph)
-    result = _run(opened, inputs, size)
+    inputs, size, note = _fitting_inputs(opened, example, size, plan.seed, graph, is_turned)
+    result = _run(opened, inputs, size, is_turned)
     label = _label_left_open(task.signature, inputs)
     if chosen is None and not label and loss_within(result) is not None:
-        return _unlabelled(task, plan, example, size, note)
+        return _unlabelled(task, plan, example, size, note, is_turned)
     output = read_by_loss(result)
+    is_turned_out = is_turned and output.ndim > 1 and output.shape[1] == size
+    output = output.transpose(0, 1) if is_turned_out else output
     labels = label if task.own_loss else ""
     is_token_model = _is_token_model(inputs, output)
     is_shifted = bool(labels) and is_token_model and _is_language_model(opened.model)
@@ -56,7 +62,11 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     if is_token_model:
         goal = replace(goal, shape=(int(_ids(inputs).shape[1]), *goal.shape[1:]))
     if chosen is not None and not loss:
-        goal = _goal_for(opened, chosen, goal, output, inputs, size, plan)
+
+        def with_random(wanted: Goal) -> Batch:
+            return _batch(inputs, random_targets(wanted, size, plan.seed), "", size, (is_turned, is_turned_out))
+
+        goal = _goal_for(opened, chosen, goal, output, with_random)
     taught = plan.data != "random"
 
     def batch(number: int) -> Batch:
@@ -67,20 +77,35 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
             target = taught_targets(goal, given, size, plan.seed)
         else:
             target = random_targets(goal, size, plan.seed + 1 + number)
-        return _batch(given, target, labels, size)
+        return _batch(given, target, labels, size, (is_turned, is_turned_out))
 
     count = batch_count(example, size)
     batches = tuple(batch(number) for number in range(count + _HELD))
-    words = f"synthetic: {count} batches of {size}, {_inputs_shown(inputs)}; {_targets_shown(goal, taught, is_shifted)}"
+    words = f"synthetic: {count} batches of {size}, {_inputs_shown(_turned(inputs) if is_turned else inputs)}; {_targets_shown(goal, taught, is_shifted)}"
     kind = "teacher" if taught else "random"
     return Synthetic(batches[:count], batches[count:], kind, words, (note,) if note else ())
 
 
-def _unlabelled(task: Task, plan: ProbePlan, example: Example, size: int, note: str) -> Synthetic:
+def _is_turned(opened: Opened, example: Example) -> bool:
+    """The model takes time first. Everything here is drawn with the batch first, and turned where the model is called."""
+    args, kwargs = _placed(opened, example)
+    model = with_shapes(opened, args, kwargs)
+    return is_sequence_first(model, Batch(args, kwargs, raw=args), forward, opened.shown)
+
+
+def _turned(example: Example) -> Example:
+    args, kwargs = mapped(
+        (example.args, dict(example.kwargs)), lambda tensor: tensor.transpose(0, 1) if tensor.ndim > 1 else tensor
+    )
+    return Example(args, kwargs)
+
+
+def _unlabelled(task: Task, plan: ProbePlan, example: Example, size: int, note: str, is_turned: bool) -> Synthetic:
     """Inputs alone, for a model that computes its loss from them."""
 
     def batch(number: int) -> Batch:
         given = drawn(example, size, plan.seed + 1 + number, task.graph, task.opened.model)
+        given = _turned(given) if is_turned else given
         return Batch(given.args, dict(given.kwargs), None, dict(given.kwargs) or given.args, size)
 
     count = batch_count(example, size)
@@ -90,30 +115,35 @@ def _unlabelled(task: Task, plan: ProbePlan, example: Example, size: int, note: 
 
 
 def _fitting_inputs(
-    opened: Opened, example: Example, size: int, seed: int, graph: Graph | None
+    opened: Opened, example: Example, size: int, seed: int, graph: Graph | None, is_turned: bool
 ) -> tuple[Example, int, str]:
     """Inputs with a batch of `size`, or with the example's own where the model takes no other."""
     inputs = drawn(example, size, seed, graph, opened.model)
     try:
-        _run(opened, inputs, size)
+        _run(opened, inputs, size, is_turned)
     except TrainauditError:
         own = next((int(value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim), 1)
         if own == size:
             raise
         inputs = drawn(example, own, seed, graph, opened.model)
-        _run(opened, inputs, own)
+        _run(opened, inputs, own, is_turned)
         return inputs, own, f"The model takes no batch of {size} examples, so the batches are of {own}."
     return inputs, size, ""
 
 
-def _run(opened: Opened, inputs: Example, size: int) -> Any:
-    import torch
-
-    device = str(next((p.device for p in opened.model.parameters()), torch.device("cpu")))
-    args, kwargs = moved((inputs.args, dict(inputs.kwargs)), device)
+def _run(opened: Opened, inputs: Example, size: int, is_turned: bool) -> Any:
+    args, kwargs = _placed(opened, _turned(inputs) if is_turned else inputs)
     model = with_shapes(opened, args, kwargs)
     batch = Batch(args, kwargs, raw=(*args, *kwargs.values()), size=size)
     return objectives.tried(model, batch, forward, opened.shown)
+
+
+def _placed(opened: Opened, inputs: Example) -> Any:
+    """The arguments on the model's own device."""
+    import torch
+
+    device = str(next((p.device for p in opened.model.parameters()), torch.device("cpu")))
+    return moved((inputs.args, dict(inputs.kwargs)), device)
 
 
 def _label_left_open(signature: Signature, inputs: Example) -> str:
@@ -122,7 +152,12 @@ def _label_left_open(signature: Signature, inputs: Example) -> str:
     return "" if label in (*inputs.kwargs, *signature.names[: len(inputs.args)]) else label
 
 
-def _batch(inputs: Example, target: Any, labels: str, size: int) -> Batch:
+def _batch(inputs: Example, target: Any, labels: str, size: int, turned: tuple[bool, bool]) -> Batch:
+    """`turned`: whether the inputs, and whether the targets, have time first."""
+    if turned[0]:
+        inputs = _turned(inputs)
+    if turned[1] and target.ndim > 1:
+        target = target.transpose(0, 1)
     kwargs = dict(inputs.kwargs) | ({labels: target} if labels else {})
     raw: Any = (*inputs.args, target)
     if inputs.kwargs:
@@ -130,10 +165,8 @@ def _batch(inputs: Example, target: Any, labels: str, size: int) -> Batch:
     return Batch(inputs.args, kwargs, target, raw, size)
 
 
-def _goal_for(
-    opened: Opened, chosen: Objective, goal: Goal, output: Any, inputs: Example, size: int, plan: ProbePlan
-) -> Goal:
-    """The first kind of target that the user's own loss can be computed with. Raises `TrainauditError` where it is none of them."""
+def _goal_for(opened: Opened, chosen: Objective, goal: Goal, output: Any, batch_for: Callable[[Goal], Batch]) -> Goal:
+    """The first kind of target that the user's own loss can be computed with on a batch of it. Raises `TrainauditError` where it is none of them."""
     import math
 
     failure: TrainauditError | None = None
@@ -141,7 +174,7 @@ def _goal_for(
     for candidate in candidates:
         if candidate.kind == "classes" and (output.ndim < 2 or output.shape[candidate.axis + 1] < 2):
             continue
-        batch = _batch(inputs, random_targets(candidate, size, plan.seed), "", size)
+        batch = batch_for(candidate)
         device = str(output.device)
         args, kwargs, target, raw = moved((batch.args, dict(batch.kwargs), batch.target, batch.raw), device)
         batch = replace(batch, args=args, kwargs=kwargs, target=target, raw=raw)

@@ -17,6 +17,7 @@ from trainaudit.probe.losses import CLASSIFYING
 from trainaudit.probe.opening import with_shapes
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.reading import Reading, read
+from trainaudit.probe.sequence_first import is_sequence_first
 from trainaudit.probe.structures import moved
 from trainaudit.probe.synthetic_data import SYNTHETIC, synthetic_batches
 from trainaudit.probe.task import Task, forward
@@ -88,7 +89,19 @@ def _input_rank(task: Task) -> int | None:
 
 def _batches(task: Task, reading: Reading) -> tuple[Batch, ...]:
     made = (batch_of(raw, task.signature, own_loss=task.own_loss, is_raw=task.is_step) for raw in reading.batches)
-    return _with_own_targets(task, tuple(made))
+    return _with_own_targets(task, _counted(task, tuple(made)))
+
+
+def _counted(task: Task, batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
+    """Batches of a model that takes time first: the second axis counts the examples."""
+    first = on_device_of(task.opened.model, batches[0])
+    if task.is_step or not is_sequence_first(
+        with_shapes(task.opened, first.args, first.kwargs), first, forward, task.opened.shown
+    ):
+        return batches
+    axes = ((*batch.args, *batch.kwargs.values()) for batch in batches)
+    sizes = [next(int(value.shape[1]) for value in values if getattr(value, "ndim", 0) > 1) for values in axes]
+    return tuple(replace(batch, size=size) for batch, size in zip(batches, sizes, strict=True))
 
 
 def on_device_of(model: Any, batch: Batch) -> Batch:

@@ -206,6 +206,54 @@ def test_the_teacher_is_one_function() -> None:
     assert whole.unique().numel() == 3
 
 
+class TimeFirst(nn.Module):
+    """Recurrence over (time, batch, features) or tokens (time, batch); its last state or all of them."""
+
+    def __init__(self, *, tokens: bool, whole: bool) -> None:
+        super().__init__()
+        self.table = nn.Embedding(9, 5) if tokens else nn.Identity()
+        self.cell = nn.GRU(5, 8)
+        self.head = nn.Linear(8, 3)
+        self.whole = whole
+
+    def forward(self, x: Any) -> Any:
+        states = self.cell(self.table(x))[0]
+        return self.head(states if self.whole else states[-1])
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_model_that_takes_time_first(tokens: bool, whole: bool) -> None:
+    """The second axis counts the examples, of inputs and of targets for each place in time."""
+    example = torch.zeros(7, 2, dtype=torch.long) if tokens else torch.zeros(7, 2, 5)
+    trainee = made(TimeFirst(tokens=tokens, whole=whole), example)
+    batch = trainee.train[0]
+    assert batch.size == 32
+    assert batch.args[0].shape[:2] == (7, 32)
+    assert tuple(batch.target.shape) == ((32,) if not whole else (7, 32) if tokens else (7, 32, 3))
+    assert losses(trainee, 2)[0] > 0
+
+
+def test_time_second_stays_second() -> None:
+    class Turning(TimeFirst):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x.transpose(0, 1))
+
+    trainee = made(Turning(tokens=False, whole=False), torch.zeros(2, 7, 5))
+    assert trainee.train[0].args[0].shape == (32, 7, 5)
+
+
+def test_batches_of_the_users_own_with_time_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.probe.trainee.made import made_in
+
+    monkeypatch.chdir(tmp_path)
+    code = (
+        "from tests.probe.trainee.test_synthetic import TimeFirst\ndef build_model(): return TimeFirst(tokens=False, whole=False)\n"
+        "data = [(torch.randn(7, 6, 5), torch.arange(6) % 3)] * 3\n"
+    )
+    assert [batch.size for batch in made_in(tmp_path, code, data="net.py:data").train] == [6, 6, 6]
+
+
 def test_a_model_that_takes_one_batch_size_alone() -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:
