@@ -13,7 +13,9 @@ from trainaudit.demo import build
 HEAVY = (
     "torch", "onnxruntime", "weasyprint", "scipy", "matplotlib", "pandas", "transformers", "onnxscript", "onnx_ir", "jinja2",
     "onnx.checker", "onnx.shape_inference", "onnx.onnx_cpp2py_export",
+    "trainaudit.probe", "trainaudit.probing", "trainaudit.trace", "trainaudit.measure.dynamic", "trainaudit.load.torch",
 )  # fmt: skip
+"""The last ones are rooms of the program itself, for what only a probe or a PyTorch target needs."""
 
 PROGRAM = """
 import sys
