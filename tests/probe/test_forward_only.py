@@ -15,7 +15,7 @@ from trainaudit.cli import main
 from trainaudit.errors import TrainauditError
 from trainaudit.load.opening import open_target
 from trainaudit.load.target import Target, parse_inputs
-from trainaudit.probe import forward_only, forward_process
+from trainaudit.probe import forward_inputs, forward_process
 from trainaudit.probe.forward_only import run_forward
 from trainaudit.probe.forward_process import run_apart
 from trainaudit.probe.plan import ProbePlan
@@ -145,7 +145,7 @@ def test_external_data_beside_the_model_are_read(tmp_path: Path) -> None:
 def test_outputs_are_held_in_groups_and_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = model(tmp_path / "m.onnx")
     whole = forward(path, steps=2)
-    monkeypatch.setattr(forward_only, "_MOST_ELEMENTS", 200)
+    monkeypatch.setattr(forward_inputs, "MOST_ELEMENTS", 200)
     assert forward(path, steps=2).activations == whole.activations
 
 
@@ -237,7 +237,7 @@ def test_ctrl_c_is_passed_on_to_it(tmp_path: Path) -> None:
 
 
 def test_a_crash_of_onnxruntime_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward_process.sys, "executable", shutil.which("false"))
+    monkeypatch.setattr(forward_process, "command_of", lambda _module: [str(shutil.which("false"))])
     with pytest.raises(TrainauditError, match="onnxruntime crashed on"):
         run_apart(Target(model(tmp_path / "m.onnx")), ProbePlan(), lambda _stage, _share: None)
 
@@ -246,3 +246,11 @@ def test_what_the_process_refuses_is_told_as_it_is(tmp_path: Path) -> None:
     target = Target(model(tmp_path / "m.onnx"), inputs=parse_inputs(["z=float32[2,4]"]))
     with pytest.raises(TrainauditError, match="has no input z"):
         run_apart(target, ProbePlan(), lambda _stage, _share: None)
+
+
+def test_what_lies_in_the_working_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("numpy", "onnxruntime", "json"):
+        Path(f"{name}.py").write_text("open('imported', 'w').close()")
+    assert run_apart(Target(model(Path("m.onnx"))), ProbePlan(steps=1), lambda _stage, _share: None).activations
+    assert not Path("imported").exists()

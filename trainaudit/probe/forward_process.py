@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from trainaudit.errors import TrainauditError
 from trainaudit.load.opening import open_target
 from trainaudit.load.target import Target, parse_inputs
 from trainaudit.plain import decoded, encoded
+from trainaudit.probe.child import command_of, environment
 from trainaudit.probe.forward_only import run_forward
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.trace.trace import Trace
@@ -34,8 +36,8 @@ def run_apart(target: Target, plan: ProbePlan, progress: Callable[[str, float], 
         "spec": target.spec, "name": target.name, "inputs": [str(spec) for spec in target.inputs], "plan": encoded(plan)
     }  # fmt: skip
     child = subprocess.Popen(
-        [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True, encoding="utf-8", start_new_session=True,
+        command_of("trainaudit.probe.forward_process"), env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True, encoding="utf-8", start_new_session=True,
     )  # fmt: skip
     limit = 2 * plan.time_budget + _GRACE
     watch = threading.Timer(limit, child.kill)
@@ -62,8 +64,9 @@ def _heard(child: subprocess.Popen[str], asked: str, progress: Callable[[str, fl
     assert child.stdout is not None
     message: dict[str, Any] = {}
     is_passed_on = False
-    child.stdin.write(asked + "\n")
-    child.stdin.close()
+    with suppress(BrokenPipeError):
+        child.stdin.write(asked + "\n")
+        child.stdin.close()
     while True:
         try:
             line = child.stdout.readline()

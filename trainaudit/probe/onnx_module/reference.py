@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from trainaudit.probe.child import command_of, environment
+
 _SECONDS = 120.0
 """For one run; a file can ask for endless loops."""
 
@@ -29,9 +31,11 @@ def ask(model: str | bytes, folder: str, feeds: dict[str, Any], *, isolated: boo
     packed["model"] = np.frombuffer(model, np.uint8) if isinstance(model, bytes) else np.array(model)
     sent = io.BytesIO()
     np.savez(sent, folder=np.array(folder), **packed)
-    command = [sys.executable, "-m", __name__]
+    command = command_of("trainaudit.probe.onnx_module.reference")
     try:
-        child = subprocess.run(command, input=sent.getvalue(), capture_output=True, timeout=_SECONDS, check=False)
+        child = subprocess.run(
+            command, env=environment(), input=sent.getvalue(), capture_output=True, timeout=_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise CannotRunError(f"it takes longer than {_SECONDS:.0f} seconds") from error
     if child.returncode < 0:
