@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import tempfile
 import time
@@ -71,6 +72,30 @@ def node_tests() -> list[TestCase]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return load_model_tests(kind="node")
+
+
+def stored_tests() -> Iterator[TestCase]:
+    """The models that the package stores as files: of PyTorch's first exporter (opset 6 to 9), and a few others."""
+    for kind in ("simple", "pytorch-operator", "pytorch-converted"):
+        for test in load_model_tests(kind=kind):
+            folder = Path(test.model_dir)
+            model = onnx.load(folder / "model.onnx")
+            stored = {tensor.name for tensor in model.graph.initializer}
+            inputs = [value for value in model.graph.input if value.name not in stored]
+            sets = [
+                tuple(
+                    [_stored(one / f"{side}_{place}.pb", value) for place, value in enumerate(values)]
+                    for side, values in (("input", inputs), ("output", model.graph.output))
+                )
+                for one in sorted(folder.glob("test_data_set_*"))
+            ]
+            yield dataclasses.replace(test, model=model, data_sets=sets)
+
+
+def _stored(path: Path, value: onnx.ValueInfoProto) -> Any:
+    if value.type.HasField("sequence_type"):
+        return onnx.numpy_helper.to_list(onnx.SequenceProto.FromString(path.read_bytes()))
+    return onnx.TensorProto.FromString(path.read_bytes())
 
 
 def try_node(test: TestCase, folder: Path) -> Node:
@@ -273,6 +298,11 @@ def main() -> None:
     if "--exports" not in only:
         with tempfile.TemporaryDirectory() as folder:
             nodes = node_table([try_node(test, Path(folder)) for test in node_tests()])
+            more = node_table([try_node(test, Path(folder)) for test in stored_tests()])
+            nodes += (
+                "\n\nThe models that the package stores as files, most of them from PyTorch's first exporter (opset 6 to 9):\n\n"
+                + more
+            )
         print(nodes, flush=True)
     if "--nodes" not in only:
         files = export_table(list(exports()))

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainaudit.ir.graph import TensorData
+from trainaudit.ir.tensor import ArrayData
 from trainaudit.load.raw import RawAttribute
 from trainaudit.probe.onnx_module.values import NAMED_TYPES, Tensor, UnsupportedError, type_of
 
@@ -88,7 +90,8 @@ def to_tensor(data: TensorData) -> Tensor:
         if values.dtype.name not in ("int8", "uint8"):
             raise UnsupportedError(f"holds {data.dtype}")
         kind = NAMED_TYPES[values.dtype.name]  # 2- and 4-bit integers, which are read as bytes
-    return torch.tensor(values).to(kind)
+    owned = values if values.flags.writeable and not isinstance(data, ArrayData) else np.array(values)
+    return torch.from_numpy(owned).to(kind)
 
 
 def keywords_of(

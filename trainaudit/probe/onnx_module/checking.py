@@ -58,6 +58,7 @@ def check(
     for inputs in drawn(raw, seed):
         try:
             outputs = list(_computed(module, inputs))
+            is_clean = all(is_finite(value) for value in outputs)
         except ExcessError as error:
             raise _cannot_run(path, error) from error
         except Exception as error:
@@ -65,7 +66,7 @@ def check(
             continue
         if best is None:
             best = inputs, outputs
-        if all(is_finite(value) for value in outputs):
+        if is_clean:
             best = inputs, outputs
             break
     if best is None:

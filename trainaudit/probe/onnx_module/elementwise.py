@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 -- as everybody calls it
 
-from trainaudit.probe.onnx_module.values import POORLY_SUPPORTED, Tensor, UnsupportedError, wide
+from trainaudit.probe.onnx_module.values import POORLY_SUPPORTED, Tensor, UnsupportedError, axis_of, wide
 
 Operator = Callable[..., Any]
 
@@ -18,8 +18,8 @@ def _binary(compute: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     """An operator whose result has its operands' type."""
 
     def operator(a: Tensor, b: Tensor, *, axis: int | None = None, broadcast: int = 0) -> Tensor:
-        if axis is not None or broadcast:
-            raise UnsupportedError("broadcasts as before opset 7")
+        if broadcast and axis is not None:  # opset 6: the second operand's axes start at this one of the first
+            b = b.reshape(*b.shape, *[1] * (a.dim() - axis_of(axis, a.dim()) - b.dim()))
         if a.dtype in POORLY_SUPPORTED:
             return compute(wide(a), wide(b)).to(a.dtype)
         return compute(a, b)
@@ -121,7 +121,9 @@ def _shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
     return torch.where(x < -lambd, x + bias, torch.where(x > lambd, x - bias, zero)).to(x.dtype)
 
 
-def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+def _prelu(x: Tensor, slope: Tensor, *, opset: int) -> Tensor:
+    if opset < 7 and slope.dim() == 1:  # one per channel
+        slope = slope.reshape(-1, *[1] * (x.dim() - 2))
     return torch.where(x < 0, slope * x, x)
 
 

@@ -24,13 +24,13 @@ def fold(block: Block, constants: dict[str, Tensor]) -> Block:
         known = all(not name or name in constants for name in step.inputs)
         if known and not step.is_random and not step.wants_training and _computed(step, constants):
             continue
-        fixed = tuple(
-            (place, reader(constants[step.inputs[place]]))
-            for place, reader in step.readers
-            if step.inputs[place] in constants
-        )
-        readers = tuple((place, reader) for place, reader in step.readers if step.inputs[place] not in constants)
-        steps.append(replace(step, fixed=fixed, readers=readers))
+        fixed, readers = [], []
+        for place, reader in step.readers:
+            try:
+                fixed.append((place, reader(constants[step.inputs[place]])))
+            except (KeyError, RuntimeError):  # not known yet, or no such number: said when it is run
+                readers.append((place, reader))
+        steps.append(replace(step, fixed=tuple(fixed), readers=tuple(readers)))
     return Block(with_forgetting(steps, block.results), block.results, block.reads)
 
 
@@ -38,13 +38,13 @@ def _computed(step: Step, constants: dict[str, Tensor]) -> bool:
     """Whether the step could be run here and now, on constants alone."""
     assert step.function is not None
     arguments: list[Any] = [constants[name] if name else None for name in step.inputs]
-    for place, reader in step.readers:
-        arguments[place] = reader(arguments[place])
     try:
+        for place, reader in step.readers:
+            arguments[place] = reader(arguments[place])
         with torch.no_grad():
             result = step.function(*arguments, **step.keywords)
-    except (ValueError, RuntimeError, IndexError, TypeError, OverflowError):
-        return False  # said when it is run, with the node's name
+    except Exception:  # a damaged file's, of any kind: said when it is run, with the node's name
+        return False
     results = result if isinstance(result, tuple) else (result,)
     if not all(isinstance(value, Tensor) and value.numel() <= _LARGEST_FOLDED for value in results):
         return False

@@ -20,9 +20,10 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _gemm(
-    a: Tensor, b: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,  # noqa: N803
+    a: Tensor, b: Tensor, c: Tensor | None = None, *, alpha: float = 1.0, beta: float = 1.0, broadcast: int = 1, transA: int = 0,  # noqa: N803
     transB: int = 0,  # noqa: N803
 ) -> Tensor:  # fmt: skip
+    del broadcast  # of opset 6, which allowed what every later one does
     if transA:
         a = a.T
     if alpha == 1.0 and a.is_floating_point() and (c is None or (beta == 1.0 and c.dim() == 1)):

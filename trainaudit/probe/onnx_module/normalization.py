@@ -13,13 +13,13 @@ from trainaudit.probe.onnx_module.values import Ints, Tensor, UnsupportedError, 
 
 def _batch_norm(
     x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, *, epsilon: float = 1e-5, momentum: float = 0.9,
-    training_mode: int = 0, spatial: int = 1, consumed_inputs: Ints | None = None, outputs: int, tracked: bool, training: bool,
+    training_mode: int = 0, spatial: int = 1, is_test: int = 1, consumed_inputs: Ints | None = None, outputs: int, tracked: bool, training: bool,
 ) -> Any:  # fmt: skip
     """In training, statistics of the batch, and the running ones updated in place as torch does (momentum 1 − ONNX's; unbiased variance).
 
     Where the node gives the running statistics out, they are computed as ONNX says instead (biased variance) and nothing is updated.
     """
-    del consumed_inputs, training_mode
+    del consumed_inputs, training_mode, is_test
     if not spatial:
         raise UnsupportedError("normalizes each place by itself")
     if not training:

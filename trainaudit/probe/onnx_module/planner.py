@@ -157,7 +157,7 @@ class _Planner:
 
     def _quantizer(self, node: RawNode) -> RawNode | None:
         """The QuantizeLinear that this DequantizeLinear undoes, or None."""
-        index = self.producer.get(node.inputs[0])
+        index = self.producer.get(next(iter(node.inputs), ""))
         quantizer = self.raw.nodes[index] if index is not None else None
         if quantizer is None or quantizer.op != "QuantizeLinear" or quantizer.domain:
             return None
@@ -199,6 +199,9 @@ class _Planner:
     def _control(self, node: RawNode, label: str, inputs: list[str], outputs: tuple[str, ...]) -> Step:
         count = len(outputs)
         if node.op == "If":
+            if len(inputs) != 1 + 2 * count:
+                self.refuse("If without a condition")
+                return Step("If", label, None, tuple(inputs), outputs)
             bodies = tuple(
                 self.block(tuple(inputs[start : start + count]), self._scope_of(inputs[start : start + count], node))
                 for start in (1, 1 + count)

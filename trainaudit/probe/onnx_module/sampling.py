@@ -40,6 +40,7 @@ def _roi_align(
         for first, last, count, size in ((y0, y1, output_height, x.shape[2]), (x0, x1, output_width, x.shape[3])):
             extent = last - first if half else max(last - first, 1.0)
             samples = sampling_ratio if sampling_ratio > 0 else max(-int(-extent / count // 1), 1)
+            bounded([x.shape[1], output_height * output_width, samples**2])
             step = extent / count
             at = [first + step * (place + (n + 0.5) / samples) for place in range(count) for n in range(samples)]
             axes.append((torch.tensor(at, dtype=x.dtype, device=x.device), size, samples, count))

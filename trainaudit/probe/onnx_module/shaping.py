@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +53,8 @@ def _lengths(size: int, split: list[int] | None, count: int) -> list[int]:
     """The sizes of the pieces: as asked for, or `count` equal ones of which the last may be shorter."""
     if split is not None:
         return split
+    if count > max(size, 64):
+        raise UnsupportedError(f"splits {size} elements in {count:,} parts")
     piece = -(-size // count)
     return [max(min(piece, size - start * piece), 0) for start in range(count)]
 
@@ -201,16 +204,21 @@ def _col2im(
     dilations, strides, pads = dilations or [1] * rank, strides or [1] * rank, pads or [0] * 2 * rank
     sizes = [size + pads[axis] + pads[axis + rank] for axis, size in enumerate(image_shape)]
     bounded(sizes)
-    index = torch.zeros((), dtype=torch.int64)
-    for axis in range(rank):
-        count = (sizes[axis] - dilations[axis] * (block_shape[axis] - 1) - 1) // strides[axis] + 1
+    counts = [
+        (size - dilation * (kernel - 1) - 1) // stride + 1
+        for size, dilation, kernel, stride in zip(sizes, dilations, block_shape, strides, strict=True)
+    ]
+    if math.prod(counts) != input.shape[2] or input.shape[1] % math.prod(block_shape):
+        raise UnsupportedError("has columns that do not fit its image")
+    index = torch.zeros(1, 1, dtype=torch.int64)  # (kernel, places), an axis more in each round
+    for axis, count in enumerate(counts):
         place = torch.arange(block_shape[axis])[:, None] * dilations[axis] + torch.arange(count)[None] * strides[axis]
-        kernel, places = index.shape if index.dim() else (1, 1)
+        kernel, places = index.shape
         index = index.reshape(kernel, 1, places, 1) * sizes[axis] + place.reshape(1, block_shape[axis], 1, count)
         index = index.reshape(kernel * block_shape[axis], places * count)
     batch, columns, places = input.shape
     channels = columns // index.shape[0]
-    image = torch.zeros(batch, channels, int(torch.tensor(sizes).prod()), dtype=input.dtype, device=input.device)
+    image = torch.zeros(batch, channels, math.prod(sizes), dtype=input.dtype, device=input.device)
     image = image.index_add(2, index.reshape(-1).to(input.device), input.reshape(batch, channels, -1))
     image = image.reshape(batch, channels, *sizes)
     for axis, size in enumerate(image_shape):
