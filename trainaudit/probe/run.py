@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import Op
 from trainaudit.load.torch.restore import left_as_found
 from trainaudit.probe.batches import in_batches_of, of_fixed_size
 from trainaudit.probe.budget import STAGES, TRAINING, Budget, begin
@@ -45,6 +46,7 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
                 cuts=tuple(cuts),
                 environment=_environment(),
             )
+        trainee = replace(trainee, is_causal=plan.is_causal or trainee.is_causal or _has_causal_masks(graph))
         experiments, was_interrupted = _experiments(trainee, plan, trained, budget, names, progress)
     cuts += _cuts(trained, experiments)
     timings = {"training": seconds} | {name: found.seconds for name, found in experiments.items() if found.seconds}
@@ -57,9 +59,24 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
         experiments=experiments,
         stopped="interrupted" if was_interrupted else trained.stopped,
         cuts=tuple(cuts),
-        notes=trainee.notes,
+        notes=trainee.notes + _notes(trainee),
         environment=_environment(),
         timings=timings,
+    )
+
+
+def _has_causal_masks(graph: Graph | None) -> bool:
+    """Every attention of the graph has a mask that hides later positions."""
+    attentions = [] if graph is None else [layer for layer in graph.layers if layer.op is Op.ATTENTION]
+    return bool(attentions) and all(layer.attributes.get("is_causal") is True for layer in attentions)
+
+
+def _notes(trainee: Trainee) -> tuple[str, ...]:
+    first = trainee.train[0]
+    return (
+        (f"The model takes batches of {first.size} examples alone: the experiments use whole ones.",)
+        if first.is_fixed
+        else ()
     )
 
 
@@ -122,7 +139,7 @@ def _experiments(
             repeats=plan.repeats,
             allowance=budget.allow(name, affordable[place + 1 :]),
             step_seconds=budget.step_seconds,
-            is_causal=plan.is_causal or trainee.is_causal,
+            is_causal=trainee.is_causal,
             trained=None if trained.stopped == "non-finite" else trained.model,
             earlier=found,
         )

@@ -85,7 +85,7 @@ def test_a_whole_probe_leaves_the_model_as_found(can_copy: bool) -> None:
         with pytest.raises(TypeError):
             copy.deepcopy(model)
     before = state(model, is_written=not can_copy)
-    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=12))
+    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=12, time_budget=1000))
     assert state(model, is_written=not can_copy) == before
     assert trace.run is not None
     assert len(trace.run.loss) == 12

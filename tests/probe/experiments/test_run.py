@@ -21,6 +21,7 @@ from trainaudit.probe.run import run_probe  # noqa: E402
 from trainaudit.trace.experiments import NAMES  # noqa: E402
 from trainaudit.trace.trace import NonFinite, Trace  # noqa: E402
 
+ONCE = ("loss-at-init", "batch-dependence", "train-eval-gap", "same-seed", "learning-rate-range")
 NOTHING_ELSE = ("target-shape",)
 """The quickest experiment: for probes whose training run is what matters."""
 
@@ -76,7 +77,9 @@ def test_the_same_seed_gives_the_same_trace() -> None:
         model = nn.Sequential(nn.Linear(8, 32), nn.Dropout(0.5), nn.Linear(32, 4))
         for parameter in model.parameters():
             nn.init.constant_(parameter, 0.1)
-        trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=5, seed=seed))
+        trace = run_probe(
+            trainee(model, *clusters()), None, ProbePlan(steps=5, seed=seed, time_budget=1000, experiments=ONCE)
+        )
         return trace.run.loss, [dict(found.values) for found in trace.experiments.values()]
 
     assert numbers(4) == numbers(4)
@@ -87,7 +90,7 @@ def test_the_same_seed_gives_the_same_trace() -> None:
 def test_a_slow_model_stays_within_the_time_and_says_what_was_cut(milliseconds: float) -> None:
     began = time.perf_counter()
     trace = run_probe(trainee(Waiting(milliseconds / 1000), *clusters()), None, ProbePlan(time_budget=4.0))
-    assert time.perf_counter() - began < 4.0 + 60 * milliseconds / 1000
+    assert time.perf_counter() - began < 12.0  # all of it would take 40 s and more
     assert trace.stopped == "time budget"
     assert trace.run is not None
     assert len(trace.run.loss) >= 1
@@ -198,7 +201,8 @@ def test_a_model_that_takes_one_batch_size_alone_is_probed_with_whole_batches() 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.part(x.reshape(16, 8))
 
-    trace = run_probe(trainee(Rigid(), *clusters()), None, ProbePlan(steps=3))
+    trace = run_probe(trainee(Rigid(), *clusters()), None, ProbePlan(steps=3, time_budget=1000))
+    assert trace.notes == ("The model takes batches of 16 examples alone: the experiments use whole ones.",)
     assert trace.experiments["overfit-one-batch"].values["sample_count"] == 16
     assert trace.experiments["batch-dependence"].values["leak"] == 0
     assert "batch_scaling" not in trace.experiments["loss-at-init"].values

@@ -28,6 +28,8 @@ _STEPS, _MOST_STEPS, _FAIR_STEPS = 300, 1000, 150
 _LEAST_STEPS = 20
 _KNOWN = 0.005
 """Share of the best constant's loss that counts as known by heart: 0.01 for cross-entropy with ten classes, Karpathy's bound."""
+_NEARLY = 10
+"""So many times that loss is close enough for a run that ends for want of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
         nearest_floor(best.final, values, is_broadcast=is_broadcast) if values["is_stalled"] else "none"
     )
     curves = {name: tuple(found.losses) for name, found in attempts.items()}
-    is_cut = conditions.allowance.is_over() and not (best.losses[-1] <= known or values["is_stalled"])
+    is_cut = conditions.allowance.is_over() and not (best.final <= _NEARLY * known or values["is_stalled"])
     reason = (
         f"the loss still fell after the {len(best.losses)} steps that fitted into the time budget" if is_cut else ""
     )
