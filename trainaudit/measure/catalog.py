@@ -201,6 +201,8 @@ _SIGNAL = (
     _number("layer.predicted_dead_share", "share", SIGNAL,
             "share of a rectified layer's units that fire with probability < 1e-3 under their predicted pre-activation"),
     _number("layer.rarely_firing_share", "share", SIGNAL, "the part of them that would fire more often without their bias"),
+    _number("layer.shut_by_bias_share", "share", SIGNAL,
+            "the part of those whose bias is below minus the norm of their weights, which is their response to a standardised input"),
     _number("layer.predicted_residual_growth", "ratio", SIGNAL,
             "predicted second moment behind a stack of residual sums without normalization, over that before it; at the layers that end its branches"),
     _count("layer.residual_count", "layers", SIGNAL, "residual sums of that stack"),

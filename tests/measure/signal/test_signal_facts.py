@@ -50,6 +50,7 @@ def test_units_shut_by_their_bias_and_by_their_weights(tmp_path: Path) -> None:
     table = measured(dense(256, 1 / 16, "Relu", bias), tmp_path)
     assert one(table, "layer.predicted_dead_share") == pytest.approx(0.25, abs=0.01)
     assert one(table, "layer.rarely_firing_share") == pytest.approx(0.25, abs=0.01)
+    assert one(table, "layer.shut_by_bias_share") == pytest.approx(0.25, abs=0.01)
     net = Network({"x": ("N", 64)})
     h = net.activation("Sigmoid", "sigmoid", net.linear("fc", "x", 64))
     h = net.activation("Relu", "relu", net.linear("shut", h, 64, weight=initial.uniform(0.0, low=-0.3)))
@@ -57,6 +58,20 @@ def test_units_shut_by_their_bias_and_by_their_weights(tmp_path: Path) -> None:
     table = measured(net, tmp_path)
     assert table.columns["layer.predicted_dead_share"]["shut"] == 1.0
     assert table.columns["layer.rarely_firing_share"]["shut"] == 0.0
+
+
+@pytest.mark.parametrize(("bias", "shut"), [(-0.1, 0.0), (-0.9, 0.0), (-1.5, 1.0)])
+def test_a_bias_is_no_cause_where_the_signal_has_collapsed(bias: float, shut: float, tmp_path: Path) -> None:
+    """Behind a layer that lets a hundredth through any bias shuts units; only one below their response to a standardised input, 1 here, is at fault."""
+    net = Network({"x": ("N", 64)})
+    h = net.linear("faint", "x", 64, weight=initial.normal(1e-3), bias_values=initial.constant(0.0))
+    rows = initial.normal(1.0)(np.random.default_rng(0), (64, 64))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    h = net.linear("fc", net.activation("Relu", "first", h), 64, weight=rows, bias_values=initial.constant(bias))
+    net.output(net.linear("head", net.activation("Relu", "second", h), 10), "logits")
+    columns = measured(net, tmp_path).columns
+    assert columns["layer.rarely_firing_share"]["fc"] == 1.0
+    assert columns["layer.shut_by_bias_share"]["fc"] == shut
 
 
 def test_spread_of_the_logits_is_that_of_the_head(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from trainaudit.ir.graph import Graph, Layer, Role
 from trainaudit.ir.ops import NORMALIZATIONS, RECTIFIERS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.catalog import CATALOG, SIGNAL
 from trainaudit.measure.facts import Columns, FactValue, Subject, Unmeasured
+from trainaudit.measure.signal.curves import Floats
 from trainaudit.measure.signal.readings import Readings, first_largest, readings
 from trainaudit.measure.signal.segment_facts import measure_segments
 from trainaudit.measure.signal.segments import Layout, find_segments
@@ -133,24 +134,39 @@ _RECTIFIERS = frozenset(op.value for op in RECTIFIERS)
 
 
 def _silence(index: Index, layer: Layer, prediction: Prediction, read: Readings, columns: Columns) -> None:
-    """The share of units that fire with probability < 1e-3, and the part of it that would fire without their bias."""
+    """The share of units that fire with probability < 1e-3, the part of it that would fire without their bias, and the part of that whose
+    bias would weigh as much against a standardised input: where the signal has collapsed, any bias keeps units shut, and is no cause."""
     dead = columns.setdefault("layer.predicted_dead_share", {})
     by_bias = columns.setdefault("layer.rarely_firing_share", {})
+    strong = columns.setdefault("layer.shut_by_bias_share", {})
     signal = prediction.signals.get(layer.outputs[0])
     if signal is None:
-        dead[layer.name] = by_bias[layer.name] = read.missing
+        dead[layer.name] = by_bias[layer.name] = strong[layer.name] = read.missing
         return
     reach = _RARE * np.sqrt(signal.variance)
     is_dead = signal.mean < -reach
     share = float(np.mean(is_dead))
     dead[layer.name] = share
-    by_bias[layer.name] = 0.0
+    by_bias[layer.name] = strong[layer.name] = 0.0
     bias = index.graph.parameter_of(layer, Role.BIAS) or index.graph.parameter_of(layer, Role.SHIFT)
     if share > 0.0 and bias is not None and not bias.generated and not bias.quantized:
         values = np.asarray(bias.data.read(), np.float64).reshape(-1)
         if values.size == signal.mean.size or 1 in (values.size, signal.mean.size):
-            without = signal.mean - values < -reach
-            by_bias[layer.name] = float(np.mean(is_dead & ~without))
+            held = is_dead & (signal.mean - values >= -reach)
+            by_bias[layer.name] = float(np.mean(held))
+            if held.any():
+                strong[layer.name] = float(np.mean(held & (values < -_response(index, layer, values.size))))
+
+
+def _response(index: Index, layer: Layer, units: int) -> Floats | float:
+    """The standard deviation of each unit's pre-activation on a standardised input: the norm of its weights. 0 for a normalization, whose
+    own input is standardised whatever comes in, and where the weights cannot be read."""
+    weight = index.graph.parameter_of(layer, Role.WEIGHT)
+    if weight is None or weight.unit_axis is None or weight.generated or weight.quantized:
+        return 0.0
+    rows = np.moveaxis(np.asarray(weight.data.read(), np.float64), weight.unit_axis, 0)
+    norms = np.linalg.norm(rows.reshape(len(rows), -1), axis=1)
+    return norms if norms.size == units else float(np.median(norms))
 
 
 def _beyond(signal: Signal, limit: float) -> float:
