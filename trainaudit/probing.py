@@ -75,17 +75,21 @@ def probe_target(
 def _with_inputs(target: Target, plan: ProbePlan) -> Target:
     """A module is read with inputs of the size that its data have."""
     require_torch(f"A probe of {target.name or target.spec}")
+    from trainaudit.load.torch.quiet import aside
     from trainaudit.probe.making import with_inputs_of_data
 
-    return with_inputs_of_data(target, plan)
+    with aside():
+        return with_inputs_of_data(target, plan)
 
 
 def _train(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
     require_torch(f"A probe of {target.name or target.spec}")
+    from trainaudit.load.torch.quiet import aside
     from trainaudit.probe.making import make_trainee
 
     progress("making data, loss and optimizer", 0.0)
-    return _run(make_trainee(target, plan, graph), plan, graph, progress)
+    with aside():
+        return _run(make_trainee(target, plan, graph), plan, graph, progress)
 
 
 def _run(trainee: Trainee, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
@@ -221,11 +225,14 @@ def probe_model(
         target = Target(str(model), inputs=specs, arguments=arguments or {})
         return probe_target(target, wanted, settings, rules, _silent).audit
     require_torch(f"A probe of {type(model).__name__}")
+    from trainaudit.load.torch.quiet import aside
     from trainaudit.probe.making import make_trainee_of
 
     graph, measured = measure_module(model, example, specs, settings)
-    trainee = make_trainee_of(model, example, wanted, graph, _user_objects(objects))
-    measured = with_trace(measured, _run(trainee, wanted, graph, _silent), graph)
+    with aside():
+        trainee = make_trainee_of(model, example, wanted, graph, _user_objects(objects))
+        trace = _run(trainee, wanted, graph, _silent)
+    measured = with_trace(measured, trace, graph)
     return judge_measured(measured, settings, rules, detail=True).audit
 
 

@@ -38,6 +38,13 @@ def batches():
     y = (x @ torch.randn(12, 4, generator=generator)).argmax(-1)
     return [(x[i:i + 16], y[i:i + 16]) for i in range(0, 96, 16)]
 
+class Talking(Net):
+    def forward(self, x):
+        print("forward runs")
+        import warnings
+        warnings.warn("this is slow")
+        return super().forward(x)
+
 def empty():
     return []
 
@@ -194,6 +201,13 @@ def test_one_target_that_fails_does_not_keep_the_others_from_being_probed(work: 
     assert result.exit_code == 2
     assert [failure["target"] for failure in document["failures"]] == ["net.py:Nope"]
     assert document["audits"][0]["trace"]
+
+
+def test_what_the_users_code_prints_does_not_mix_with_the_output(work: Path) -> None:
+    result = run("probe", "net.py:Talking", *FLAGS, "--output-format", "json")
+    json.loads(result.stdout)
+    assert "forward runs" in result.stderr
+    assert "this is slow" not in result.stderr
 
 
 def test_ctrl_c_ends_with_what_was_measured_so_far(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def rows(audit: Audit) -> list[tuple[str, str]]:
         )
         found.append(("converted", f"{checked}; {numbers.large(trace.conversion.trainable_count)} trainable weights"))
     found += [("cut", visible(cut)) for cut in trace.cuts if not any(name in cut for name in trace.experiments)]
-    found += [("note", visible(note)) for note in trace.notes]
+    found += [("note", visible(note)) for note in trace.notes if note not in audit.warnings]
     said = _said(audit)
     return [*found, ("findings", said)] if said else found
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +20,7 @@ from trainaudit.load.torch.from_torch import load_module, load_program
 from trainaudit.load.torch.importing import told
 from trainaudit.load.torch.prepare import unwrapped
 from trainaudit.load.torch.program_file import load_program_file
+from trainaudit.load.torch.quiet import aside
 from trainaudit.load.torch.resolving import is_model, own_example, resolve
 
 _CAPTURES = {
@@ -35,7 +34,7 @@ _CAPTURES = {
 
 def open_torch(target: Target) -> Graph:
     """The graph of a target of any kind but ONNX and safetensors."""
-    with _quiet():
+    with aside():
         if target.kind is Kind.CHECKPOINT:
             weights, notes = read_checkpoint(target.path)
             origin = Origin(target.path, "torch weights", weights.size, capture=WEIGHTS_ALONE, notes=notes)
@@ -73,7 +72,7 @@ def open_object(model: Any, example: Any, inputs: Sequence[InputSpec], shown: st
         raise TrainauditError("torchscript-module", what, "Audit the module that it was made from.")
     model = unwrapped(model)
     known = own_example(model) if example is None else example
-    with _quiet():
+    with aside():
         return _captured(model, example_for(model, inputs, known, shown), shown)
 
 
@@ -122,12 +121,3 @@ def _without_cache(model: Any) -> Iterator[None]:
     finally:
         for config in configs.values():
             config.use_cache = True
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of libraries; what they print goes to standard error."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-        if not os.environ.get("TRAINAUDIT_DEBUG"):
-            warnings.simplefilter("ignore")
-        yield

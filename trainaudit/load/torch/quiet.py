@@ -1,9 +1,11 @@
-"""Silence while a module is tried or traced. Stdlib only."""
+"""Silence while a module is tried, traced or trained. Stdlib only."""
 
 from __future__ import annotations
 
 import io
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -20,3 +22,12 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(disabled)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Without the warnings of libraries; what they and the user's code print goes to standard error."""
+    with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+        if not os.environ.get("TRAINAUDIT_DEBUG"):
+            warnings.simplefilter("ignore")
+        yield
