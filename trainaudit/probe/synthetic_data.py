@@ -56,11 +56,14 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     is_turned_out = is_turned and output.ndim > 1 and output.shape[1] == size
     output = output.transpose(0, 1) if is_turned_out else output
     labels = label if task.own_loss else ""
-    is_token_model = _is_token_model(inputs, output)
+    ids = _ids_of_places(inputs, output)
+    is_token_model = ids is not None
     is_shifted = bool(labels) and is_token_model and _is_language_model(opened.model)
-    goal = goal_of(output, loss, head_of(graph, output), is_token_model=is_token_model)
-    if is_token_model:
-        goal = replace(goal, shape=(int(_ids(inputs).shape[1]), *goal.shape[1:]))
+    head = head_of(graph, output)
+    head = replace(head, is_like_input=head.is_like_input or _is_like_input(inputs, output))
+    goal = goal_of(output, loss, head, is_token_model=is_token_model)
+    if ids is not None:
+        goal = replace(goal, shape=(int(ids.shape[1]), *goal.shape[1:]))
     if chosen is not None and not loss:
 
         def with_random(wanted: Goal) -> Batch:
@@ -193,21 +196,22 @@ def _goal_for(opened: Opened, chosen: Objective, goal: Goal, output: Any, batch_
     ) from failure
 
 
-def _is_token_model(inputs: Example, output: Any) -> bool:
-    """A place of the output for each token of the input, or for the last one alone (what language models give where they get no targets)."""
-    ids = _ids(inputs)
-    return (
-        ids is not None
-        and output.ndim == 3
-        and output.shape[0] == ids.shape[0]
-        and output.shape[1] in (1, ids.shape[1])
-    )
+def _ids_of_places(inputs: Example, output: Any) -> Any:
+    """The token ids for each of which the output has a place (a decoder's, where there are two), or the first ones where it has one for the last token
+    alone, as language models give where they get no targets. None of other models."""
+    found = [
+        value for _, value in inputs.items if is_tensor(value) and not value.is_floating_point() and value.ndim == 2
+    ]
+    if output.ndim != 3 or not found or output.shape[0] != found[0].shape[0]:
+        return None
+    same = [value for value in found if value.shape[1] == output.shape[1]]
+    return same[-1] if same else found[0] if output.shape[1] == 1 else None
 
 
-def _ids(inputs: Example) -> Any:
-    return next(
-        (value for _, value in inputs.items if is_tensor(value) and not value.is_floating_point() and value.ndim == 2),
-        None,
+def _is_like_input(inputs: Example, output: Any) -> bool:
+    """The output has the shape of a float input, as in autoencoders and denoisers."""
+    return output.ndim > 1 and any(
+        is_tensor(value) and value.is_floating_point() and value.shape == output.shape for _, value in inputs.items
     )
 
 

@@ -45,7 +45,9 @@ def goal_of(output: Any, loss: str, head: Head, *, is_token_model: bool) -> Goal
     else:
         axis = 1 if output.ndim >= 4 else class_axis(output, output)
     kind = _kind(output, loss, head, axis, is_token_model)
-    squash = head.activation if kind == "values" and head.activation in ("sigmoid", "tanh", "softmax") else ""
+    squash = (
+        head.activation if kind == "values" and head.activation in ("sigmoid", "tanh", "hard_tanh", "softmax") else ""
+    )
     return Goal(kind, tuple(output.shape[1:]), axis - 1, squash, head.is_like_input)
 
 
@@ -64,6 +66,8 @@ def _kind(output: Any, loss: str, head: Head, axis: int, is_token_model: bool) -
         return "classes"
     if head.activation == "sigmoid":
         return "binary"
+    if head.activation in ("tanh", "hard_tanh", "softsign"):
+        return "values"
     if output.shape[axis] < 2 or head.is_trunk or head.is_like_input:
         return "values"
     return "classes" if output.ndim == 2 or output.ndim >= 4 or is_token_model else "values"
@@ -96,7 +100,8 @@ def taught_targets(goal: Goal, inputs: Example, size: int, seed: int) -> Any:
     if not varying:
         return random_targets(goal, size, seed)
     shape = (size, *goal.target_shape)
-    ids = next((value for value in varying if not value.is_floating_point() and not value.is_complex()), None)
+    whole = [value for value in varying if not value.is_floating_point() and not value.is_complex()]
+    ids = next((value for value in whole if tuple(value.shape) == shape), whole[0] if whole else None)
     if goal.kind == "classes":
         count = min(goal.shape[goal.axis], _CLASSES)
         if ids is not None and tuple(ids.shape) == shape:
@@ -119,7 +124,7 @@ def taught_targets(goal: Goal, inputs: Example, size: int, seed: int) -> Any:
 def _squashed(scores: Any, goal: Goal) -> Any:
     if goal.squash == "softmax":
         return (2 * scores).softmax(goal.axis + 1)
-    return {"sigmoid": scores.sigmoid, "tanh": scores.tanh}.get(goal.squash, lambda: scores)()
+    return {"sigmoid": scores.sigmoid, "tanh": scores.tanh, "hard_tanh": scores.tanh}.get(goal.squash, lambda: scores)()
 
 
 def _intervals(scores: Any, count: int) -> Any:

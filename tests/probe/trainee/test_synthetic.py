@@ -206,6 +206,26 @@ def test_the_teacher_is_one_function() -> None:
     assert whole.unique().numel() == 3
 
 
+class Decoder(Tokens):
+    def forward(self, source: Any, ids: Any) -> Any:
+        return self.head(self.table(ids) + self.table(source).mean(1, keepdim=True))
+
+
+def test_a_decoder_has_a_class_for_each_of_its_own_tokens() -> None:
+    example = (torch.zeros(2, 9, dtype=torch.long), torch.zeros(2, 5, dtype=torch.long))
+    trainee = made(Decoder(), example)
+    assert (trainee.loss, trainee.train[0].target.shape) == ("cross-entropy", (32, 5))
+
+
+def test_a_bounded_output_gets_bounded_numbers() -> None:
+    model = conv(nn.Conv2d(4, 2, 1), nn.Tanh())
+    graph = open_object(model, torch.zeros(2, 3, 8, 8), (), "model")
+    target = make_trainee_of(model, torch.zeros(2, 3, 8, 8), ProbePlan(), graph).train[0].target
+    assert target.shape == (32, 2, 8, 8)
+    assert -1 < float(target.min()) < -0.5
+    assert 0.5 < float(target.max()) < 1
+
+
 class TimeFirst(nn.Module):
     """Recurrence over (time, batch, features) or tokens (time, batch); its last state or all of them."""
 
