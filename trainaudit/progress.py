@@ -21,7 +21,9 @@ def shown(*, quiet: bool) -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False) as bar:
+    with Progress(
+        *columns, console=Console(file=sys.stderr), transient=True, redirect_stdout=False, refresh_per_second=4
+    ) as bar:
         task = bar.add_task("", total=1.0)
 
         def advance(stage: str, share: float) -> None:
