@@ -21,6 +21,8 @@ from trainaudit.trace.data import DataSample, InputStatistics
 
 _MOST_EXAMPLES = 1 << 17
 """More are not compared with each other."""
+_MOST_ELEMENTS = 1 << 24
+"""Moments are taken of as many values of an input; all are looked at for NaN."""
 
 
 def describe(trainee: Trainee, *, seed: int, seconds: float = 5.0) -> DataSample:
@@ -85,7 +87,7 @@ def _described(name: str, values: Sequence[Any]) -> InputStatistics:
     dtype = str(first.dtype).removeprefix("torch.")
     if not _is_numbers(first):
         return InputStatistics(name, dtype, tuple(first.shape))
-    features = features_of(values)
+    features = features_of(_bounded(values))
     return InputStatistics(
         name=name,
         dtype=dtype,
@@ -94,13 +96,23 @@ def _described(name: str, values: Sequence[Any]) -> InputStatistics:
         std=features.std,
         least=features.least,
         most=features.most,
-        non_finite_count=features.non_finite_count,
+        non_finite_count=sum(value.numel() - int(value.isfinite().sum()) for value in values),
         feature_count=features.count,
         constant_feature_share=features.constant_share,
         largest_feature_scale_ratio=features.scale_ratio,
         outlier_share=features.outlier_share,
         largest_z=features.largest_z,
     )
+
+
+def _bounded(values: Sequence[Any]) -> Sequence[Any]:
+    """The first batches, as far as moments are taken of them."""
+    total, count = 0, 0
+    for value in values:
+        if total and total + value.numel() > _MOST_ELEMENTS:
+            break
+        total, count = total + value.numel(), count + 1
+    return values[:count]
 
 
 def _is_numbers(tensor: Any) -> bool:

@@ -10,7 +10,7 @@ from trainaudit.frozen import frozen
 
 @frozen
 class InputStatistics:
-    """One input over all examples that were read. Moments are over all elements; numbers are None for inputs that are no numbers."""
+    """One input over the examples that were read (moments over the first 16 million values). Numbers are None for inputs that are no numbers."""
 
     name: str
     dtype: str

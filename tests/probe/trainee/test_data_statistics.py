@@ -104,6 +104,15 @@ def test_outliers() -> None:
     assert found.outlier_share == 1 / 4000
 
 
+def test_moments_of_much_data_are_those_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainaudit.probe.data_statistics._MOST_ELEMENTS", 300)
+    parts = [(draws(20, 5, seed=seed), labels(20)) for seed in range(6)]
+    parts[5][0][0, 0] = math.nan
+    [found] = sample_of(parts).inputs
+    assert found.mean == pytest.approx(torch.cat([x for x, _ in parts[:3]]).double().mean().item())
+    assert found.non_finite_count == 1
+
+
 def test_inputs_are_named_by_forward() -> None:
     class Two(torch.nn.Module):
         def __init__(self) -> None:
