@@ -7,7 +7,7 @@ prediction on its path.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from trainaudit.measure.signal.borders import mixed
 from trainaudit.measure.signal.prediction import NONE, Floats, Gradient, NotCovered, Prediction, Signal
 from trainaudit.measure.signal.rule import Backflow, Rule
 from trainaudit.measure.signal.sources import stored_values
-from trainaudit.measure.signal.table import RULES
+from trainaudit.measure.signal.table import rules_for
 from trainaudit.measure.signal.weights import ASSUMED, BUDGET, Model, model_of
 
 _ONE: Floats = np.ones(1)
@@ -32,10 +32,11 @@ def predict(graph: Graph, *, budget: int = BUDGET) -> Prediction:
     """Signals forward and gradients backward, in training form: BatchNorm normalizes by the batch, dropout drops. See `Prediction` for what
     is assumed of inputs and loss. At most `budget` weights are read one by one. Raises nothing of its own for a graph that keeps the invariants."""
     model = model_of(graph, budget)
+    rules = rules_for({layer.op for layer in graph.layers})
     with np.errstate(all="ignore"):
         tokens: dict[str, Signal] = {}
-        signals, uncovered = _forward(model, tokens)
-        gradients, parameters, unknown = _backward(model, signals, tokens)
+        signals, uncovered = _forward(model, rules, tokens)
+        gradients, parameters, unknown = _backward(model, rules, signals, tokens)
     uncovered.update({name: reason for name, reason in unknown.items() if name not in uncovered})
     return Prediction(signals, gradients, parameters, uncovered)
 
@@ -43,7 +44,9 @@ def predict(graph: Graph, *, budget: int = BUDGET) -> Prediction:
 # --- forward -------------------------------------------------------------------------------------------------------------
 
 
-def _forward(model: Model, tokens: dict[str, Signal]) -> tuple[dict[str, Signal], dict[str, str]]:
+def _forward(
+    model: Model, rules: Mapping[Op, Rule], tokens: dict[str, Signal]
+) -> tuple[dict[str, Signal], dict[str, str]]:
     graph = model.graph
     signals: dict[str, Signal] = {}
     for name in graph.inputs:
@@ -54,14 +57,14 @@ def _forward(model: Model, tokens: dict[str, Signal]) -> tuple[dict[str, Signal]
     explained: set[str] = set()
     """Values that are not predicted, and a layer at or above them says why."""
     for layer in graph.layers:
-        names = layer.inputs
-        if names and names[0] in explained and layer.op in _NEEDING:
+        names, rule = layer.inputs, rules.get(layer.op)
+        if names and names[0] in explained and rule is not None and rule.needs != 0:
             explained.update(layer.outputs)
             continue
-        reason = _layer_forward(model, layer, signals, explained)
+        reason = _layer_forward(model, layer, rule, signals, explained)
         if reason is None:
             if tokens or layer.op is Op.CONCAT:
-                token_stream.follow(model, layer, RULES[layer.op], signals, tokens)
+                token_stream.follow(model, layer, rules[layer.op], signals, tokens)
             continue
         if explained.isdisjoint(layer.inputs):
             # what depends on no activation is named where it meets one
@@ -72,13 +75,10 @@ def _forward(model: Model, tokens: dict[str, Signal]) -> tuple[dict[str, Signal]
     return signals, uncovered
 
 
-_NEEDING = frozenset(op for op, rule in RULES.items() if rule.needs != 0)
-"""What is not predicted where its first input is not."""
-
-
-def _layer_forward(model: Model, layer: Layer, signals: dict[str, Signal], explained: set[str]) -> str | None:
+def _layer_forward(
+    model: Model, layer: Layer, rule: Rule | None, signals: dict[str, Signal], explained: set[str]
+) -> str | None:
     """Adds the signals of a layer's outputs; the reason where they are not known, "" where it is explained above."""
-    rule = RULES.get(layer.op)
     if rule is None:
         return f"no rule for {layer.raw_op}"
     for name in layer.inputs if rule.needs is None else layer.inputs[: rule.needs]:
@@ -156,7 +156,7 @@ def _is_bounded(signal: Signal) -> bool:
 
 
 def _backward(
-    model: Model, signals: dict[str, Signal], tokens: dict[str, Signal]
+    model: Model, rules: Mapping[Op, Rule], signals: dict[str, Signal], tokens: dict[str, Signal]
 ) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
     graph = model.graph
     gradients: dict[str, Gradient] = {}
@@ -172,8 +172,8 @@ def _backward(
     lost_parameters: set[str] = set()
     for layer in reversed(graph.layers):
         outputs = layer.outputs
-        if tokens and layer.op in RULES and not any(name in lost for name in outputs):
-            flow = token_stream.hand_back(model, layer, RULES[layer.op], signals, tokens, gradients, by_token)
+        if tokens and layer.op in rules and not any(name in lost for name in outputs):
+            flow = token_stream.hand_back(model, layer, rules[layer.op], signals, tokens, gradients, by_token)
             if flow is not None:
                 _add(layer, flow, gradients, parameters)
                 if tokens.keys().isdisjoint(outputs):
@@ -182,7 +182,7 @@ def _backward(
         if not any(name in lost for name in outputs):
             if all(gradient is None for gradient in arriving):
                 continue
-            rule = RULES[layer.op]
+            rule = rules[layer.op]
             if rule.backward is None or (layer.inputs and rule.needs != 0 and signals.keys().isdisjoint(layer.inputs)):
                 lost_parameters.update(layer.parameters.values())
                 continue

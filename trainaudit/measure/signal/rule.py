@@ -1,6 +1,6 @@
 """What a rule of signal propagation is: one op's effect on signals (forward) and on gradients (backward). Imports ir and numpy only.
 
-To cover an op, write two functions and put them into the `RULES` of a file of this package; `table.py` joins these tables.
+To cover an op, write two functions and put them into the `RULES` of a file of this package; `table.py` says which ops it covers.
 
     def forward(model, layer, inputs):             # Signals of layer.inputs → Signals of layer.outputs, in order
     def backward(model, layer, inputs, outputs, gradients):
