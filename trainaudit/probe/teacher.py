@@ -114,7 +114,7 @@ def taught_targets(goal: Goal, inputs: Example, size: int, seed: int) -> Any:
     copied = next(
         (value for value in varying if goal.is_copy and value.is_floating_point() and tuple(value.shape) == shape), None
     )
-    scores = _scores(varying, ids, shape, seed) if copied is None else copied.float()
+    scores = _scores(varying, ids, shape, seed) if copied is None else copied.float().clone()
     if goal.kind in ("binary", "signs"):
         ones = (scores > 0).float()
         return ones if goal.kind == "binary" else 2 * ones - 1

@@ -137,7 +137,9 @@ def _with_own_targets(task: Task, batches: tuple[Batch, ...]) -> tuple[Batch, ..
     result = _outputs(task, first)
     if loss_within(result) is not None or read_by_loss(result).shape != first.args[0].shape:
         return batches
-    return tuple(replace(batch, target=batch.args[0]) for batch in batches)
+    return tuple(
+        replace(batch, target=batch.args[0].clone()) for batch in batches
+    )  # a tensor of its own: inputs may be changed
 
 
 def _in_range(task: Task, data: Data) -> Data:

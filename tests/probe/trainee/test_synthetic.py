@@ -153,6 +153,17 @@ def test_an_autoencoder_is_given_its_input() -> None:
     trainee = make_trainee_of(model, torch.zeros(2, 6), ProbePlan(), graph)
     assert trainee.loss == "mse"
     assert torch.equal(trainee.train[0].target, trainee.train[0].args[0])
+    assert trainee.train[0].target is not trainee.train[0].args[0]
+
+
+def test_inputs_alone_are_the_targets_of_an_autoencoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.probe.trainee.made import made_in
+
+    monkeypatch.chdir(tmp_path)
+    code = "def build_model(): return nn.Sequential(nn.Linear(6, 2), nn.Linear(2, 6))\ndata = [torch.randn(8, 6)] * 2\n"
+    batch = made_in(tmp_path, code, data="net.py:data").train[0]
+    assert torch.equal(batch.target, batch.args[0])
+    assert batch.target is not batch.args[0]
 
 
 def test_a_segmentation_has_a_class_for_each_pixel() -> None:
