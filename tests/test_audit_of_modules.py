@@ -114,6 +114,17 @@ def test_the_module_is_left_as_found_where_its_forward_fails() -> None:
     assert list(state_of(module)) == before
 
 
+def test_a_breakdown_of_the_tool_is_not_laid_to_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trainaudit.load.torch import from_torch
+
+    def broken(*_arguments: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(from_torch, "canonicalize", broken)
+    with pytest.raises(ZeroDivisionError):
+        trainaudit.audit(Net(), torch.zeros(2, 3, 8, 8))
+
+
 def test_a_record_of_a_module_renders_in_every_format(tmp_path: Path) -> None:
     from trainaudit.auditing import chosen_rules
     from trainaudit.judge.rule import rule_info

@@ -18,6 +18,7 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
+from trainaudit.load.torch.capture import ForwardError  # noqa: E402
 from trainaudit.load.torch.from_torch import load_module, load_program  # noqa: E402
 
 
@@ -276,9 +277,18 @@ def test_where_nothing_can_follow_the_layers_stand_alone() -> None:
     assert "were not run" in graph.origin.notes[0]
 
 
-def test_what_the_module_itself_raises_is_raised() -> None:
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        load_module(mlp(), torch.randn(2, 5), name="model")
+@pytest.mark.parametrize(
+    ("example", "kind", "said"),
+    [
+        (torch.randn(2, 5), RuntimeError, "cannot be multiplied"),
+        ((torch.randn(2, 8), torch.randn(2, 8)), TypeError, "positional argument"),
+        ({"y": torch.randn(2, 8)}, TypeError, "unexpected keyword argument"),
+    ],
+)
+def test_what_the_module_itself_raises_is_the_cause(example: Any, kind: type[Exception], said: str) -> None:
+    with pytest.raises(ForwardError, match=said) as caught:
+        load_module(mlp(), example, name="model")
+    assert isinstance(caught.value.__cause__, kind)
 
 
 def test_attention_of_torch_is_attention() -> None:

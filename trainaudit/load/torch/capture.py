@@ -6,7 +6,7 @@ torch is imported inside functions only.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,10 +31,14 @@ class Captured:
     """Names for the last outputs of the graph, which are the user's."""
 
 
+class ForwardError(Exception):
+    """A module raises on its example, outside of any tracing; `__cause__` is what it raises."""
+
+
 def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
     """The module's calls, in training mode or not; where neither way works, what stopped the first. The module is left as found.
 
-    Raises what the module itself raises on the example.
+    Raises `ForwardError` where the module itself cannot be run on the example.
     """
     with left_as_found(module, computes=False), quiet():
         made_ready(module, training=training)
@@ -51,7 +55,10 @@ def capture(module: Any, example: Example, *, training: bool) -> Captured | str:
 
     with left_as_found(module, computes=True), quiet(), torch.no_grad():
         made_ready(module, training=training)
-        module(*example.args, **example.kwargs)
+        try:
+            module(*example.args, **example.kwargs)
+        except Exception as error:
+            raise ForwardError(str(error)) from error
     return first_line(exported)
 
 
@@ -126,8 +133,8 @@ def _attempts(module: Any, example: Example) -> Iterator[tuple[tuple[Any, ...], 
             return None
         return {0: torch.export.Dim.AUTO} if is_batched(leaf) else {}
 
-    if batch:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    bound = _bound(module, args, kwargs)
+    if batch and bound is not None:
         shapes = {key: tree_map(open_axis, value) for key, value in bound.items()}
         if batch == 1:
             doubled = tree_map(lambda leaf: torch.cat([leaf, leaf]) if is_batched(leaf) else leaf, (args, kwargs))
@@ -135,6 +142,14 @@ def _attempts(module: Any, example: Example) -> Iterator[tuple[tuple[Any, ...], 
         else:
             yield args, kwargs, shapes
     yield args, kwargs, None
+
+
+def _bound(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any] | None:
+    """The example by the names of forward's parameters, None where it does not fit them."""
+    try:
+        return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    except TypeError:
+        return None
 
 
 # --- the fallback --------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def load_module(module: Any, example: Any, *, name: str, training: bool = True) 
 
     `example` is what it is called with: a tensor, a tuple of positional arguments, a dict of keyword arguments, or None where nothing is
     known. `origin.format` says how it was captured: "torch.export", "make_fx" or "module tree", and `origin.notes` what that means where
-    it is a fallback. Raises `TrainauditError` where nothing of it can be read, and what the module itself raises on the example.
+    it is a fallback. Raises `TrainauditError` where nothing of it can be read, and `ForwardError` where the module itself cannot be run on the example.
     """
     module = unwrapped(module)
     refuse_quantized(module, name)

@@ -13,6 +13,7 @@ from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph, Origin
 from trainaudit.load.module_tree import module_tree
 from trainaudit.load.target import INPUT_EXAMPLE, WEIGHTS_ALONE, InputSpec, Kind, Target
+from trainaudit.load.torch.capture import ForwardError
 from trainaudit.load.torch.checkpoint import read_checkpoint
 from trainaudit.load.torch.config_folder import model_of
 from trainaudit.load.torch.examples import Example, example_for
@@ -80,9 +81,8 @@ def _captured(model: Any, example: Example, shown: str) -> Graph:
     try:
         with _without_cache(model):
             graph = load_module(model, example.value, name=shown)
-    except TrainauditError:
-        raise
-    except Exception as error:  # whatever the user's forward raises
+    except ForwardError as failed:
+        error = failed.__cause__ or failed
         shapes = ", ".join(_shapes(example.value)) or "no input"
         what = f"{shown} could not be run on its example input ({shapes}){told(error)}."
         raise TrainauditError("forward-failed", what, f"Give an input that fits: {INPUT_EXAMPLE}.") from error
