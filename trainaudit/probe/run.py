@@ -126,18 +126,17 @@ def _experiments(
     found: dict[str, Experiment] = {}
     if trained.stopped == "interrupted":
         return {name: Experiment(NOT_RUN, "the probe was interrupted before it") for name in names}, True
-    budget = replace(budget, step_seconds=trained.run.seconds_per_step or 0.0)
-    affordable = budget.affordable(names)
-    for name in names:
-        if name not in affordable:
-            found[name] = _unaffordable(name, budget)
-    for place, name in enumerate(affordable):
+    budget = replace(budget, step_seconds=trained.step_seconds)
+    waiting = list(names)
+    while affordable := budget.affordable(waiting):
+        name = affordable[0]
+        waiting.remove(name)
         progress(name, 0.0)
         conditions = Conditions(
             trainee=trainee,
             seed=plan.seed,
             repeats=plan.repeats,
-            allowance=budget.allow(name, affordable[place + 1 :]),
+            allowance=budget.allow(name, affordable[1:]),
             step_seconds=budget.step_seconds,
             is_causal=trainee.is_causal,
             trained=None if trained.stopped == "non-finite" else trained.model,
@@ -146,9 +145,11 @@ def _experiments(
         try:
             found[name] = run_experiment(name, conditions)
         except KeyboardInterrupt:
-            rest = dict.fromkeys(affordable[place + 1 :], Experiment(NOT_RUN, "the probe was interrupted before it"))
-            return {**found, name: Experiment(CUT, "the probe was interrupted in it"), **rest}, True
+            found[name] = Experiment(CUT, "the probe was interrupted in it")
+            found |= dict.fromkeys(waiting, Experiment(NOT_RUN, "the probe was interrupted before it"))
+            return {name: found[name] for name in names}, True
         progress(name, 1.0)
+    found |= {name: _unaffordable(name, budget) for name in waiting}
     return {name: found[name] for name in names}, False
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from trainaudit.ir.graph import Graph
@@ -36,6 +38,8 @@ class Trained:
     run: TrainingRun
     stopped: str
     settings: ProbeSettings
+    step_seconds: float = 0.0
+    """Of a usual step: one that the instruments do not read, where there are enough of them."""
     model: Any = None
     sampled_steps: tuple[int, ...] = ()
     activations: tuple[ActivationSeries, ...] = ()
@@ -95,6 +99,7 @@ def training_run(
         series = RunSeries(trainee)
         stopped = "completed"
         number, began = 0, time.perf_counter()
+        ends = [began]
         with Instruments(model, ready.optimizer, graph, sample_every=plan.sample_every) as instruments:
             try:
                 for number in range(steps):
@@ -113,6 +118,7 @@ def training_run(
                             with instruments.step(number, last=True):
                                 _read_step(ready, instruments, batch)
                         break
+                    ends.append(time.perf_counter())
                     if is_last or instruments.is_sampled(number):
                         series.note_predictions(ready)
                     if is_last or number % max(steps // 5, 1) == 0:
@@ -148,6 +154,9 @@ def training_run(
             run=run,
             stopped=stopped,
             settings=_settings(ready, trainee, plan, steps),
+            step_seconds=statistics.median(after - before for before, after in pairwise(ends))
+            if len(ends) > 1
+            else seconds,
             model=None if model is trainee.model else model,
             sampled_steps=readings.sampled_steps,
             activations=readings.activations,
