@@ -39,6 +39,7 @@ _COMPUTED: Mapping[str, tuple[str, ...]] = {
     "loss-at-init": ("initial_loss_excess", "batch_noise"),
     "overfit-one-batch": ("overfit_ratio", "overfit_error_share", "overfit_floor_value"),
     "learning-rate-range": ("stability_ratio",),
+    "input-baseline": ("input_loss_gap",),
     "train-eval-gap": ("eval_gap_ratio", "eval_gap"),
 }
 """Experiment → facts that are computed from several of its values."""
@@ -106,6 +107,10 @@ def _computed(name: str, values: Values) -> dict[str, float | None]:
             right = number("accuracy")
             wrong = ratio if right is None else 1.0 - right
             return {"overfit_ratio": ratio, "overfit_error_share": wrong, "overfit_floor_value": floor}
+        case "input-baseline":
+            real, zeroed = number("real_loss"), number("zeroed_loss")
+            gap = None if real is None or zeroed is None else divided(abs(zeroed - real), abs(zeroed))
+            return {"input_loss_gap": gap}
         case "learning-rate-range":
             return {"stability_ratio": divided(number("current"), number("highest_stable"))}
         case "train-eval-gap":
