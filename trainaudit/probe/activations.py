@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from trainaudit.ir.graph import Graph
-from trainaudit.ir.ops import Op
 from trainaudit.probe import readings
 from trainaudit.probe.collecting import ONLY_LAYERS, Record
-from trainaudit.probe.layout import unit_axis
+from trainaudit.probe.layout import GRADIENT_SQUARES, unit_axis
 from trainaudit.probe.matching import Call, matched
 from trainaudit.probe.slots import Slots
-from trainaudit.probe.taps import FUNCTIONS, Watch
+from trainaudit.probe.taps import FUNCTIONS, Watch, is_readable
 
 TAPPED = frozenset(FUNCTIONS.values())
 """Ops whose outputs are read."""
@@ -29,7 +28,7 @@ class Sampling:
         self.index, self.is_detailed = index, is_detailed
         self.watching = ExitStack()
         self.passes = 0
-        self.ordinals: dict[tuple[str, Op], int] = {}
+        self.ordinals: dict[tuple[str, str], int] = {}
         self.units = (-1, 0)
         self.samples = 0
         self.sizes: dict[int, tuple[int, int, int]] = {}
@@ -83,78 +82,89 @@ class Activations:
     def _computed(self, name: str, output: Any) -> None:
         """A value of an ONNX graph is there."""
         layer = self.layers.get(name)
-        if (
-            layer is not None
-            and isinstance(output, torch.Tensor)
-            and output.is_floating_point()
-            and output.ndim
-            and output.numel()
-        ):
-            weight = next(iter(layer.parameters.values()), "")
-            self._read(name, Call(layer.source.module or "", layer.op, 0, weight, layer.name), output)
+        if layer is not None and isinstance(output, torch.Tensor) and self.sampling is not None:
+            if name not in self.numbers and is_readable(output):
+                weight = next(iter(layer.parameters.values()), "")
+                self._add(name, Call(layer.source.module or "", layer.op, 0, weight, layer.name))
+            self._read(name, output, self.sampling)
 
-    def _called(self, module: str, op: Op, output: Any, weight: str, operand: Any) -> None:
-        """A module has made a call."""
+    def _called(self, module: str, function: str, output: Any, identified: Any, operand: Any) -> None:
+        """A module has made a call. What it is is found out once, the first time."""
         sampling = self.sampling
         if sampling is None or sampling.passes > 1:
             return
-        ordinal = sampling.ordinals.get((module, op), 0)
-        sampling.ordinals[module, op] = ordinal + 1
-        self._read((module, op, ordinal), Call(module, op, ordinal, weight), output)
-        if op is Op.EMBEDDING and weight and isinstance(operand, torch.Tensor):
-            self._touch(weight, operand)
+        place = module, function
+        ordinal = sampling.ordinals.get(place, 0)
+        sampling.ordinals[place] = ordinal + 1
+        key = module, function, ordinal
+        if key not in self.numbers:
+            if not is_readable(output):
+                self.numbers[key] = None
+                return
+            op, weight = identified()
+            same = sum(call.module == module and call.op is op for call in self.record.calls)
+            self._add(key, Call(module, op, same, weight))
+        self._read(key, output, sampling)
+        if function == "embedding" and isinstance(operand, torch.Tensor):
+            self._touch(key, operand)
 
-    def _read(self, key: object, call: Call, output: Any) -> None:
+    def _add(self, key: object, call: Call) -> None:
+        self.numbers[key] = len(self.record.calls)
+        self.record.calls.append(call)
+
+    def _read(self, key: object, output: Any, sampling: Sampling) -> None:
         """Read an output as soon as it is there, and its gradient when it comes."""
-        sampling = self.sampling
-        number = self.numbers.get(key, -1)
-        if sampling is None or number is None or number in sampling.sizes:
+        number = self.numbers.get(key)
+        if number is None or number in sampling.sizes:
             return
-        axis = unit_axis(call.op, output.shape, sampling.units)
-        units = output.shape[axis]
-        sampling.units = (1 if axis == 1 and output.ndim > 2 else -1, units)
-        if number < 0:
-            self.record.calls.append(call)
-            number = self.numbers[key] = self.slots.add(call.op, units)
+        maker, place, output, shape = output.grad_fn, output.output_nr, output.detach(), output.shape
+        op = self.record.calls[number].op
+        axis = unit_axis(op, shape, sampling.units)
+        units = shape[axis]
+        sampling.units = (1 if axis == 1 and len(shape) > 2 else -1, units)
+        if number == len(self.slots.taps):
+            self.slots.add(op, units)
         slot = self.slots.taps[number]
-        if slot.units != units:
+        if slot.units != units or not output.is_floating_point():
             return  # not the tensor that it was at first
-        with torch.no_grad():
-            size = readings.read_activation(output, axis, slot)
-            sampling.samples = sampling.samples or output.shape[0]
-            sampling.sizes[number] = (size, output.numel(), sampling.samples)
-            if sampling.is_detailed:
-                self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
-                self.slots.extras.append(((number, "values"), readings.histogram_of(slot.sample[:size])))
-        maker = output.grad_fn
+        size = readings.read_activation(output, axis, slot)
+        sampling.samples = sampling.samples or shape[0]
+        sampling.sizes[number] = (size, output.numel(), sampling.samples)
+        if sampling.is_detailed:
+            self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
+            self.slots.extras.append(((number, "values"), readings.histogram_of(slot.sample[:size])))
         if (
             maker is not None
         ):  # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
-            maker.register_prehook(partial(self._read_gradient, sampling, number, axis, output.output_nr))
+            maker.register_prehook(partial(self._read_gradient, sampling, number, axis, place))
 
     def _read_gradient(self, sampling: Sampling, number: int, axis: int, place: int, gradients: Any) -> None:
         gradient = gradients[place]
         if sampling is not self.sampling or gradient is None or gradient.layout is not torch.strided:
             return
-        with torch.no_grad():
-            slot = self.slots.taps[number]
-            size = readings.read_gradient(gradient, axis, slot)
-            sampling.gradient_sizes[number] = gradient.numel()
-            if sampling.is_detailed:
-                histogram = readings.histogram_of(slot.gradient[:size], of_logarithm=True)
-                self.slots.extras.append(((number, "gradients"), histogram))
+        gradient = gradient.detach()
+        slot = self.slots.taps[number]
+        slot.numbers[GRADIENT_SQUARES] = readings.sum_of_squares(gradient)
+        sampling.gradient_sizes[number] = gradient.numel()
+        if sampling.is_detailed:
+            size = readings.copy_sample(gradient, axis, slot.gradient, slot.views, "gradient")
+            histogram = readings.histogram_of(slot.gradient[:size], of_logarithm=True)
+            self.slots.extras.append(((number, "gradients"), histogram))
 
-    def _touch(self, weight: str, indices: Any) -> None:
+    def _touch(self, key: object, indices: Any) -> None:
         """Which rows of an embedding a batch has read."""
-        if weight not in self.touched:
-            self.touched[weight] = torch.zeros(self.sizes[weight], dtype=torch.bool, device=indices.device)
-        self.touched[weight][indices.reshape(-1)] = True
+        number = self.numbers[key]
+        weight = "" if number is None else self.record.calls[number].weight
+        if weight in self.sizes:
+            if weight not in self.touched:
+                self.touched[weight] = torch.zeros(self.sizes[weight], dtype=torch.bool, device=indices.device)
+            self.touched[weight][indices.reshape(-1)] = True
 
     def match(self) -> None:
         """After a pass with calls that were not there before: which layers they are, and which of them need not be read again."""
-        if len(self.record.layers) == len(self.numbers):
+        if len(self.record.layers) == len(self.record.calls):
             return
         self.record.layers = matched(self.graph, self.record.calls)
-        for key, call, layer in zip(self.numbers, self.record.calls, self.record.layers, strict=True):
-            if not layer and call.op in ONLY_LAYERS:
+        for key, number in self.numbers.items():
+            if number is not None and not self.record.layers[number] and self.record.calls[number].op in ONLY_LAYERS:
                 self.numbers[key] = None

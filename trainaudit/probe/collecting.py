@@ -25,6 +25,7 @@ class StepReadings:
     gradient_sizes: dict[int, int]
     with_gradient: frozenset[int] = frozenset()
     """Places of the parameters that had a gradient."""
+    is_detailed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,8 @@ class Record:
         with np.errstate(all="ignore"):
             table = _series(scalars, sizes, gradient_sizes, absmax)
         was_read, had_gradient = sizes[..., 0] > 0, gradient_sizes > 0
+        in_detail = had_gradient & np.array([[step.is_detailed] for step in self.steps], bool).reshape(-1, 1)
+        there = {"gradient_rms": had_gradient, "gradient_underflow_share": in_detail}
         starts = np.cumsum((0, *self.units))
         names: Counter[str] = Counter()
         for number, (call, layer) in enumerate(zip(self.calls[:count], self.layers[:count], strict=True)):
@@ -151,7 +154,7 @@ class Record:
                     value if is_there else None
                     for value, is_there in zip(
                         column[:, number].tolist(),
-                        (had_gradient if word.startswith("gradient") else was_read)[:, number].tolist(),
+                        there.get(word, was_read)[:, number].tolist(),
                         strict=True,
                     )
                 )
@@ -227,7 +230,7 @@ class Record:
             if self.noise
             else (),
             gradient_underflow_share=tuple(
-                (some - large) / some if some and large is not None else None
+                (some - large) / some if some and some > 0 and large is not None else None
                 for some, large in zip(nonzero, kept, strict=True)
             ),
             gradient_absmax=absmax,

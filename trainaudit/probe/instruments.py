@@ -35,7 +35,7 @@ DENSE_STEPS = 10
 """The first steps are all sampled: what goes wrong at the start goes wrong there."""
 
 DETAIL_EVERY = 10
-"""Histograms and effective ranks are computed at the first sampled step, every so many sampled steps, and at the last."""
+"""Histograms, effective ranks and underflow shares are computed at the first sampled step, every so many sampled steps, and at the last."""
 
 
 class Instruments:
@@ -120,7 +120,7 @@ class Instruments:
                 sampling.watching.close()
                 sampling.is_read, sampling.places, sampling.gradients = True, places, gradients
                 sampling.versions = [gradient._version for gradient in gradients]
-                sampling.found = self.gradient_samples.read(gradients, places)
+                sampling.found = self.gradient_samples.read(gradients, places, is_detailed=sampling.is_detailed)
                 lengths = sampling.found[0]
             whole = torch.linalg.vector_norm(lengths)
             self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
@@ -149,8 +149,10 @@ class Instruments:
                 if sampling.is_detailed:
                     self._compare(sampling, [changes[place] for place in sampling.places])
             self.slots.extras.append((("", "parameters"), table.reshape(-1).to(self.slots.dtype)))
-            fetched = self.slots.fetch()
-        step = StepReadings(sampling.index, sampling.sizes, sampling.gradient_sizes, frozenset(sampling.places))
+            fetched = self.slots.fetch(is_detailed=sampling.is_detailed)
+        step = StepReadings(
+            sampling.index, sampling.sizes, sampling.gradient_sizes, frozenset(sampling.places), sampling.is_detailed
+        )
         self.waiting.append((step, fetched))
         self.activations.match()
         while self.waiting and self.waiting[0][1].arrived():

@@ -40,9 +40,9 @@ class GradientSamples:
         self.rows, self.scratch = torch.zeros(2, count, CAP, dtype=wide(device), device=device)
         self.views: list[dict[str, Any]] = [{} for _ in range(count)]
 
-    def read(self, gradients: Sequence[Any], places: Sequence[int]) -> tuple[Any, Any, Any, Any]:
+    def read(self, gradients: Sequence[Any], places: Sequence[int], *, is_detailed: bool) -> tuple[Any, Any, Any, Any]:
         """(norm, largest magnitude) of the gradients of the parameters at these places, and of all parameters (values of the sample that are not 0, values
-        that float16 can hold)."""
+        that float16 can hold; NaN where the step is not read in detail)."""
         lengths, largest = [], []
         device = self.rows.device
         for place, gradient in zip(places, gradients, strict=True):
@@ -50,12 +50,13 @@ class GradientSamples:
                 lengths.append(_norm(gradient))
             least, most = gradient.aminmax()
             largest.append(max(most.item(), -least.item()) if device.type == "cpu" else torch.maximum(most, -least))
-            copy_sample(
-                gradient if gradient.ndim else gradient.reshape(1), 0, self.rows[place], self.views[place], "gradient"
-            )
-        nonzero, kept = torch.empty(2, len(self.rows), dtype=self.rows.dtype, device=device)
-        count_nonzero(self.rows, self.scratch, nonzero)
-        count_representable(self.rows, self.scratch, kept)
+            if is_detailed:
+                row = gradient if gradient.ndim else gradient.reshape(1)
+                copy_sample(row, 0, self.rows[place], self.views[place], "gradient")
+        nonzero, kept = torch.full((2, len(self.rows)), torch.nan, dtype=self.rows.dtype, device=device)
+        if is_detailed:
+            count_nonzero(self.rows, self.scratch, nonzero)
+            count_representable(self.rows, self.scratch, kept)
         if device.type == "cpu":
             return torch.tensor(lengths, dtype=torch.float64), torch.tensor(largest, dtype=torch.float64), nonzero, kept
         return norms(gradients), torch.stack(largest).to(self.rows.dtype) if largest else nonzero[:0], nonzero, kept

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainaudit.ir.ops import RECTIFIERS, Op
-from trainaudit.probe.layout import BINS, CAP, GRADIENT_SQUARES, NON_FINITE, OVERFLOW, RANK_COLUMNS, RANK_ROWS, SAMPLES
+from trainaudit.probe.layout import BINS, CAP, NON_FINITE, OVERFLOW, RANK_COLUMNS, RANK_ROWS, SAMPLES
 
 if TYPE_CHECKING:
     from trainaudit.probe.slots import Slot
@@ -56,12 +56,6 @@ def read_activation(output: Any, axis: int, slot: Slot) -> int:
         slot.numbers[NON_FINITE] = output.numel() - torch.isfinite(magnitudes).sum()
         slot.numbers[OVERFLOW] = (magnitudes > HALF_MOST).sum()
     return size
-
-
-def read_gradient(gradient: Any, axis: int, slot: Slot) -> int:
-    """Write the sum of squares and a sample of ∂loss/∂output into its slots; the number of values in the sample."""
-    slot.numbers[GRADIENT_SQUARES] = sum_of_squares(gradient)
-    return copy_sample(gradient, axis, slot.gradient, slot.views, "gradient")
 
 
 def sum_of_squares(tensor: Any) -> Any:

@@ -128,7 +128,7 @@ class Slots:
             torch.empty_like(samples),
         )
 
-    def fetch(self) -> Fetched:
+    def fetch(self, *, is_detailed: bool) -> Fetched:
         """Compute what is computed for all taps at once, and send all to the host in one transfer."""
         numbers, extrema, samples, gradients, scratch = self._joined()
         together = self._zeros(TOGETHER_COUNT, len(self.taps))
@@ -138,8 +138,9 @@ class Slots:
             torch.sum(torch.mul(samples, samples, out=scratch), 1, out=squares)
             count_nonzero(samples, scratch, nonzero)
             self._count_saturated(samples, saturated)
-            count_nonzero(gradients, scratch, gradient_nonzero)
-            count_representable(gradients, scratch, gradient_kept)
+            if is_detailed:
+                count_nonzero(gradients, scratch, gradient_nonzero)
+                count_representable(gradients, scratch, gradient_kept)
         parts = [
             numbers.reshape(-1),
             together.reshape(-1),

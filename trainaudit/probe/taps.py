@@ -7,6 +7,7 @@ exists: what is overwritten later in place is read before that.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -58,8 +59,9 @@ def _opened(function: Any) -> Any:
 _ATTENTION = torch.nn.functional.multi_head_attention_forward
 _OPENED_ATTENTION = _opened(_ATTENTION)
 
-Seen = Callable[[str, Op, Any, str, Any], None]
-"""Called with the module's path, the op, the output, the name of the weight ("" where the call has none), and the call's first operand."""
+Seen = Callable[[str, str, Any, Callable[[], tuple[Op, str]], Any], None]
+"""Called with the module's path, the function's name, the output, what tells the op and the name of the weight ("" where the call has none; asking costs
+time), and the call's first operand."""
 
 
 class Watch(TorchFunctionMode):
@@ -124,12 +126,12 @@ class Watch(TorchFunctionMode):
 
     def observe(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """After each call of torch, made by a module or not."""
-        op = NAMED.get(getattr(func, "__name__", ""))
-        if op is not None and self.stack and self.stack[-1] != "?":
+        name = getattr(func, "__name__", "")
+        if name in NAMED and self.stack and self.stack[-1] != "?" and torch._C._current_graph_task_id() == -1:
             output = result[0] if isinstance(result, tuple) else result
-            if is_readable(output) and torch._C._current_graph_task_id() == -1:
-                op, weight = self.identified(op, args, kwargs)
-                self.seen(self.stack[-1], op, output, weight, args[0] if args else None)
+            if isinstance(output, torch.Tensor):
+                identified = partial(self.identified, NAMED[name], args, kwargs)
+                self.seen(self.stack[-1], name.rstrip("_"), output, identified, args[0] if args else None)
 
     def identified(self, op: Op, args: Any, kwargs: Any) -> tuple[Op, str]:
         """What a call computes, as the graph has it, and the name of its weight."""
