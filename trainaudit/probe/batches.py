@@ -103,6 +103,11 @@ def gathered(batches: Sequence[Batch], count: int) -> Batch:
     return replace(first, args=args, kwargs=kwargs, target=target, raw=raw, size=size)
 
 
+def versions(batch: Batch) -> list[int]:
+    """How often each of its tensors has been written to."""
+    return [tensor._version for tensor in _tensors(batch)]
+
+
 def _tensors(batch: Batch) -> list[Any]:
     found = {
         id(tensor): tensor
@@ -118,6 +123,19 @@ def split(batch: Batch, size: int) -> tuple[Batch, ...]:
         return (batch,)
     parts = tuple(take(batch, range(start, start + size)) for start in range(0, batch.size - size + 1, size))
     return parts if parts[0] is not batch else (batch,)
+
+
+def cloned(batch: Batch) -> Batch:
+    """The batch with tensors of its own."""
+    made: dict[int, Any] = {}
+
+    def clone(tensor: Any) -> Any:
+        if id(tensor) not in made:
+            made[id(tensor)] = tensor.clone()
+        return made[id(tensor)]
+
+    args, kwargs, target, raw = (mapped(part, clone) for part in (batch.args, batch.kwargs, batch.target, batch.raw))
+    return replace(batch, args=args, kwargs=kwargs, target=target, raw=raw)
 
 
 def of_fixed_size(trainee: Trainee) -> Trainee:

@@ -21,7 +21,7 @@ from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.trainee import Trainee
-from trainaudit.probe.training import Progress, Trained, fitting_batch_size, takes_fewer, training_run
+from trainaudit.probe.training import Progress, Trained, fitting_batch_size, takes_fewer, training_run, with_own_inputs
 from trainaudit.trace.experiments import CUT, NOT_RUN, Experiment
 from trainaudit.trace.trace import ProbeSettings, Trace
 
@@ -96,6 +96,7 @@ def _trained(
     try:
         if not takes_fewer(trainee, plan):
             trainee = of_fixed_size(trainee)
+        trainee = with_own_inputs(trainee, plan)
         size = fitting_batch_size(trainee, plan, allowance)
         if size < whole:
             cuts.append(

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from trainaudit.ir.graph import Graph
-from trainaudit.probe.batches import take
+from trainaudit.probe.batches import cloned, take, versions
 from trainaudit.probe.budget import TRAINING, Allowance
 from trainaudit.probe.copies import fresh, is_out_of_memory
 from trainaudit.probe.device import device_name, synchronize
@@ -60,6 +60,21 @@ def takes_fewer(trainee: Trainee, plan: ProbePlan) -> bool:
         except Exception as error:
             return is_out_of_memory(error)
     return True
+
+
+def with_own_inputs(trainee: Trainee, plan: ProbePlan) -> Trainee:
+    """A model that writes to its inputs (`x /= 255` in forward) gets copies of the batches, which are used again and again; others get them as
+    they are."""
+    import torch
+
+    first = trainee.train[0]
+    tried = cloned(take(first, range(min(_SMALLEST_BATCH, first.size))))
+    before = versions(tried)
+    with fresh(trainee, plan.seed) as model, torch.no_grad(), precise(trainee):
+        trainee.compute(model, tried)
+    if versions(tried) == before:
+        return trainee
+    return replace(trainee, compute=lambda model, batch: trainee.compute(model, cloned(batch)))
 
 
 def fitting_batch_size(trainee: Trainee, plan: ProbePlan, allowance: Allowance) -> int:

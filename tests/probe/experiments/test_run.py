@@ -249,6 +249,64 @@ def test_inputs_that_are_not_finite_are_named() -> None:
     assert trace.run.first_non_finite == NonFinite(2, "input", "input 0")
 
 
+def test_a_model_that_writes_to_its_inputs_sees_them_as_they_are_each_time() -> None:
+    class Scaling(nn.Module):
+        def __init__(self, *, in_place: bool) -> None:
+            super().__init__()
+            self.part, self.in_place = mlp(8, 16, 4), in_place
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.in_place:
+                x /= 3.0
+            else:
+                x = x / 3.0
+            return self.part(x)
+
+    def losses(*, in_place: bool) -> tuple[float | None, ...]:
+        return run_probe(
+            trainee(Scaling(in_place=in_place), *clusters(), data="random"),
+            None,
+            ProbePlan(steps=20, experiments=NOTHING_ELSE),
+        ).run.loss
+
+    assert losses(in_place=True) == losses(in_place=False)
+
+
+def test_parameters_that_do_not_learn_are_told_apart() -> None:
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.frozen, self.forgotten, self.unused, self.cut = (nn.Linear(8, 8) for _ in range(5))
+            self.head = nn.Linear(8, 4)
+            self.frozen.requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.tanh(self.used(x)) + self.frozen(x) + self.forgotten(x) + self.cut(x).detach()
+            return self.head(x)
+
+    def without_one(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            [p for name, p in model.named_parameters() if "forgotten" not in name and p.requires_grad], lr=0.1
+        )
+
+    trace = run_probe(
+        trainee(Parts(), *clusters(), optimizer=without_one), None, ProbePlan(steps=5, experiments=NOTHING_ELSE)
+    )
+    found = {
+        p.name.removesuffix(".weight"): (p.trainable, p.in_optimizer, p.has_gradient, p.is_changed)
+        for p in trace.parameters
+        if p.name.endswith("weight")
+    }
+    assert found == {
+        "used": (True, True, True, True),
+        "frozen": (False, False, False, False),
+        "forgotten": (True, False, True, False),
+        "unused": (True, True, False, False),
+        "cut": (True, True, False, False),
+        "head": (True, True, True, True),
+    }
+
+
 def test_an_experiment_that_breaks_down_does_not_end_the_others() -> None:
     class Modal(nn.Module):
         def __init__(self) -> None:

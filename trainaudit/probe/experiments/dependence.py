@@ -41,6 +41,10 @@ def batch_dependence(conditions: Conditions) -> Experiment:
         axis = batch_axis(output, batch.size)
         if axis is None or not inputs(batch) or any(batch_axis(tensor, batch.size) is None for tensor in inputs(batch)):
             return Experiment(NOT_RUN, "no axis of the output or of the input counts examples")
+        if _is_comparing(trainee, model, batch, output):
+            return Experiment(
+                NOT_RUN, "the output compares the examples of a batch with each other, one row and one column for each"
+            )
         values: Values = {"sample_count": batch.size}
         if any(tensor.is_floating_point() for tensor in inputs(batch)):
             norms, values["ignored_input_share"] = _gradients_by_sample(trainee, model, batch, axis)
@@ -54,6 +58,14 @@ def _sample_count(batch: Batch) -> int:
     others = {size for tensor in inputs(batch) for size in tensor.shape[1:]}
     few = [count for count in _SAMPLES if count <= batch.size]
     return next((count for count in few if count not in others), few[0])
+
+
+def _is_comparing(trainee: Trainee, model: Any, batch: Batch, output: Any) -> bool:
+    """Two axes of the output count examples, as in contrastive losses: both shrink with the batch."""
+    if list(output.shape).count(batch.size) < 2:
+        return False
+    fewer = _output(trainee, model, take(batch, range(batch.size - 1)))
+    return fewer is not None and list(fewer.shape).count(batch.size - 1) >= 2
 
 
 def _gradients_by_sample(trainee: Trainee, model: Any, batch: Batch, axis: int) -> tuple[Any, float]:
