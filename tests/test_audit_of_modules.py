@@ -125,6 +125,15 @@ def test_a_breakdown_of_the_tool_is_not_laid_to_the_example(monkeypatch: pytest.
         trainaudit.audit(Net(), torch.zeros(2, 3, 8, 8))
 
 
+def test_a_module_on_the_meta_device_has_no_values() -> None:
+    with torch.device("meta"):
+        module, example = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), torch.empty(2, 8)
+    audit = trainaudit.audit(module, example)
+    assert [warning for warning in audit.warnings if "meta device" in warning]
+    assert "on the meta device" in audit.unmeasured["parameter.std"]
+    assert not any("file" in warning for warning in audit.warnings)
+
+
 def test_a_record_of_a_module_renders_in_every_format(tmp_path: Path) -> None:
     from trainaudit.auditing import chosen_rules
     from trainaudit.judge.rule import rule_info

@@ -58,14 +58,18 @@ def model_info(target: str, graph: Graph, table: FactTable, digest: str) -> Mode
     )
 
 
+_MADE = "The graph makes its weights itself (constant fills or random draws), so the file holds none to judge: rules on weights were not run."
+_NO_VALUES = (
+    "The weights have no values (they are on the meta device, or the code makes them while it runs): rules on weights were not run. "
+    "Build the model on the CPU to have them judged."
+)
+
+
 def model_warnings(model: ModelInfo) -> tuple[str, ...]:
     """What limits what is said about the model, as sentences."""
     warnings: list[str] = []
     if model.weights_state == "generated":
-        warnings.append(
-            "The graph makes its weights itself (constant fills or random draws), so the file holds none to judge: "
-            "rules on weights were not run."
-        )
+        warnings.append(_MADE if model.format == "onnx" else _NO_VALUES)
     if model.coverage < COVERED:
         warnings.append(
             f"Only {model.coverage * 100:.0f} % of the nodes were recognized: what is said here is about those, and the rest was not checked."

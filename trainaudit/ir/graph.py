@@ -107,6 +107,10 @@ class Value:
     consumers: tuple[int, ...]
 
 
+ON_META = "meta device"
+"""`Parameter.generated` of a tensor that torch keeps without values."""
+
+
 @frozen
 class Parameter:
     """A stored tensor that a layer owns.
@@ -114,7 +118,7 @@ class Parameter:
     `owners` are layer indices; more than one means tied. `unit_axis` is the axis that counts output units (None where there
     is none), so that a Linear spelled MatMul (in, out) and one spelled Gemm (out, in) read alike. `fan_in` and `fan_out`
     count groups, kernel size and transposes as torch.nn.init does. `gates` is 4 for LSTM, 3 for GRU, else 1.
-    `generated` says that the file does not hold these values: the graph itself makes them (a constant fill, a random op).
+    `generated` says that these values are not stored: the graph itself makes them (a constant fill, a random op), or `ON_META`.
     """
 
     name: str

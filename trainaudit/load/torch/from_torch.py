@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainaudit.errors import TrainauditError
-from trainaudit.ir.graph import Graph, Origin, Parameter
+from trainaudit.ir.graph import ON_META, Graph, Origin, Parameter
 from trainaudit.load.canonical import canonicalize
 from trainaudit.load.module_tree import module_tree
 from trainaudit.load.raw import RawGraph
@@ -17,7 +17,7 @@ from trainaudit.load.torch.detaching import without_idle
 from trainaudit.load.torch.emit import Emitter
 from trainaudit.load.torch.prepare import example_of, materialized, on_device, refuse_quantized, unwrapped
 from trainaudit.load.torch.sizes import name_symbols, shape_of
-from trainaudit.load.torch.tensors import UNREAD, data_of, is_unread, type_word
+from trainaudit.load.torch.tensors import data_of, is_unread, type_word
 
 OPSET = 24
 """The opset in whose operators traced calls are written."""
@@ -183,7 +183,7 @@ def _as_in_module(parameter: Parameter, state: State, emit: Emitter, derived: se
     return replace(
         parameter,
         trainable=parameter.trainable and not derived.isdisjoint(names),
-        generated=UNREAD
+        generated=ON_META
         if any(is_unread(state.tensors[part]) for part in names if part in state.tensors)
         else parameter.generated,
     )

@@ -25,9 +25,6 @@ _SMALL_FLOATS = {
 }  # fmt: skip
 """torch's floats that numpy lacks → their names in ONNX. All of them arrive as float32."""
 
-UNREAD = "a tensor without values on the meta device"
-"""`Parameter.generated` of a parameter that lives on the meta device."""
-
 
 def type_word(dtype: Any) -> str:
     """torch's element type as the graph names it: "float32", "bfloat16", "bool" …"""
@@ -86,7 +83,7 @@ def _bits(tensor: Any) -> Array:
 
 
 def data_of(tensor: Any, name: str) -> TensorData:
-    """The tensor's data. On the meta device there is none: a fill stands for it (see `UNREAD`).
+    """The tensor's data. On the meta device there is none: a fill stands for it (see `ON_META`).
 
     Raises `TrainauditError` for tensors whose values numpy cannot be given: quantized, sparse and nested ones.
     """

@@ -67,7 +67,7 @@ def not_predicted(structure: Columns, reason: Unmeasured) -> Measured:
 
 def _unpredictable(graph: Graph, structure: Columns) -> Unmeasured | None:
     if structure.get("model.weights_state", {}).get("model") == "generated":
-        return Unmeasured("the graph makes the weights itself, so that there is no initialization to predict from")
+        return Unmeasured("the weights have no stored values, so that there is no initialization to predict from")
     folded = len(graph.folded_normalizations)
     if folded:
         return Unmeasured(

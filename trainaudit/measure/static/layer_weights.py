@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from trainaudit.ir.graph import Graph, Layer, Parameter, Role
+from trainaudit.ir.graph import ON_META, Graph, Layer, Parameter, Role
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.gain import plain_gain, wanted_gain
@@ -112,6 +112,8 @@ def _is_square(recurrent: Parameter) -> bool:
 
 def unread_reason(parameter: Parameter) -> str:
     """Why a parameter has no measured values."""
+    if parameter.generated == ON_META:
+        return "the model is on the meta device, where tensors have no values"
     if parameter.generated:
         return f"the graph makes these values itself ({parameter.generated}); the file holds no weights"
     if parameter.quantized:
