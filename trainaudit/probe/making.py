@@ -16,12 +16,13 @@ from trainaudit.probe import objectives
 from trainaudit.probe.calling import LABELS, batch_of, signature_of
 from trainaudit.probe.device import chosen_device
 from trainaudit.probe.inferring import class_count_of
+from trainaudit.probe.objectives import Objective
 from trainaudit.probe.opening import Opened, input_spec, of_module, open_model, with_shapes
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.reading import read
-from trainaudit.probe.task import objective_of, optimizer_of, task_of, with_name
-from trainaudit.probe.trainee import Trainee
-from trainaudit.probe.training_data import data_of, on_device, on_device_of, sources_for
+from trainaudit.probe.task import Task, objective_of, optimizer_of, task_of, with_name
+from trainaudit.probe.trainee import Batch, Computed, Trainee
+from trainaudit.probe.training_data import data_of, on_device, on_device_of, on_few, sources_for
 from trainaudit.probe.user_objects import Caller, Spec, spec_of
 
 
@@ -82,9 +83,7 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
     data = data_of(task, plan, caller, spec)
     first = on_device_of(opened.model, data.train[0])
     model = with_shapes(opened, first.args, first.kwargs)
-    objective = objective_of(task, model, first)
-    computed = objectives.tried(model, first, objective.compute, opened.shown)
-    objective = with_name(objective, computed)
+    objective, computed = on_few(first, lambda batch: _settled(task, model, batch))
     optimizer = optimizer_of(model, plan, caller, spec)
     with seeded(plan.seed), left_as_found(model, computes=False):
         optimizer.make(model)  # so that what is wrong with it is said before anything runs
@@ -108,6 +107,13 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
         is_whole=data.is_whole,
         conversion=opened.conversion,
     )
+
+
+def _settled(task: Task, model: Any, batch: Batch) -> tuple[Objective, Computed]:
+    """What is computed, and its first result."""
+    objective = objective_of(task, model, batch)
+    computed = objectives.tried(model, batch, objective.compute, task.opened.shown)
+    return with_name(objective, computed), computed
 
 
 def _is_language_model(model: Any) -> bool:

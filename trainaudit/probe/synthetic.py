@@ -107,6 +107,12 @@ def fitting_size(example: Example, wanted: int | None) -> int:
     return int(max(2, min(BATCH_SIZE, _ELEMENTS_OF_A_BATCH // max(1, each))))
 
 
+def few(example: Example) -> int:
+    """Examples that a model is tried on: at least 4, and as many as hold a million values."""
+    each = sum(value.numel() // max(1, value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim)
+    return int(max(4, (1 << 20) // max(1, each)))
+
+
 def batch_count(example: Example, size: int) -> int:
     each = sum(value.numel() // max(1, value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim)
     return int(max(2, min(_BATCHES, _MOST_ELEMENTS // max(1, each * size))))

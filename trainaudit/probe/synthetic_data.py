@@ -16,8 +16,8 @@ from trainaudit.probe.objectives import Objective
 from trainaudit.probe.opening import Opened, example_inputs, with_shapes
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.sequence_first import is_sequence_first
-from trainaudit.probe.structures import mapped, moved, shapes_shown
-from trainaudit.probe.synthetic import Example, batch_count, drawn, fitting_size, is_tensor
+from trainaudit.probe.structures import mapped, moved, shapes_shown, size_of
+from trainaudit.probe.synthetic import Example, batch_count, drawn, few, fitting_size, is_tensor
 from trainaudit.probe.task import Task, forward
 from trainaudit.probe.teacher import Goal, goal_of, random_targets, taught_targets
 from trainaudit.probe.trainee import Batch
@@ -47,13 +47,14 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     example = _turned(example) if is_turned else example
     loss = "" if chosen is None else chosen.name
     size = fitting_size(example, plan.batch_size)
-    inputs, size, note = _fitting_inputs(opened, example, size, plan.seed, graph, is_turned)
-    result = _run(opened, inputs, size, is_turned)
+    inputs, result, note = _first_run(opened, example, min(size, few(example)), plan.seed, graph, is_turned)
+    tried_size = size_of(inputs.args or dict(inputs.kwargs))
+    size = tried_size if note else size
     label = _label_left_open(task.signature, inputs)
     if chosen is None and not label and loss_within(result) is not None:
         return _unlabelled(task, plan, example, size, note, is_turned)
     output = read_by_loss(result)
-    is_turned_out = is_turned and output.ndim > 1 and output.shape[1] == size
+    is_turned_out = is_turned and output.ndim > 1 and output.shape[1] == tried_size
     output = output.transpose(0, 1) if is_turned_out else output
     labels = label if task.own_loss else ""
     ids = _ids_of_places(inputs, output)
@@ -67,7 +68,9 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     if chosen is not None and not loss:
 
         def with_random(wanted: Goal) -> Batch:
-            return _batch(inputs, random_targets(wanted, size, plan.seed), "", size, (is_turned, is_turned_out))
+            return _batch(
+                inputs, random_targets(wanted, tried_size, plan.seed), "", tried_size, (is_turned, is_turned_out)
+            )
 
         goal = _goal_for(opened, chosen, goal, output, with_random)
     taught = plan.data != "random"
@@ -84,7 +87,7 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
 
     count = batch_count(example, size)
     batches = tuple(batch(number) for number in range(count + _HELD))
-    words = f"synthetic: {count} batches of {size}, {_inputs_shown(_turned(inputs) if is_turned else inputs)}; {_targets_shown(goal, taught, is_shifted)}"
+    words = f"synthetic: {count} batches of {size}, {_inputs_shown(batches[0], labels)}; {_targets_shown(goal, taught, is_shifted)}"
     kind = "teacher" if taught else "random"
     return Synthetic(batches[:count], batches[count:], kind, words, (note,) if note else ())
 
@@ -113,25 +116,22 @@ def _unlabelled(task: Task, plan: ProbePlan, example: Example, size: int, note: 
 
     count = batch_count(example, size)
     batches = tuple(batch(number) for number in range(count + _HELD))
-    words = f"synthetic: {count} batches of {size}, {_inputs_shown(drawn(example, size, plan.seed, task.graph, task.opened.model))}"
+    words = f"synthetic: {count} batches of {size}, {_inputs_shown(batches[0], '')}"
     return Synthetic(batches[:count], batches[count:], "random", words, (note,) if note else ())
 
 
-def _fitting_inputs(
+def _first_run(
     opened: Opened, example: Example, size: int, seed: int, graph: Graph | None, is_turned: bool
-) -> tuple[Example, int, str]:
-    """Inputs with a batch of `size`, or with the example's own where the model takes no other."""
-    inputs = drawn(example, size, seed, graph, opened.model)
+) -> tuple[Example, Any, str]:
+    """Inputs and what the model makes of them: a batch of `size`, or of the example's own size where it takes no other, with a sentence on that."""
+    own = next((int(value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim), 1)
+    inputs = drawn(example, size + (size == own), seed, graph, opened.model)
     try:
-        _run(opened, inputs, size, is_turned)
+        return inputs, _run(opened, inputs, size, is_turned), ""
     except TrainauditError:
-        own = next((int(value.shape[0]) for _, value in example.items if is_tensor(value) and value.ndim), 1)
-        if own == size:
-            raise
         inputs = drawn(example, own, seed, graph, opened.model)
-        _run(opened, inputs, own, is_turned)
-        return inputs, own, f"The model takes no batch of {size} examples, so the batches are of {own}."
-    return inputs, size, ""
+        note = f"The model takes batches of {own} examples alone."
+        return inputs, _run(opened, inputs, own, is_turned), note
 
 
 def _run(opened: Opened, inputs: Example, size: int, is_turned: bool) -> Any:
@@ -243,8 +243,10 @@ def _sentences(inputs: Example, seed: int, number: int, taught: bool) -> tuple[E
     return Example(args, {name: ids if name == place else value for name, value in inputs.kwargs.items()}), ids.long()
 
 
-def _inputs_shown(inputs: Example) -> str:
-    return f"inputs {shapes_shown(inputs.args or dict(inputs.kwargs))}"
+def _inputs_shown(batch: Batch, label: str) -> str:
+    return (
+        f"inputs {shapes_shown(batch.args or {name: value for name, value in batch.kwargs.items() if name != label})}"
+    )
 
 
 def _targets_shown(goal: Goal, taught: bool, is_shifted: bool) -> str:

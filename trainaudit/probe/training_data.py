@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.load.torch.seeding import seeded
 from trainaudit.probe import objectives
+from trainaudit.probe.batches import inputs, take
 from trainaudit.probe.calling import batch_of
 from trainaudit.probe.data import Source, sources_in, sources_of
 from trainaudit.probe.heads import loss_within, read_by_loss
@@ -25,7 +27,11 @@ from trainaudit.probe.trainee import Batch
 from trainaudit.probe.user_objects import Caller, Spec
 
 BATCH_SIZE = 32
+_FEWEST, _ELEMENTS = 4, 1 << 20
+"""Examples and values that a model is tried on, on the device that it is on."""
 _HELD_BATCHES = 8
+
+Found = TypeVar("Found")
 
 
 @frozen
@@ -120,6 +126,20 @@ def on_device(batch: Batch, device: str) -> Batch:
     return replace(batch, args=args, kwargs=kwargs, target=target, raw=raw, label=label)
 
 
+def on_few(batch: Batch, look: Callable[[Batch], Found]) -> Found:
+    """What `look` finds on the first examples of a batch, as many as hold a million values; on all of it where the model takes no fewer."""
+    import torch
+
+    each = sum(value.numel() for value in inputs(batch) if isinstance(value, torch.Tensor)) // max(1, batch.size)
+    few = max(_FEWEST, _ELEMENTS // max(1, each))
+    if few >= batch.size:
+        return look(batch)
+    try:
+        return look(take(batch, range(few)))
+    except TrainauditError:
+        return look(batch)
+
+
 def _outputs(task: Task, batch: Batch) -> Any:
     batch = on_device_of(task.opened.model, batch)
     model = with_shapes(task.opened, batch.args, batch.kwargs)
@@ -134,8 +154,12 @@ def _with_own_targets(task: Task, batches: tuple[Batch, ...]) -> tuple[Batch, ..
     is_alone = len(first.args) == 1 and not first.kwargs and isinstance(first.args[0], torch.Tensor)
     if first.target is not None or task.own_loss or task.is_step or not is_alone:
         return batches
-    result = _outputs(task, first)
-    if loss_within(result) is not None or read_by_loss(result).shape != first.args[0].shape:
+
+    def is_given_back(batch: Batch) -> bool:
+        result = _outputs(task, batch)
+        return loss_within(result) is None and read_by_loss(result).shape == batch.args[0].shape
+
+    if not on_few(first, is_given_back):
         return batches
     return tuple(
         replace(batch, target=batch.args[0].clone()) for batch in batches
@@ -152,7 +176,7 @@ def _in_range(task: Task, data: Data) -> Data:
         return data
     bare = replace(first, kwargs={name: value for name, value in first.kwargs.items() if name != task.signature.label})
     try:
-        count = classes_of(read_by_loss(_outputs(task, bare)), first.target)
+        count = on_few(bare, lambda batch: classes_of(read_by_loss(_outputs(task, batch)), batch.target))
     except TrainauditError:  # what is wrong will be told where the loss is computed
         return data
     if count is None:

@@ -296,7 +296,7 @@ def test_a_model_that_takes_one_batch_size_alone() -> None:
 
     trainee = made(Fixed(), torch.zeros(4, 6))
     assert trainee.train[0].size == 4
-    assert trainee.notes == ("The model takes no batch of 32 examples, so the batches are of 4.",)
+    assert trainee.notes == ("The model takes batches of 4 examples alone.",)
 
 
 def test_an_onnx_file(tmp_path: Path) -> None:
