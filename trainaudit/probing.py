@@ -59,7 +59,7 @@ def probe_target(
     progress("reading the model", 0.0)
     if trace is None and not plan.forward_only:
         target = _with_inputs(target, plan)
-    graph, measured = open_and_measure(target, settings, detail=True)
+    graph, measured = open_and_measure(_as_read(target), settings, detail=True)
     if trace is None:
         try:
             trace = _forward(target, plan, progress) if plan.forward_only else _train(target, plan, graph, progress)
@@ -70,6 +70,11 @@ def probe_target(
     if trace is not None:
         measured = with_trace(measured, trace, graph)
     return judge_measured(measured, settings, rules, detail=True)
+
+
+def _as_read(target: Target) -> Target:
+    """Inputs of a file are for running it, and not for reading it."""
+    return target if target.kind in (Kind.PYTHON, Kind.CONFIG) else replace(target, inputs=())
 
 
 def _with_inputs(target: Target, plan: ProbePlan) -> Target:

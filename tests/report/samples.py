@@ -410,6 +410,8 @@ def several() -> Run:
 
 def hostile() -> Run:
     """Every free text holds `HOSTILE`."""
+    from tests.report.trace_samples import hostile_trace
+
     place = Location(
         layer=HOSTILE, op="linear", node=HOSTILE, module=HOSTILE, file=f"src/{HOSTILE}.py", line=3, parameter=HOSTILE
     )
@@ -459,6 +461,7 @@ def hostile() -> Run:
         facts={"layer.gain": {HOSTILE: 0.2}},
         unmeasured={"layer.gain": HOSTILE},
         warnings=(HOSTILE,),
+        trace=hostile_trace(),
     )
     return run_of(audit, failures=[(HOSTILE, HOSTILE)], warnings=[HOSTILE])
 

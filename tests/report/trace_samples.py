@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import exp, log
+from typing import Any
 
 from tests.report import samples
+from trainaudit.plain import decoded, encoded
 from trainaudit.result import Audit, Run, State
 from trainaudit.trace.data import DataSample, InputStatistics, TargetStatistics
 from trainaudit.trace.experiments import CUT, FAILED, NOT_RUN, RAN, Experiment
@@ -184,3 +186,36 @@ def probed() -> Run:
         rules=(*samples.SIGNAL_RULES, *samples.RULES),
         command="trainaudit probe models/deep.onnx --data my_pkg.data:batches",
     )
+
+
+def hostile_trace() -> Trace:
+    """Every free text in it holds `HOSTILE`."""
+    known = {
+        "ran",
+        "cut",
+        "not run",
+        "failed",
+        "training",
+        "classes",
+        "real",
+        "linear",
+        "double-softmax",
+        "uniform-classes",
+    }
+
+    def spoiled(value: Any) -> Any:
+        if isinstance(value, str):
+            return value if value in known else f"{samples.HOSTILE} {value}"
+        if isinstance(value, dict):
+            return {key: spoiled(item) for key, item in value.items()}
+        if value != value:
+            return None  # a NaN is not equal to itself
+        return [spoiled(item) for item in value] if isinstance(value, list | tuple) else value
+
+    plain = spoiled(encoded(trace()))
+    plain["experiments"][samples.HOSTILE] = {
+        "state": "ran",
+        "values": {"a": samples.HOSTILE},
+        "curves": {"real": [1.0, 2.0]},
+    }
+    return decoded(Trace, plain)

@@ -82,7 +82,8 @@ def _probe_block(audit: Audit) -> str:
     experiments = probe_view.experiment_rows(audit.trace)
     if experiments:
         lines += ["", "| experiment | state | result |", "|---|---|---|"]
-        lines += [f"| {row.title} | {row.state} | {cell(markdown(row.result))} |" for row in experiments]
+        shown = ((row.title, row.state, row.result) for row in experiments)
+        lines += ["| " + " | ".join(cell(markdown(text)) for text in texts) + " |" for texts in shown]
     return _folded("The probe", lines)
 
 

@@ -129,7 +129,7 @@ def _probe_lines(audit: Audit, width: int, color: bool) -> list[str]:
     rows = probe_view.experiment_rows(audit.trace)
     for row in rows:
         if row.state in ("ran", "cut"):
-            lines += _labelled(row.title, row.result, width, color, _WIDE_LABEL)
+            lines += _labelled(shortened(row.title, _WIDE_LABEL - 3), row.result, width, color, _WIDE_LABEL)
     for state in ("not run", "failed"):
         reasons: dict[str, list[str]] = {}
         for row in rows:
