@@ -233,7 +233,9 @@ class Record:
                 (some - large) / some if some and some > 0 and large is not None else None
                 for some, large in zip(nonzero, kept, strict=True)
             ),
-            gradient_absmax=absmax,
+            gradient_absmax=tuple(
+                value if step.is_detailed else None for step, value in zip(self.steps, absmax, strict=True)
+            ),
             never_touched_rows=None if state.touched is None else 1 - state.touched,
         )
 

@@ -35,7 +35,7 @@ DENSE_STEPS = 10
 """The first steps are all sampled: what goes wrong at the start goes wrong there."""
 
 DETAIL_EVERY = 10
-"""Histograms, effective ranks and underflow shares are computed at the first sampled step, every so many sampled steps, and at the last."""
+"""Histograms, effective ranks, underflow shares and the largest gradients are computed at the first sampled step, every so many sampled steps, and at the last."""
 
 
 class Instruments:

@@ -42,24 +42,28 @@ class GradientSamples:
 
     def read(self, gradients: Sequence[Any], places: Sequence[int], *, is_detailed: bool) -> tuple[Any, Any, Any, Any]:
         """(norm, largest magnitude) of the gradients of the parameters at these places, and of all parameters (values of the sample that are not 0, values
-        that float16 can hold; NaN where the step is not read in detail)."""
+        that float16 can hold); all but the norm are NaN where the step is not read in detail."""
         lengths, largest = [], []
         device = self.rows.device
         for place, gradient in zip(places, gradients, strict=True):
             if device.type == "cpu":
                 lengths.append(_norm(gradient))
-            least, most = gradient.aminmax()
-            largest.append(max(most.item(), -least.item()) if device.type == "cpu" else torch.maximum(most, -least))
             if is_detailed:
                 row = gradient if gradient.ndim else gradient.reshape(1)
                 copy_sample(row, 0, self.rows[place], self.views[place], "gradient")
+                least, most = gradient.aminmax()
+                largest.append(torch.maximum(most, -least).to(self.rows.dtype))
         nonzero, kept = torch.full((2, len(self.rows)), torch.nan, dtype=self.rows.dtype, device=device)
         if is_detailed:
             count_nonzero(self.rows, self.scratch, nonzero)
             count_representable(self.rows, self.scratch, kept)
-        if device.type == "cpu":
-            return torch.tensor(lengths, dtype=torch.float64), torch.tensor(largest, dtype=torch.float64), nonzero, kept
-        return norms(gradients), torch.stack(largest).to(self.rows.dtype) if largest else nonzero[:0], nonzero, kept
+        extremes = (
+            torch.stack(largest)
+            if largest
+            else torch.full((len(gradients),), torch.nan, dtype=nonzero.dtype, device=device)
+        )
+        found = torch.tensor(lengths, dtype=torch.float64) if device.type == "cpu" else norms(gradients)
+        return found, extremes, nonzero, kept
 
 
 class Snapshot:
