@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 
 from tests.probe.experiments.trainees import clusters, conditions, mlp, trainee  # noqa: E402
 from trainaudit.probe.experiments.dependence import batch_dependence, time_dependence  # noqa: E402
+from trainaudit.probe.trainee import Batch, Computed  # noqa: E402
 from trainaudit.trace.experiments import NAMES, NOT_RUN, RAN  # noqa: E402
 
 
@@ -104,6 +105,15 @@ def test_token_ids_that_reach_other_samples_leak() -> None:
     values = batch_dependence(conditions(replace(subject, model=Mixing(causal=True)))).values
     assert 0.05 < values["leak"] < 1
     assert values["pair_count"] == values["sample_count"] * (values["sample_count"] - 1)
+
+
+def test_the_output_of_a_step_of_ones_own_is_what_the_model_returns() -> None:
+    def step(model: nn.Module, batch: Batch) -> Computed:
+        return Computed(nn.functional.cross_entropy(model(*batch.args), batch.target))
+
+    for model, is_mixed in ((mlp(8, 16, 4), False), (Reshaping(), True)):
+        found = batch_dependence(conditions(replace(trainee(model, *clusters()), compute=step)))
+        assert (found.values["leak"] > 0.1) is is_mixed
 
 
 def test_a_recurrent_network_reads_forward_in_time_alone() -> None:

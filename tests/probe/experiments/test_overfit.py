@@ -129,6 +129,13 @@ def test_floors_are_on_the_scale_of_a_loss_that_is_a_sum() -> None:
     assert values["nearest_floor"] == "double-softmax"
 
 
+def test_a_loss_that_is_not_known_by_name_tells_no_classes() -> None:
+    """It may read the targets in its own way: language models shift them."""
+    assert (
+        "accuracy" not in run(trainee(mlp(8, 32, 4), *clusters(), function=nn.functional.cross_entropy, name="")).values
+    )
+
+
 def test_what_does_not_fit_into_the_time_is_not_run() -> None:
     found = overfit_one_batch(conditions(trainee(mlp(8, 32, 4), *clusters()), seconds=5, step_seconds=1.0))
     assert found.state == "not run"

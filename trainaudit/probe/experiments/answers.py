@@ -30,7 +30,10 @@ def classes_of(loss: str, output: Any, target: Any) -> Any:
 
 
 def right_share(loss: str, computed: Computed) -> Any:
-    """Share of the classes that are right, as a tensor; None where the targets are no classes."""
+    """Share of the classes that are right, as a tensor; None where the targets are no classes, or a loss that is not known by name may read them
+    in its own way (language models shift them)."""
+    if loss not in CLASSIFYING and loss not in TWO_VALUED:
+        return None
     found = classes_of(loss, computed.output, computed.target)
     if found is None:
         return None
@@ -51,15 +54,20 @@ def true_classes(loss: str, output: Any, target: Any) -> Any:
     return target
 
 
+def numbers(tensor: Any) -> Any:
+    """In float64, on the CPU: not every device has that type."""
+    return tensor.detach().cpu().double()
+
+
 def class_rates(output: Any, target: Any) -> Any:
     """Share of each class (C,) among the targets, indices or weights."""
     import torch
 
     axis = class_axis(output, target)
     if is_dense(output, target):
-        rates = target.movedim(axis, -1).reshape(-1, output.shape[axis]).double().mean(0)
+        rates = numbers(target.movedim(axis, -1).reshape(-1, output.shape[axis])).mean(0)
         return rates / rates.sum()
-    labels = target.reshape(-1).long()
+    labels = target.detach().cpu().reshape(-1).long()
     labels = labels[(labels >= 0) & (labels < output.shape[axis])]
     counts = torch.bincount(labels, minlength=output.shape[axis]).double()
     return counts / counts.sum().clamp(min=1)
@@ -98,11 +106,11 @@ def best_constant(loss: str, output: Any, target: Any) -> float | None:
     if loss in CLASSIFYING:
         return entropy(class_rates(output, target))
     if loss in TWO_VALUED:
-        return binary_entropy(by_unit(target.double()).mean(0))
+        return binary_entropy(by_unit(numbers(target)).mean(0))
     if loss == "mse":
-        return float(by_unit(target.double()).var(0, unbiased=False).mean())
+        return float(by_unit(numbers(target)).var(0, unbiased=False).mean())
     if loss == "l1":
-        units = by_unit(target.double())
+        units = by_unit(numbers(target))
         return float((units - units.median(0).values).abs().mean())
     return None
 

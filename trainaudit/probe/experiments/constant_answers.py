@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from trainaudit.probe.experiments.answers import by_unit, class_rates
+from trainaudit.probe.experiments.answers import by_unit, class_rates, numbers
 from trainaudit.probe.losses import CLASSIFYING, class_axis
 from trainaudit.probe.stepping import precise
 from trainaudit.probe.trainee import Batch, Trainee
@@ -60,11 +60,11 @@ def best_constant_output(loss: str, output: Any, target: Any) -> Callable[[Any],
         constant = rates if loss == "categorical-crossentropy" else rates.log()
         axis = class_axis(output, target)
     elif loss in ("bce", "bce-with-logits"):
-        rates = by_unit(target.double()).mean(0).clamp(_TINY, 1 - _TINY)
+        rates = by_unit(numbers(target)).mean(0).clamp(_TINY, 1 - _TINY)
         constant = rates if loss == "bce" else torch.logit(rates)
         axis = 1
     elif loss in ("mse", "l1"):
-        units = by_unit(target.double())
+        units = by_unit(numbers(target))
         constant = units.mean(0) if loss == "mse" else units.median(0).values
         axis = 1
     else:
@@ -75,7 +75,7 @@ def best_constant_output(loss: str, output: Any, target: Any) -> Callable[[Any],
         if constant.numel() not in (1, like.shape[places]):
             return torch.full_like(like, float(constant.mean()))
         shape = [constant.numel() if place == places and constant.numel() > 1 else 1 for place in range(like.ndim)]
-        return constant.to(like.dtype).reshape(shape).expand_as(like).contiguous()
+        return constant.to(like).reshape(shape).expand_as(like).contiguous()
 
     return filled
 

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from trainaudit.errors import TrainauditError
 from trainaudit.probe.batches import batch_axis, gathered, inputs, take, with_inputs
 from trainaudit.probe.copies import fresh
+from trainaudit.probe.experiments.answers import numbers
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.torch_functions import calibrate
+from trainaudit.probe.heads import read_by_loss
 from trainaudit.probe.stepping import precise
 from trainaudit.probe.trainee import Batch, Trainee
 from trainaudit.trace.experiments import NOT_RUN, RAN, Experiment
@@ -21,7 +24,7 @@ Values = dict[str, float | str | bool]
 _SAMPLES, _POSITIONS = (6, 5, 7, 4, 3, 2), 8
 _ROUNDING = 1e-6
 """Relative differences between outputs that other kernels for other numbers can make."""
-_HIDDEN = "the step computes its loss itself, and shows no output"
+_HIDDEN = "the step computes its loss itself, and the model returns no tensor to it"
 
 
 def batch_dependence(conditions: Conditions) -> Experiment:
@@ -61,11 +64,11 @@ def _sample_count(batch: Batch) -> int:
 
 
 def _is_comparing(trainee: Trainee, model: Any, batch: Batch, output: Any) -> bool:
-    """Two axes of the output count examples, as in contrastive losses: both shrink with the batch."""
+    """Two axes of the output count examples, as in contrastive losses: both shrink with the batch, or neither where the model takes one size alone."""
     if list(output.shape).count(batch.size) < 2:
         return False
     fewer = _output(trainee, model, take(batch, range(batch.size - 1)))
-    return fewer is not None and list(fewer.shape).count(batch.size - 1) >= 2
+    return fewer is not None and (fewer.shape == output.shape or list(fewer.shape).count(batch.size - 1) >= 2)
 
 
 def _gradients_by_sample(trainee: Trainee, model: Any, batch: Batch, axis: int) -> tuple[Any, float]:
@@ -82,7 +85,7 @@ def _gradients_by_sample(trainee: Trainee, model: Any, batch: Batch, axis: int) 
         for place, (leaf, gradient) in enumerate(zip(leaves, found, strict=True)):
             along = batch_axis(leaf, batch.size) or 0
             rows = gradient.movedim(along, 0).reshape(batch.size, -1)
-            norms[sample] += rows.double().square().sum(1).cpu()
+            norms[sample] += numbers(rows).square().sum(1)
             seen = (rows != 0).any(0)
             reached[place] = seen | reached[place] if sample else seen
     count = sum(mask.numel() for mask in reached)
@@ -99,8 +102,8 @@ def _changes_by_sample(trainee: Trainee, model: Any, batch: Batch, axis: int, ou
         order[sample] = (sample + 1) % batch.size
         exchanged = take(batch, order)
         moved = _output(trainee, model, with_inputs(batch, inputs(exchanged))) - output
-        columns.append(moved.movedim(axis, 0).reshape(batch.size, -1).double().norm(dim=1))
-    return torch.stack(columns, 1).cpu()
+        columns.append(numbers(moved.movedim(axis, 0).reshape(batch.size, -1)).norm(dim=1))
+    return torch.stack(columns, 1)
 
 
 def _leak(norms: Any) -> Values:
@@ -157,7 +160,7 @@ def _gradients_by_position(trainee: Trainee, model: Any, batch: Batch, places: l
     leaks: dict[int, float] = {}
     for place in places:
         found = _gradients((output * weights)[:, place].sum(), in_time)
-        norms = sum(gradient.double().square().sum((0, 2)) for gradient in found).sqrt()
+        norms = sum(numbers(gradient).square().sum((0, 2)) for gradient in found).sqrt()
         if float(norms[place]) > 0:
             leaks[place] = float(norms[place + 1 :].max() / norms[place]) if place + 1 < len(norms) else 0.0
     return leaks
@@ -175,7 +178,7 @@ def _changes_by_position(trainee: Trainee, model: Any, batch: Batch, places: lis
                 other[:, place] = tensor[:, place].roll(1, 0)
             changed.append(other)
         difference = _output(trainee, model, with_inputs(batch, changed)) - output
-        moved[place] = difference.double().square().sum((0, 2)).sqrt()
+        moved[place] = numbers(difference).square().sum((0, 2)).sqrt()
     own = {place: float(moved[place][place]) for place in places if float(moved[place][place]) > 0}
     return {
         place: max((float(moved[later][place]) / size for later in places if later > place), default=0.0)
@@ -205,12 +208,27 @@ def in_evaluation(trainee: Trainee, model: Any) -> Iterator[None]:
 
 
 def _output(trainee: Trainee, model: Any, batch: Batch) -> Any:
-    """Without gradient; None where the step hides it."""
+    """Without gradient; None where there is none to be seen."""
     import torch
 
-    with torch.no_grad(), precise(trainee):
-        found = trainee.compute(model, batch).output
+    with torch.no_grad():
+        found = _shown(trainee, model, batch)
     return None if found is None or found.ndim == 0 else found.float()
+
+
+def _shown(trainee: Trainee, model: Any, batch: Batch) -> Any:
+    """What the loss reads; where a step of the user's hides it, what the model has returned last."""
+    returned: list[Any] = []
+    hook = model.register_forward_hook(lambda _module, _args, result: returned.append(result))
+    with precise(trainee):
+        output = trainee.compute(model, batch).output
+    hook.remove()
+    if output is not None or not returned:
+        return output
+    try:
+        return read_by_loss(returned[-1])
+    except TrainauditError:
+        return None
 
 
 def _with_leaves(trainee: Trainee, model: Any, batch: Batch) -> tuple[Any, list[Any]]:
@@ -218,8 +236,7 @@ def _with_leaves(trainee: Trainee, model: Any, batch: Batch) -> tuple[Any, list[
     given = [
         tensor.detach().clone().requires_grad_() if tensor.is_floating_point() else tensor for tensor in inputs(batch)
     ]
-    with precise(trainee):
-        output = trainee.compute(model, with_inputs(batch, given)).output
+    output = _shown(trainee, model, with_inputs(batch, given))
     return output, [tensor for tensor in given if tensor.is_floating_point()]
 
 

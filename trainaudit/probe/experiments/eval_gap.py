@@ -31,7 +31,7 @@ def train_eval_gap(conditions: Conditions) -> Experiment:
         with fresh(trainee, conditions.seed, model=model) as copy:
             values[f"{prefix}eval_loss"] = _loss(trainee, copy, held, training=False)
             values[f"{prefix}train_loss"] = _loss(trainee, copy, held, training=True)
-    with fresh(trainee, conditions.seed) as model:
+    with fresh(trainee, conditions.seed) as model, precise(trainee):
         values["dropout_count"], values["batchnorm_count"] = counted(lambda: trainee.compute(model, held[0]))
     return Experiment(RAN, values=values, seeds=(conditions.seed,))
 

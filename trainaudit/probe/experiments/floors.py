@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainaudit.probe.experiments.answers import best_constant, class_rates, joined
+from trainaudit.probe.experiments.answers import best_constant, class_rates, joined, numbers
 from trainaudit.probe.experiments.conflicts import label_conflict
 from trainaudit.probe.experiments.constant_answers import best_constant_output, is_faithful, loss_of
 from trainaudit.probe.stepping import precise
@@ -46,9 +46,9 @@ def references(trainee: Trainee, batch: Batch, computed: Computed) -> dict[str, 
         if not target.is_floating_point() or bool(((target == 0) | (target == 1)).all()):
             found["floor_double_softmax"] = double_softmax(rates.numel())
     elif trainee.loss == "mse":
-        found["floor_broadcast"] = float(target.double().var(unbiased=False))
+        found["floor_broadcast"] = float(numbers(target).var(unbiased=False))
     elif trainee.loss == "bce-with-logits" and bool(((target == 0) | (target == 1)).all()):
-        found["floor_sigmoid"] = sigmoid_before_logits(float(target.double().mean()))
+        found["floor_sigmoid"] = sigmoid_before_logits(float(numbers(target).mean()))
     conflict = label_conflict(trainee.loss, output, batch)
     if conflict is not None:
         found["label_conflict"] = conflict

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainaudit.probe.batches import take
 from trainaudit.probe.copies import fresh
-from trainaudit.probe.experiments.answers import best_constant, joined, knows_nothing
+from trainaudit.probe.experiments.answers import best_constant, joined, knows_nothing, numbers
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.constant_answers import (
     Answered,
@@ -72,7 +72,7 @@ def _answers(trainee: Trainee, batches: tuple[Batch, ...], computed: list[Comput
     output, target = joined(computed)
     if output is None:
         return values
-    values["logit_std"] = float(output.double().std(unbiased=False))
+    values["logit_std"] = float(numbers(output).std(unbiased=False))
     if target is None:
         return values
     if trainee.loss in CLASSIFYING:
