@@ -65,6 +65,8 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
     goal = goal_of(output, loss, head, is_token_model=is_token_model)
     if ids is not None:
         goal = replace(goal, shape=(int(ids.shape[1]), *goal.shape[1:]))
+    if size < tried_size == output.shape[-1]:  # similarities within the batch: there are as many classes as examples
+        goal = replace(goal, shape=(*goal.shape[:-1], size))
     if chosen is not None and not loss:
 
         def with_random(wanted: Goal) -> Batch:
