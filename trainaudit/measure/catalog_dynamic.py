@@ -22,8 +22,8 @@ _LAYER_FORWARD = (
             "of a layer that a rectifier alone reads: share of its units that the rectifier keeps silent on every sample"),
     _count("layer.seen_sample_count", "samples", FORWARD, "samples behind layer.measured_silent_share"),
     _number("layer.measured_rank_ratio", "ratio", FORWARD,
-            "effective rank of the output over samples, over the largest that this layer could have after what the layers before it kept; at the start"),
-    _number("layer.effective_rank", "dimensions", FORWARD, "exp of the entropy of the normalized squared singular values of the output over samples, at the start"),
+            "of the layer that an output head reads: effective rank of its output over samples, over the largest that could be left of the layers before; at the start"),
+    _number("layer.effective_rank", "dimensions", FORWARD, "that rank: exp of the entropy of the normalized squared singular values"),
     _number("layer.earlier_rank", "dimensions", FORWARD, "largest effective rank of a layer before it, at the start"),
 )  # fmt: skip
 

@@ -99,15 +99,22 @@ def test_the_backward_ratio_is_of_norms() -> None:
     assert measured(seen, 2).columns["layer.measured_backward_ratio"] == {"l0": pytest.approx(2.5), "l1": 1.0}
 
 
-def test_a_collapse_is_told_from_a_narrow_layer() -> None:
-    """A layer of four units cannot keep twenty dimensions; one of twenty that keeps two has lost them."""
-    layers = [
-        activation("l0", effective_rank=(20.0,), effective_rank_bound=32.0),
-        activation("l1", effective_rank=(3.9,), effective_rank_bound=4.0),
-        activation("l2", effective_rank=(2.0,), effective_rank_bound=32.0),
-    ]
-    ratio = measured(trace(activations=layers)).columns["layer.measured_rank_ratio"]
-    assert ratio == {"l1": pytest.approx(3.9 / 4.0), "l2": pytest.approx(0.1)}
+def test_a_collapse_is_told_of_what_the_head_reads_and_from_a_narrow_layer() -> None:
+    """A layer of twenty dimensions that keeps two has lost them; one of four units cannot keep more than four."""
+
+    def ratio(rank: float, bound: float) -> object:
+        layers = [
+            activation("l0", effective_rank=(20.0,), effective_rank_bound=32.0),
+            activation("l1", effective_rank=(rank,), effective_rank_bound=bound),
+            activation("l2", effective_rank=(1.0,), effective_rank_bound=32.0),
+        ]
+        roles = {"l0": "hidden", "l1": "hidden", "l2": "output-head"}
+        return measure_trace(trace(activations=layers), table(3, layer__role=roles)).columns[
+            "layer.measured_rank_ratio"
+        ]
+
+    assert ratio(2.0, 32.0) == {"l1": pytest.approx(0.1)}
+    assert ratio(3.9, 4.0) == {"l1": pytest.approx(3.9 / 4.0)}
 
 
 def test_silence_stands_at_the_rectifier_and_at_the_layer_that_it_reads() -> None:

@@ -14,8 +14,9 @@ _BOUNDED_RANK = 4.0
 Activations = Mapping[str, ActivationSeries]
 
 
-def measure_activations(trace: Trace, weighted: Collection[str]) -> Columns:
-    """`weighted` are the layers with weights, in the order of the graph: backward ratios are against the last of them.
+def measure_activations(trace: Trace, weighted: Collection[str], heads: Collection[str]) -> Columns:
+    """`weighted` are the layers with weights, in the order of the graph: backward ratios are against the last of them. `heads` are those that give an
+    output.
 
     Of a layer that ran several times (shared by two branches) the first call counts.
     """
@@ -23,7 +24,7 @@ def measure_activations(trace: Trace, weighted: Collection[str]) -> Columns:
     for series in trace.activations:
         if series.tap.layer:
             layers.setdefault(series.tap.layer, series)
-    columns = _moments(layers) | _silence(layers) | _ranks(layers)
+    columns = _moments(layers) | _silence(layers) | _ranks(layers, heads)
     if trace.run is not None:
         columns |= _backward(layers, weighted)
     return columns
@@ -63,26 +64,22 @@ def _silence(layers: Activations) -> Columns:
     return {f"layer.{fact}": dict(column(values)) for fact, values in facts.items()}
 
 
-def _ranks(layers: Activations) -> Columns:
-    """The effective rank against the largest that could be left: that of a layer before, or what width and samples allow."""
-    rank_of: dict[str, float] = {}
-    earlier: dict[str, float] = {}
-    kept: dict[str, float] = {}
-    most = 0.0
+def _ranks(layers: Activations, heads: Collection[str]) -> Columns:
+    """Of what an output head reads, the layer before it: its effective rank against the largest that could be left, that of a layer before it or
+    what width and samples allow. Inside of a residual branch a low rank is no loss."""
+    facts: dict[str, dict[str, float]] = {"effective_rank": {}, "earlier_rank": {}, "measured_rank_ratio": {}}
+    most, last = 0.0, None
     for name, series in layers.items():
-        rank, bound = earliest(series.effective_rank), series.effective_rank_bound
-        if rank is None or bound is None:
-            continue
-        rank_of[name] = rank
-        if min(bound, most) >= _BOUNDED_RANK:
-            earlier[name] = most
-            kept[name] = rank / min(bound, most)
-        most = max(most, rank)
-    return {
-        "layer.effective_rank": dict(rank_of),
-        "layer.earlier_rank": dict(earlier),
-        "layer.measured_rank_ratio": dict(kept),
-    }
+        if name in heads and last is not None:
+            before, rank, possible, earlier = last
+            facts["effective_rank"][before], facts["earlier_rank"][before] = rank, earlier
+            facts["measured_rank_ratio"][before] = rank / possible
+        rank_here, bound = earliest(series.effective_rank), series.effective_rank_bound
+        if rank_here is not None and bound is not None:
+            possible_here = min(bound, most)
+            last = (name, rank_here, possible_here, most) if possible_here >= _BOUNDED_RANK else None
+            most = max(most, rank_here)
+    return {f"layer.{fact}": dict(values) for fact, values in facts.items()}
 
 
 def _backward(layers: Activations, weighted: Collection[str]) -> Columns:

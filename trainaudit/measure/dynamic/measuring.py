@@ -34,7 +34,7 @@ def measure_trace(trace: Trace, table: FactTable) -> FactTable:
             del columns[spec.name]
     measurements: list[Callable[[], Columns]] = [
         lambda: measure_run(trace),
-        lambda: measure_activations(trace, _weighted(table)),
+        lambda: measure_activations(trace, _weighted(table), _heads(table)),
         lambda: measure_rectified(trace, table),
         lambda: measure_segments(table, columns),
         lambda: measure_data(trace),
@@ -55,6 +55,10 @@ def measure_trace(trace: Trace, table: FactTable) -> FactTable:
 def _weighted(table: FactTable) -> list[str]:
     layers = table.subjects.get("layer", {})
     return sorted(table.columns.get("layer.width", {}), key=lambda name: layers[name].position)
+
+
+def _heads(table: FactTable) -> set[str]:
+    return {name for name, role in table.columns.get("layer.role", {}).items() if role == "output-head"}
 
 
 def _join(columns: Columns, measurements: Sequence[Callable[[], Columns]], table: FactTable) -> None:
