@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
+from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph
 from trainaudit.ir.ops import Op
 from trainaudit.load.torch.restore import left_as_found
@@ -18,7 +19,7 @@ from trainaudit.probe.batches import in_batches_of, of_fixed_size
 from trainaudit.probe.budget import STAGES, TRAINING, Budget, begin
 from trainaudit.probe.copies import is_out_of_memory
 from trainaudit.probe.experiments.conditions import Conditions
-from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment
+from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment, told
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.trainee import Trainee
 from trainaudit.probe.training import Progress, Trained, fitting_batch_size, takes_fewer, training_run, with_own_inputs
@@ -113,9 +114,12 @@ def _trained(
             cuts.append(
                 f"A batch of {size * 2} examples did not fit into the memory of the device {trainee.device}: batches of {size} were used."
             )
+    except TrainauditError:
+        raise
     except Exception as error:
         if not is_out_of_memory(error):
-            raise
+            what = f"Training the model failed ({told(error)})."
+            raise TrainauditError("failed-training", what, "TRAINAUDIT_DEBUG=1 shows the traceback.") from error
         cuts.append(f"Not even a batch of {min(size, 8)} examples fits into the memory of the device {trainee.device}.")
         return trainee, None, time.perf_counter() - began
 

@@ -28,6 +28,8 @@ Progress = Callable[[str, float], None]
 
 STEPS = 200
 _WANTED_STEPS = 50
+_NOISE_READINGS = 4
+"""How often in a run the gradients of parts of a batch are compared: each time costs about a step."""
 _SMALLEST_BATCH = 8
 
 
@@ -107,12 +109,13 @@ def training_run(
     import torch
 
     from trainaudit.probe.instruments import Instruments
+    from trainaudit.probe.localise import localise
 
     steps = plan.steps or STEPS
     with fresh(trainee, plan.seed) as model:
         ready = learner(trainee, model)
         series = RunSeries(trainee)
-        stopped = "completed"
+        stopped, arose = "completed", None
         number, began = 0, time.perf_counter()
         ends = [began]
         with Instruments(model, ready.optimizer, graph, sample_every=plan.sample_every) as instruments:
@@ -120,6 +123,8 @@ def training_run(
                 for number in range(steps):
                     batch = trainee.train[number % len(trainee.train)]
                     is_last = number + 1 == steps or _is_last(allowance, began, number)
+                    if number % max(steps // _NOISE_READINGS, 1) == 0 and not is_last:
+                        instruments.read_noise(number, lambda _, part: forward(ready, part), batch)
                     drawn = torch.get_rng_state()
                     with instruments.step(number, last=is_last):
                         rate = learning_rate(ready.optimizer)
@@ -132,6 +137,8 @@ def training_run(
                             torch.set_rng_state(drawn)
                             with instruments.step(number, last=True):
                                 _read_step(ready, instruments, batch)
+                        torch.set_rng_state(drawn)
+                        arose = localise(model, lambda _, same: forward(ready, same), batch, graph, number)
                         break
                     ends.append(time.perf_counter())
                     if is_last or instruments.is_sampled(number):
@@ -163,7 +170,7 @@ def training_run(
             batch = trainee.train[broken % len(trainee.train)]
             stopped, run = (
                 "non-finite",
-                replace(run, first_non_finite=first_non_finite(readings, broken, run.loss[-1], batch)),
+                replace(run, first_non_finite=arose or first_non_finite(readings, broken, run.loss[-1], batch)),
             )
         return Trained(
             run=run,

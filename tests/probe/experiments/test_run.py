@@ -227,7 +227,7 @@ class Breaking(nn.Module):
 
 
 @pytest.mark.parametrize("call", [3, 16])
-@pytest.mark.parametrize("in_gradient, kind, tap", [(False, "activation", "third"), (True, "gradient", "tanh")])
+@pytest.mark.parametrize("in_gradient, kind, tap", [(False, "activation", "div"), (True, "gradient", "abs")])
 def test_what_is_not_finite_is_found_in_its_layer(call: int, in_gradient: bool, kind: str, tap: str) -> None:
     """At a sampled step and at one that is not."""
     torch.manual_seed(0)
@@ -270,6 +270,13 @@ def test_a_model_that_writes_to_its_inputs_sees_them_as_they_are_each_time() -> 
         ).run.loss
 
     assert losses(in_place=True) == losses(in_place=False)
+
+
+def test_a_step_that_fails_is_told_in_one_sentence() -> None:
+    x, y = clusters()
+    y[100] = 77
+    with pytest.raises(TrainauditError, match=r"Training the model failed \(IndexError: Target 77 is out of bounds\)"):
+        run_probe(trainee(mlp(8, 16, 4), x, y, class_count=4), None, ProbePlan(steps=20))
 
 
 def test_parameters_that_do_not_learn_are_told_apart() -> None:
@@ -320,7 +327,7 @@ def test_an_experiment_that_breaks_down_does_not_end_the_others() -> None:
 
     trace = run_probe(trainee(Modal(), *clusters()), None, ProbePlan(steps=3))
     assert trace.experiments["batch-dependence"].state == "failed"
-    assert trace.experiments["batch-dependence"].reason == "NotImplementedError: No gradients of inputs."
+    assert trace.experiments["batch-dependence"].reason == "NotImplementedError: No gradients of inputs"
     assert trace.experiments["same-seed"].state == "ran"
 
 

@@ -38,12 +38,13 @@ def run_experiment(name: str, conditions: Conditions) -> Experiment:
     try:
         found = EXPERIMENTS[name](conditions)
     except Exception as error:
-        found = Experiment(FAILED, _told(error))
+        found = Experiment(FAILED, told(error))
     return replace(found, seconds=time.perf_counter() - began)
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """An error in one clause: "ValueError: too few rows"."""
     if is_out_of_memory(error):
         return "out of memory"
     said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
+    return f"{type(error).__name__}: {said[0][:200].removesuffix('.')}" if said else type(error).__name__
