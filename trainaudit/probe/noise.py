@@ -20,21 +20,23 @@ def gradient_noise(
     """By parameter, √(Σᵢ ‖gᵢ − ḡ‖² / (k − 1)) / ‖ḡ‖ over the gradients gᵢ of k equal parts of the batch, ḡ their mean: the standard deviation of a part's
     gradient in units of the whole one's norm (the noise of the whole batch is 1/√k of it; McCandlish et al. 2018, arXiv:1812.06162, appendix A).
 
-    Parameters whose mean gradient is 0 or not finite are left out, and all of them where the batch has fewer than two examples. The model, its gradients
+    Parameters whose mean gradient is 0 or not finite are left out, and all of them where the batch has fewer than four examples or cannot be divided. The model, its gradients
     and the generators are as before afterwards. With batch normalization each part is normalized by itself.
     """
-    parts = min(parts, batch.size)
+    parts = min(parts, batch.size // 2)  # of one example each batch normalization would have no variance
     if parts < 2:
         return {}
     size = batch.size // parts
+    shares = [take(batch, range(part * size, (part + 1) * size)) for part in range(parts)]
+    if any(share is batch for share in shares):
+        return {}
     named = [(name, item) for name, item in model.named_parameters() if item.requires_grad]
     tensors = [item for _, item in named]
     sums: list[Any] = [None] * len(named)
     squares = [0.0] * len(named)
     with saved(model):
-        for part in range(parts):
-            loss = compute(model, take(batch, range(part * size, (part + 1) * size))).loss
-            gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
+        for share in shares:
+            gradients = torch.autograd.grad(compute(model, share).loss, tensors, allow_unused=True)
             for place, gradient in enumerate(gradients):
                 if gradient is not None:
                     gradient = dense(gradient).double()

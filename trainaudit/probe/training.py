@@ -123,7 +123,7 @@ def training_run(
                 for number in range(steps):
                     batch = trainee.train[number % len(trainee.train)]
                     is_last = number + 1 == steps or _is_last(allowance, began, number)
-                    if number % max(steps // _NOISE_READINGS, 1) == 0 and not is_last:
+                    if instruments.is_sampled(number) and number % max(steps // _NOISE_READINGS, 1) == 0:
                         instruments.read_noise(number, lambda _, part: forward(ready, part), batch)
                     drawn = torch.get_rng_state()
                     with instruments.step(number, last=is_last):
