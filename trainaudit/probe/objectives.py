@@ -6,7 +6,6 @@ torch is imported inside functions only.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -206,11 +205,3 @@ def tried(model: Any, batch: Batch, run: Callable[[Any, Batch], Any], shown: str
     shapes = shapes_shown(batch.raw)
     what = f"{shown} could not be run on a batch of its data ({shapes}){told(failure)}."
     raise TrainauditError("step-failed", what, "Check that data, loss and model fit together.") from failure
-
-
-def parameters_of(function: Any) -> list[str]:
-    """Names of a function's parameters; none where they cannot be told."""
-    try:
-        return list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        return []

@@ -335,3 +335,31 @@ def test_weights_alone_cannot_be_probed(tmp_path: Path) -> None:
 
     with pytest.raises(TrainauditError, match="holds weights without the code that runs them"):
         make_trainee(Target(str(tmp_path / "w.safetensors")), ProbePlan(), None)
+
+
+def test_an_exported_program(tmp_path: Path) -> None:
+    program = torch.export.export(mlp(), (torch.zeros(4, 6),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    path = str(tmp_path / "m.pt2")
+    torch.export.save(program, path)
+    trainee = make_trainee(Target(path), ProbePlan(learning_rate=1e-2), open_target(Target(path)))
+    assert trainee.notes == ("The exported program is trained in the mode that it was exported in.",)
+    assert (trainee.loss, trainee.train[0].size) == ("cross-entropy", 32)
+    found = losses(trainee, 64)
+    assert found[-1] < found[0]
+
+
+def test_a_folder_of_a_transformers_model(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        num_hidden_layers=1,
+        hidden_size=16,
+        num_attention_heads=2,
+        vocab_size=40,
+        intermediate_size=32,
+        architectures=["BertForSequenceClassification"],
+    )
+    config.save_pretrained(tmp_path)
+    trainee = make_trainee(Target(f"hf:{tmp_path}"), ProbePlan(batch_size=8), None)
+    assert trainee.words["loss"] == "the model's own"
+    assert (trainee.class_count, trainee.train[0].size) == (2, 8)
+    assert losses(trainee, 2)[0] > 0
