@@ -60,7 +60,9 @@ def probe_target(
     if trace is None and not plan.forward_only:
         target = _with_inputs(target, plan)
     graph, measured = open_and_measure(_as_read(target), settings, detail=True)
-    if trace is None:
+    if trace is not None:
+        _refuse_other_model(trace, graph, measured.target)
+    else:
         try:
             trace = _forward(target, plan, progress) if plan.forward_only else _train(target, plan, graph, progress)
         except KeyboardInterrupt:
@@ -139,8 +141,19 @@ def _forward(target: Target, plan: ProbePlan, progress: Progress) -> Trace:
 
 def measure_again(target: Target, settings: Settings, trace: Trace | None) -> Measured:
     """What is known of a model, with what a saved trace of it says, where there is one. Nothing is run."""
-    graph, measured = open_and_measure(target, settings, detail=True)
-    return measured if trace is None else with_trace(measured, trace, graph)
+    graph, measured = open_and_measure(_as_read(target), settings, detail=True)
+    if trace is None:
+        return measured
+    _refuse_other_model(trace, graph, measured.target)
+    return with_trace(measured, trace, graph)
+
+
+def _refuse_other_model(trace: Trace, graph: Graph, shown: str) -> None:
+    """A saved trace says nothing of a model that has none of its layers."""
+    seen = {series.tap.layer for series in trace.activations if series.tap.layer}
+    if seen and not any(layer.name in seen for layer in graph.layers):
+        what = f"The trace is of another model: none of its layers ({', '.join(sorted(seen)[:3])} …) is in {shown}."
+        raise TrainauditError("other-model", what, "Name the model that was probed.")
 
 
 def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:

@@ -265,15 +265,28 @@ def test_a_module_is_probed_from_python_with_ones_own_objects() -> None:
         trainaudit.probe_model(model, step_count=3)
 
 
-def test_judging_a_saved_trace_of_an_onnx_file_loads_no_torch(work: Path) -> None:
+def test_a_trace_of_another_model_is_refused(probed: Result, work: Path) -> None:
     from trainaudit.demo import build
 
     build(work)
+    for command in (["probe"], ["measure"]):
+        result = run(*command, "repaired.onnx", "--isolated", "--from-trace", "trace.json")
+        assert result.exit_code == 2
+        assert "The trace is of another model" in " ".join(result.output.split())
+
+
+def test_judging_a_saved_trace_of_an_onnx_file_loads_neither_torch_nor_onnxruntime(work: Path) -> None:
+    from trainaudit.demo import build
+
+    pytest.importorskip("onnxruntime")
+    build(work)
+    run("probe", "repaired.onnx", "--isolated", "--forward-only", "--steps", "1", "--trace", "forward.json")
     program = (
         "import sys; from trainaudit.cli import main\n"
-        "try: main(['probe', 'repaired.onnx', '--isolated', '--from-trace', 'trace.json', '--exit-zero'])\n"
+        "try: main(['probe', 'repaired.onnx', '--isolated', '--from-trace', 'forward.json', '--exit-zero'])\n"
         "except SystemExit as end: assert end.code == 0, end.code\n"
-        "print('LOADED', 'torch' in sys.modules)"
+        "print('LOADED', *(name for name in ('torch', 'onnxruntime') if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.strip().endswith("LOADED False")
+    assert "probe: 1 of 1 batch of 32 examples" in done.stdout
+    assert done.stdout.strip().endswith("LOADED")

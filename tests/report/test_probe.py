@@ -1,0 +1,124 @@
+"""What reports say of a probe: in words, and as curves. A record may come from anywhere, and a run may give any number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.report import samples, trace_samples
+from tests.trace.test_trace_file import TRACES
+from trainaudit.report import probe_charts, probe_view
+from trainaudit.report.curves import Curve, Level, curve_chart
+from trainaudit.report.formats import FORMATS, render
+from trainaudit.trace.experiments import NAMES, RAN, Experiment
+from trainaudit.trace.trace import Trace
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(TRACES)
+def test_every_trace_can_be_shown(trace: Trace) -> None:
+    run = samples.run_of(replace(trace_samples.audit(), trace=trace))
+    for name in (*FORMATS, "html"):
+        assert render(run, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_has_a_sentence_whatever_it_lacks(name: str) -> None:
+    """With all of its numbers, with none, with words in their place."""
+    full = dict.fromkeys(NAMES[name], 1.5)
+    for values in (full, {}, dict.fromkeys(full, "odd"), dict.fromkeys(full, True), dict.fromkeys(full, float("nan"))):
+        trace = replace(trace_samples.trace(), experiments={name: Experiment(RAN, values=values)})
+        (row,) = probe_view.experiment_rows(trace)
+        assert row.result
+        assert row.title == name.replace("-", " ")
+    trace = replace(trace_samples.trace(), experiments={name: Experiment(RAN, values=full)})
+    assert "?" not in probe_view.experiment_rows(trace)[0].result
+
+
+def test_the_headline_says_how_the_run_ended() -> None:
+    trace = trace_samples.trace()
+    for stopped, words in (
+        ("completed", "12 s"),
+        ("time budget", "ended by the time budget"),
+        ("interrupted", "ended by the user"),
+        ("out of memory", "ended by memory that ran out"),
+        ("non-finite", "ended by a gradient of layers.3 that is not finite, at step 39"),
+    ):
+        assert probe_view.headline(replace(trace, stopped=stopped)).endswith(words)
+
+
+def test_what_an_experiment_had_cut_is_said_once() -> None:
+    trace = replace(trace_samples.trace(), cuts=("The experiment same-seed was cut: too slow.", "The run was cut."))
+    rows = probe_view.rows(replace(trace_samples.audit(), trace=trace))
+    assert [text for label, text in rows if label == "cut"] == ["The run was cut."]
+
+
+def test_the_charts_of_a_run() -> None:
+    titles = [chart.title for chart in probe_charts.run_charts(trace_samples.trace())]
+    assert titles == [
+        "Loss of the run",
+        "Learning-rate range test",
+        "Overfitting one batch",
+        "Training with and without the inputs",
+    ]
+    loss = probe_charts.run_charts(trace_samples.trace())[0]
+    assert [mark.label for mark in loss.levels] == ["expected at the start: 2.303", "floor of a second softmax: 1.461"]
+    assert [mark.label for mark in loss.places] == ["not finite: gradient of layers.3"]
+    assert "Held against expected at the start (2.303)" in loss.description
+
+
+def test_predicted_stands_beside_measured_with_the_limits_of_the_rules() -> None:
+    run = trace_samples.probed()
+    (audit,) = run.audits
+    signal, gradient = probe_charts.beside_charts(run, audit, audit.findings)
+    for chart in (signal, gradient):
+        assert [curve.name for curve in chart.curves] == ["measured at the first step", "predicted"]
+        assert chart.is_log
+        assert chart.band is not None
+        assert len(chart.table) == 16
+    assert [mark.label for mark in gradient.places] == ["damage starts at layers.0"]
+
+
+def test_nothing_measured_gives_no_charts() -> None:
+    run = samples.decaying()
+    assert probe_charts.beside_charts(run, run.audits[0], ()) == []
+    assert probe_charts.run_charts(replace(trace_samples.trace(), run=None, experiments={})) == []
+
+
+def test_lines_break_where_a_value_is_not_finite_and_run_on_where_there_is_none() -> None:
+    values = (1.0, None, 2.0, float("nan"), 3.0, 4.0)
+    chart = curve_chart("t", "q", "step", range(6), [Curve("c", values)])
+    assert chart is not None
+    (curve,) = chart.curves
+    assert curve.path.count("M") == 2
+    assert curve.path.count("L") == 2
+
+
+def test_letters_of_levels_do_not_cover_each_other() -> None:
+    levels = [Level(f"l{index}", 1.0 + index / 1000) for index in range(4)]
+    chart = curve_chart("t", "q", "step", range(3), [Curve("c", (0.5, 1.0, 1.5))], levels=levels)
+    assert chart is not None
+    places = [mark.letter_at for mark in chart.levels]
+    assert [mark.letter for mark in chart.levels] == list("abcd")
+    assert min(later - earlier for earlier, later in pairwise(places)) >= 11.9
+
+
+def test_levels_far_away_do_not_flatten_a_curve() -> None:
+    chart = curve_chart(
+        "t", "q", "step", range(2), [Curve("c", (1.0, 2.0))], levels=[Level("far", 1e6), Level("near", 1.5)]
+    )
+    assert chart is not None
+    assert [mark.label for mark in chart.levels] == ["near: 1.5"]
+
+
+def test_a_long_run_is_thinned_and_keeps_its_peaks() -> None:
+    values = tuple(1e3 if step == 7_777 else 1.0 + step % 2 for step in range(20_000))
+    chart = curve_chart("t", "q", "step", range(20_000), [Curve("c", values)])
+    assert chart is not None
+    assert chart.curves[0].path.count("L") <= 401
+    assert len(chart.table) <= 40
+    assert chart.left_out == 20_000 - len(chart.table)
+    assert "highest 1,000" in chart.description
