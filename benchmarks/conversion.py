@@ -22,7 +22,7 @@ import torch
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 
-from benchmarks.exports import MODELS, TRAINED, exported
+from benchmarks.exports import MODELS, TRAINED, exported, network
 from tests.corpus.exporting import EXPORTERS, FORMS, ONLY_DYNAMO
 from trainaudit.errors import TrainauditError
 from trainaudit.load.onnx_file import read_raw_graph
@@ -50,7 +50,8 @@ the draw of numpy's generator can tell nothing. "Float" are the tests with a flo
 The error is the largest absolute difference from onnxruntime over the largest magnitude of the output, in evaluation mode, on one seeded random input. "Trained" is
 the share of floating-point weights (elements of stored tensors with two elements or more that the model reads) that are parameters; "gradient" the
 share of those that one backward pass in training mode reaches, "not all zero" those whose gradient holds another number than zero: a head that starts
-at zero lets nothing through on the first step.
+at zero lets nothing through on the first step. "Gradients apart" is how far the gradients of files in training form lie from those of the PyTorch network
+itself in evaluation mode, parameter by parameter, relative to the largest number of each; empty where the network draws numbers or calls one normalization twice.
 
 {exports}
 """
@@ -220,6 +221,8 @@ class Export:
     reached: int = 0
     moved: int = 0
     refusal: str = ""
+    off: float | None = None
+    """How far the gradients lie from the network's own; None where they were not compared."""
 
 
 def exports() -> Iterator[Export]:
@@ -230,11 +233,13 @@ def exports() -> Iterator[Export]:
                 if exporter == "torchscript" and name in ONLY_DYNAMO:
                     continue
                 for form in FORMS:
-                    yield try_export(name, str(exported(name, exporter, form, is_trained=is_trained)))
+                    path = str(exported(name, exporter, form, is_trained=is_trained))
+                    yield try_export(name, path, is_trained=is_trained, is_whole=form == "training")
 
 
-def try_export(name: str, path: str) -> Export:
-    """Convert one file and run one backward pass in training mode."""
+def try_export(name: str, path: str, *, is_trained: bool, is_whole: bool) -> Export:
+    """Convert one file and run one backward pass in training mode; where the file is whole (nothing folded), hold the gradients in evaluation
+    mode against the network's own."""
     try:
         converted = convert(path, is_own=True)
     except TrainauditError as error:
@@ -258,23 +263,56 @@ def try_export(name: str, path: str) -> Export:
     return Export(
         name, converted.error, converted.unchecked, trained, trained + sum(value.numel() for value in constants),
         sum(one.numel() for one in reached), sum(one.numel() for one in reached if bool(one.grad.any())),
+        off=gradients_apart(converted, *network(name, is_trained=is_trained)) if is_whole else None,
     )  # fmt: skip
+
+
+def gradients_apart(converted: Converted, net: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> float | None:
+    """The largest difference between a parameter's gradient and the one of the network that the file was made from, over the largest number in it
+    (or a thousandth of the largest of any parameter's: a key's bias has none but rounding). None where the outputs differ, for they are drawn."""
+    module = converted.module.eval()
+    net.eval()
+    module.zero_grad()
+    held = {
+        own: value for name, own in module.plan.statistics.items() for value in [dict(module.named_buffers()).get(name)]
+    }
+    with torch.no_grad():  # an exporter in training form updates them once
+        for name, value in net.named_buffers():
+            if held.get(name) is not None:
+                value.copy_(held[name])
+    sides = []
+    for outputs in (module(*example), torch.utils._pytree.tree_leaves(net(*example))):
+        sides.append([value for value in outputs if isinstance(value, torch.Tensor) and value.requires_grad])
+        generator = torch.Generator().manual_seed(1)
+        sum((value * torch.randn(value.shape, generator=generator)).mean() for value in sides[-1]).backward()
+    if not all(torch.allclose(*pair, rtol=1e-4, atol=1e-4) for pair in zip(*sides, strict=False)):
+        return None
+    theirs, parameters = dict(net.named_parameters(remove_duplicate=False)), dict(module.named_parameters())
+    pairs = [
+        (mine.grad, theirs[own].grad)
+        for mine, own in ((parameters[name], own) for name, own in converted.parameter_names.items())
+        if own in theirs and theirs[own].grad is not None and mine.shape == theirs[own].shape
+    ]
+    least = 1e-3 * max(float(other.abs().max()) for _, other in pairs)
+    return max(float((mine - other).abs().max()) / max(float(other.abs().max()), least) for mine, other in pairs)
 
 
 def export_table(rows: list[Export]) -> str:
     """Totals, then a row per network over all of its files, the worst of each number."""
     good = [row for row in rows if not row.refusal]
     errors = [row.error for row in good if row.error is not None]
+    off = [row.off for row in good if row.off is not None]
     weights, trained, reached = (sum(getattr(row, what) for row in good) for what in ("weights", "trained", "reached"))
     lines = [
         f"{len(rows)} files of {len({row.name for row in rows})} networks: {len(good)} converted and run, {len(errors)} of them held against "
         f"onnxruntime with an error of at most {max(errors):.1e} (median {float(np.median(errors)):.1e}); {trained / weights:.2%} of all weights are "
-        f"parameters, {reached / trained:.2%} of those have a gradient.",
+        f"parameters, {reached / trained:.2%} of those have a gradient. The gradients of {len(off)} files in training form lie at most {max(off):.1e} "
+        f"from those of the network itself.",
         "",
         *(f"- {row.name}: {row.refusal or row.unchecked}" for row in rows if row.refusal or row.unchecked),
         "",
-        "| network | files | largest error | trained | gradient | not all zero |",
-        "|---|---|---|---|---|---|",
+        "| network | files | largest error | trained | gradient | not all zero | gradients apart |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(row.name for row in good):
         mine = [row for row in good if row.name == name]
@@ -284,7 +322,15 @@ def export_table(rows: list[Export]) -> str:
             min(row.reached / row.trained for row in mine),
             min(row.moved / row.trained for row in mine),
         )
-        lines.append(f"| {name} | {len(mine)} | {error:.1e} | {' | '.join(f'{share:.1%}' for share in shares)} |")
+        apart = max((row.off for row in mine if row.off is not None), default=None)
+        cells = [
+            name,
+            str(len(mine)),
+            f"{error:.1e}",
+            *(f"{share:.1%}" for share in shares),
+            "" if apart is None else f"{apart:.1e}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

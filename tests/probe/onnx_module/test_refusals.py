@@ -87,6 +87,15 @@ def test_what_onnxruntime_cannot_run_is_converted_and_says_that_it_is_unchecked(
     assert result.unchecked.startswith("onnxruntime cannot run it")
 
 
+def test_sequences_and_numbers_come_back_from_onnxruntime_s_own_process(tmp_path: Path) -> None:
+    text = """g (float[4, 3] x) => (seq(float[2, 3]) y, int64 n, float[4, 3] z) <int64 two = {2}> {
+      y = SplitToSequence(x, two)  n = SequenceLength(y)  z = Exp(x) }"""
+    result = convert(written(tmp_path, text))
+    assert result.unchecked == ""
+    assert result.error is not None
+    assert result.error < 1e-6
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -227,3 +227,31 @@ def test_constants_follow_a_module_to_another_device(tmp_path: Path) -> None:
     (y,) = module(torch.zeros(3, 4, device="meta"))
     assert y.device.type == "meta"
     assert tuple(y.shape) == (3, 2, 2)
+
+
+def test_clips_pass_no_gradient_at_their_bounds(tmp_path: Path) -> None:
+    """As torch's ReLU6 does, which exporters write as a Clip."""
+    module = converted(
+        tmp_path, "g (float[N] x) => (float[N] y) <float a = {0.0}, float b = {6.0}> { y = Clip(x, a, b) }"
+    ).module
+    x = torch.tensor([-1.0, 0.0, 3.0, 6.0, 7.0], requires_grad=True)
+    module(x)[0].sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        "d = Div(x, k)  r = RandomUniformLike(x)  s = Add(k, r)  f = Floor(s)  y = Mul(d, f)",
+        "r = RandomUniformLike(x)  l = Less(r, k)  m = Cast<to = 1>(l)  s = Div(m, k)  y = Mul(x, s)",
+    ],
+    ids=["stochastic depth", "dropout"],
+)
+def test_dropout_that_is_written_out_passes_its_input_on_in_evaluation(mask: str, tmp_path: Path) -> None:
+    module = converted(tmp_path, f"g (float[N, 50] x) => (float[N, 50] y) <float k = {{0.8}}> {{ {mask} }}").module
+    x = torch.randn(40, 50)
+    assert torch.equal(module.eval()(x)[0], x)
+    torch.manual_seed(0)
+    dropped = module.train()(x)[0]
+    assert 0.15 < (dropped == 0).float().mean() < 0.25
+    assert torch.allclose(dropped[dropped != 0], x[dropped != 0] / 0.8)

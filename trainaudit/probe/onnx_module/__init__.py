@@ -41,7 +41,7 @@ def convert(path: str, *, seed: int = 0, training: bool = True, is_own: bool = F
 
     graph = load_onnx(path)
     raw = read_raw_graph(path)
-    dropouts = written_out_dropouts(graph)
+    dropouts = written_out_dropouts(raw, graph)
     module = build(raw, graph, dropouts)
     try:
         checked = check(path, raw, module, dropouts, seed, isolated=not is_own)

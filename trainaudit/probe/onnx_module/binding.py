@@ -2,7 +2,7 @@
 
 - positional parameters are the node's inputs, `*names` a list of any length; an attribute of the same name fills one that older opsets gave
   as an attribute (the axes of a Squeeze);
-- an input annotated `Ints`, `Int`, `Floats` or `Float` is read on the host, once where it is a constant;
+- an input annotated `Ints`, `Int`, `Floats`, `Float` or `Number` is read on the host, once where it is a constant;
 - keyword-only parameters are attributes, and what is not among them is refused;
 - of these `opset`, `outputs` (how many are read), `training` (the module's mode) and `tracked` (see `planner`) are not attributes.
 """
@@ -42,7 +42,11 @@ def _float(value: Any) -> float:
     return float(value.item()) if isinstance(value, Tensor) else value
 
 
-READERS: dict[str, Reader] = {"Ints": _ints, "Int": _int, "Floats": _floats, "Float": _float}
+def _number(value: Any) -> int | float:
+    return value.item() if isinstance(value, Tensor) else value
+
+
+READERS: dict[str, Reader] = {"Number": _number, "Ints": _ints, "Int": _int, "Floats": _floats, "Float": _float}
 _TYPES = frozenset({"to", "dtype", "output_dtype", "output_datatype", "softmax_precision"})
 _GIVEN = frozenset({"opset", "outputs", "training", "tracked"})
 

@@ -32,15 +32,35 @@ def _stored_name(name: str, raw: RawGraph) -> str:
     return ""
 
 
-def written_out_dropouts(graph: Graph) -> dict[str, str]:
-    """The result of each dropout that stands in the file as several nodes, and the value that it passes on in evaluation."""
-    return {
-        layer.outputs[0]: layer.inputs[0]
-        for layer in graph.layers
-        if layer.op in (Op.DROPOUT, Op.ALPHA_DROPOUT)
-        and layer.nodes > 1
-        and len(layer.inputs) == len(layer.outputs) == 1
-    }
+def written_out_dropouts(raw: RawGraph, graph: Graph) -> dict[str, str]:
+    """The result of each dropout (of elements, or of a whole branch) that stands in the file as several nodes, and the value that it passes
+    on in evaluation."""
+    dropouts = _stochastic_depths(raw)
+    for layer in graph.layers:
+        is_dropout = layer.op in (Op.DROPOUT, Op.ALPHA_DROPOUT) and layer.nodes > 1
+        if is_dropout and len(layer.inputs) == len(layer.outputs) == 1:
+            dropouts[layer.outputs[0]] = layer.inputs[0]
+    return dropouts
+
+
+def _stochastic_depths(raw: RawGraph) -> dict[str, str]:
+    """Branches that whole examples leave out (Huang et al. 2016, arXiv:1603.09382), as transformers writes them: x / keep · ⌊keep + uniform⌋."""
+    maker = {name: node for node in raw.nodes for name in node.outputs if name}
+
+    def made_by(names: list[str], op: str) -> list[str]:
+        """What the node `op` among the makers of `names` reads; nothing where there is none."""
+        nodes = [maker[name] for name in names if name in maker]
+        return next((node.inputs for node in nodes if node.op == op), [])
+
+    found = {}
+    for node in raw.nodes:
+        if node.op != "Mul":
+            continue
+        summed = made_by(made_by(node.inputs, "Floor"), "Add")
+        divided = made_by(node.inputs, "Div")
+        if divided and any(name in maker and maker[name].op.startswith("RandomUniform") for name in summed):
+            found[node.outputs[0]] = divided[0]
+    return found
 
 
 def build(raw: RawGraph, graph: Graph, dropouts: Mapping[str, str]) -> OnnxModule:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 -- as everybody calls it
 
-from trainaudit.probe.onnx_module.values import POORLY_SUPPORTED, Tensor, UnsupportedError, axis_of, wide
+from trainaudit.probe.onnx_module.values import POORLY_SUPPORTED, Number, Tensor, UnsupportedError, axis_of, wide
 
 Operator = Callable[..., Any]
 
@@ -102,14 +102,13 @@ def _where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.where(condition, x, y)
 
 
-def _clip(input: Tensor, min: Tensor | float | None = None, max: Tensor | float | None = None) -> Tensor:
-    """NaN stays; a minimum above the maximum gives the maximum, as in ONNX."""
-    x = wide(input)
-    if min is not None:
-        x = x.clamp(min=float(min)) if isinstance(min, float | int) else torch.maximum(x, wide(min))
-    if max is not None:
-        x = x.clamp(max=float(max)) if isinstance(max, float | int) else torch.minimum(x, wide(max))
-    return x.to(input.dtype)
+def _clip(input: Tensor, min: Number | None = None, max: Number | None = None) -> Tensor:
+    """A minimum above the maximum gives the maximum. At both bounds the gradient is zero, as of the ReLU6 and Hardtanh that exporters spell so."""
+    if min is None and max is None:
+        return input
+    if min is not None and max is not None and min <= max and input.is_floating_point():
+        return F.hardtanh(input, min, max)
+    return wide(input).clamp(min, max).to(input.dtype)
 
 
 def _hard_sigmoid(x: Tensor, *, alpha: float = 0.2, beta: float = 0.5) -> Tensor:

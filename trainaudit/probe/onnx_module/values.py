@@ -14,10 +14,11 @@ import torch
 
 Tensor = torch.Tensor
 Ints = list[int]
-"""Annotation of an input that is read on the host as a flat list; `Int`, `Floats` and `Float` likewise."""
+"""Annotation of an input that is read on the host as a flat list; `Int`, `Floats`, `Float` and `Number` likewise."""
 Int = int
 Floats = list[float]
 Float = float
+Number = int | float
 
 MOST_ELEMENTS = 1 << 29
 """Of a tensor that a few numbers of the file ask for (an Expand, a Tile, a Range): 2 GiB of float32."""
