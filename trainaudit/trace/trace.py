@@ -98,11 +98,11 @@ class ActivationSeries:
     gradient_rms: Series = ()
     """√mean(∂loss/∂y)², with the loss a mean over the batch."""
     gradient_underflow_share: Series = ()
-    """Share of the non-zero gradient values below 2⁻²⁴ in magnitude: float16 makes them 0."""
+    """Share of the non-zero gradient values below 2⁻²⁴ in magnitude: float16 makes them 0. None at steps where it was not computed."""
     effective_rank: Series = ()
     """exp(entropy of the normalized squared singular values) of a bounded sample of rows, centred; None at steps where it was not computed."""
     effective_rank_bound: Number = None
-    """The largest that it could be: min(rows, units) of that sample."""
+    """The largest that it could be: min(rows − 1, units) of that sample, since centring takes one."""
     unit_count: int = 0
     """Units: the size of the feature axis."""
     value_count: int = 0
@@ -144,7 +144,7 @@ class ParameterSeries:
     gradient_noise: Series = ()
     """Standard deviation of the micro-batches' mean gradients around the batch's, over the batch's norm: 1 means that noise and signal are equal."""
     gradient_underflow_share: Series = ()
-    """Share of the non-zero gradient values below 2⁻²⁴ in magnitude."""
+    """Share of the non-zero gradient values below 2⁻²⁴ in magnitude; None, like the next, at steps where it was not computed."""
     gradient_absmax: Series = ()
     never_touched_rows: Number = None
     """Of an embedding: share of its rows that no sample touched."""
