@@ -98,6 +98,14 @@ def test_a_sum_over_the_batch_is_told_from_a_mean() -> None:
     assert values["expected"] == pytest.approx(16 * math.log(4), rel=1e-5)
 
 
+def test_the_best_constant_is_that_of_all_targets_that_were_read() -> None:
+    """However few batches there is time for."""
+    values = run(
+        trainee(mlp(8, 32, 10), *clusters(400, classes=10), batch_size=8), seconds=3.0, step_seconds=1.0
+    ).values
+    assert values["best_constant"] == pytest.approx(math.log(10), rel=1e-5)
+
+
 def test_dropout_differs_from_seed_to_seed() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 32), nn.Dropout(0.5), nn.Linear(32, 4))

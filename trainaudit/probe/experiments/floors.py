@@ -39,7 +39,7 @@ def references(trainee: Trainee, batch: Batch, computed: Computed) -> dict[str, 
     constant = best_constant(trainee.loss, output, target)
     if constant is None:
         return {}
-    scale = _scale(trainee, batch, computed, constant)
+    scale = scale_of(trainee, batch, computed, constant)
     found = {"constant_loss": constant}
     if trainee.loss == "cross-entropy":
         rates = class_rates(output, target)
@@ -67,11 +67,13 @@ def mean_constant(trainee: Trainee, model: Any, batches: Sequence[Batch]) -> dic
         return {}
     return {
         "constant_loss": constant
-        * _scale(trainee, batches[0], computed[0], best_constant(trainee.loss, computed[0].output, computed[0].target))
+        * scale_of(
+            trainee, batches[0], computed[0], best_constant(trainee.loss, computed[0].output, computed[0].target)
+        )
     }
 
 
-def _scale(trainee: Trainee, batch: Batch, computed: Computed, constant: float | None) -> float:
+def scale_of(trainee: Trainee, batch: Batch, computed: Computed, constant: float | None) -> float:
     """The user's loss of the best constant over its closed form: the number of examples for a sum, 1 for a mean."""
     import torch
 

@@ -13,11 +13,11 @@ from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.constant_answers import (
     Answered,
     best_bias,
-    best_constant_output,
     is_faithful,
     loss_of,
     uninformed,
 )
+from trainaudit.probe.experiments.floors import scale_of
 from trainaudit.probe.losses import CLASSIFYING, TWO_VALUED, class_axis
 from trainaudit.probe.stepping import in_mode, precise
 from trainaudit.probe.trainee import Batch, Computed, Trainee
@@ -79,24 +79,38 @@ def _answers(trainee: Trainee, batches: tuple[Batch, ...], computed: list[Comput
         values["class_count"] = int(output.shape[class_axis(output, target)])
     elif trainee.loss in TWO_VALUED:
         values["class_count"] = 2
-    closed, nothing = best_constant(trainee.loss, output, target), knows_nothing(trainee.loss, output, target)
+    closed, nothing = (
+        best_constant(trainee.loss, *_all_targets(trainee, output, target)),
+        knows_nothing(trainee.loss, output, target),
+    )
+    if closed is not None:
+        own = best_constant(trainee.loss, computed[0].output, computed[0].target)
+        values["best_constant"] = closed * scale_of(trainee, batches[0], computed[0], own)
     answered = [(batch, one.output.detach()) for batch, one in zip(batches, computed, strict=True)]
     if not is_faithful(trainee, answered, losses):
         if nothing is not None:
             values["expected"], values["expected_kind"] = nothing
-        if closed is not None:
-            values["best_constant"] = closed
         return values
     with torch.no_grad():
-        filled = best_constant_output(trainee.loss, output, target)
-        if filled is not None:
-            values["best_constant"] = _mean(trainee, [(batch, filled(out)) for batch, out in answered])
         if uninformed(trainee.loss, answered[0][1]) is not None:
             values["expected"] = _mean(trainee, [(batch, uninformed(trainee.loss, out)) for batch, out in answered])
             values["expected_kind"] = "uniform-classes"
         elif "best_constant" in values:
             values["expected"], values["expected_kind"] = values["best_constant"], "target-variance"
     return values | _prior(trainee, answered, losses)
+
+
+def _all_targets(trainee: Trainee, output: Any, target: Any) -> tuple[Any, Any]:
+    """Those of all batches that were read, which cost no forward pass, with an output of as many examples; those given where shapes differ."""
+    import torch
+
+    try:
+        every = torch.cat([batch.target for batch in trainee.train])
+    except (RuntimeError, TypeError):
+        return output, target
+    if every.shape[1:] != target.shape[1:] or target.shape[0] != output.shape[0]:
+        return output, target
+    return output[:1].expand(every.shape[0], *output.shape[1:]), every
 
 
 def _mean(trainee: Trainee, answered: Answered) -> float:
