@@ -1,4 +1,4 @@
-"""Every operator of the table against the onnx package's own node tests: one test each here, all of them in `benchmarks.conversion`."""
+"""Every operator of the table against the onnx package's own node tests: one test each here, all of them in `benchmarks.conversion_nodes`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 import onnx
 from onnx.backend.test.case.test_case import TestCase
 
-from benchmarks.conversion import Node, node_tests, try_node
+from benchmarks.conversion_nodes import Node, node_tests, try_node
 from trainaudit.probe.onnx_module.casting import RANDOM
 from trainaudit.probe.onnx_module.table import TABLE
 

@@ -83,10 +83,6 @@ def _shift(a: Tensor, b: Tensor, *, direction: str) -> Tensor:
     return shifted.to(a.dtype)
 
 
-def _round(x: Tensor) -> Tensor:
-    return torch.round(x)
-
-
 def _is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> Tensor:
     infinite = torch.isinf(x.float() if x.element_size() == 1 else x)
     if not detect_negative:
@@ -171,7 +167,7 @@ OPERATORS: dict[str, Operator] = {
     "And": _comparison(torch.logical_and), "Or": _comparison(torch.logical_or), "Xor": _comparison(torch.logical_xor),
     "Not": _unary(torch.logical_not), "BitwiseAnd": _binary(torch.bitwise_and), "BitwiseOr": _binary(torch.bitwise_or),
     "BitwiseXor": _binary(torch.bitwise_xor), "BitwiseNot": _unary(torch.bitwise_not),
-    "Where": _where, "Clip": _clip, "IsInf": _is_inf, "IsNaN": _is_nan, "Round": _round,
+    "Where": _where, "Clip": _clip, "IsInf": _is_inf, "IsNaN": _is_nan, "Round": _unary(torch.round),
     "Abs": _unary(torch.abs), "Neg": _unary(torch.neg), "Sign": _unary(torch.sign), "Ceil": _unary(torch.ceil),
     "Floor": _unary(torch.floor), "Sqrt": _unary(torch.sqrt), "Exp": _unary(torch.exp), "Log": _unary(torch.log),
     "Reciprocal": _unary(torch.reciprocal), "Erf": _unary(torch.erf), "Sin": _unary(torch.sin), "Cos": _unary(torch.cos),

@@ -82,7 +82,7 @@ _TORCH_ORDER = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
 """torch's gates in terms of ONNX's: zrh → rzn, iofc → ifgo."""
 
 
-def _functions(kind: str, names: list[str], alphas: list[float], betas: list[float]) -> list[Function]:
+def _functions(names: list[str], alphas: list[float], betas: list[float]) -> list[Function]:
     """Activations with their parameters, which the two lists hold for those that have any."""
     alphas, betas = list(alphas), list(betas)
     made: list[Function] = []
@@ -95,7 +95,6 @@ def _functions(kind: str, names: list[str], alphas: list[float], betas: list[flo
         if None in given:
             raise UnsupportedError(f"has the activation {name!r} without its numbers")
         made.append(partial(function, **dict(zip(("alpha", "beta"), given, strict=False))) if given else function)
-    del kind
     return made
 
 
@@ -176,7 +175,7 @@ def _recurrent(kind: str) -> Callable[..., Any]:
             y, h, c = _fused(kind, x, w, r, b, h, c, direction == "reverse")
             y = y.reshape(*y.shape[:2], directions, hidden).transpose(1, 2)
         else:
-            functions = _functions(kind, names, activation_alpha or [], activation_beta or [])
+            functions = _functions(names, activation_alpha or [], activation_beta or [])
             bias = w.new_zeros(directions, 2 * _GATES[kind] * hidden) if b is None else b
             each = len(_DEFAULTS[kind])
             results = []
