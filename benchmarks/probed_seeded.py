@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES, BATCH = 512, 64
 BY_PROBE: Mapping[str, frozenset[str]] = {
+    "F9": frozenset({"dead-layer", "dead-units"}),
+    "F10": frozenset({"dead-units"}),
     "F17": frozenset({"learning-rate-too-high"}),
     "F18": frozenset({"learning-rate-too-low"}),
     "F19": frozenset({"unnormalized-input"}),

@@ -16,7 +16,7 @@ _LAYER_FORWARD = (
     _number("layer.measured_rms", "", FORWARD, "measured √E[x²] of the layer's output at the start"),
     _number("layer.measured_absmax", "", FORWARD, "largest magnitude that the layer's output reached on any sampled step"),
     _number("layer.measured_saturated_share", "share", FORWARD,
-            "measured share of values with |tanh| > 0.97 or a sigmoid outside [0.03, 0.97], median"),
+            "measured share of a hidden layer's values with |tanh| > 0.97 or a sigmoid outside [0.03, 0.97], median"),
     _number("layer.measured_silent_share", "share", FORWARD, "share of a rectifier's units that were above 0 on no sample of any sampled step"),
     _number("layer.output_silent_share", "share", FORWARD,
             "of a layer that a rectifier alone reads: share of its units that the rectifier keeps silent on every sample"),

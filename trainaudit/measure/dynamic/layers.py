@@ -14,9 +14,11 @@ _BOUNDED_RANK = 4.0
 Activations = Mapping[str, ActivationSeries]
 
 
-def measure_activations(trace: Trace, weighted: Collection[str], heads: Collection[str]) -> Columns:
+def measure_activations(
+    trace: Trace, weighted: Collection[str], heads: Collection[str], hidden: Collection[str]
+) -> Columns:
     """`weighted` are the layers with weights, in the order of the graph: backward ratios are against the last of them. `heads` are those that give an
-    output.
+    output, `hidden` the saturating functions inside of the model, which are neither gates nor outputs.
 
     Of a layer that ran several times (shared by two branches) the first call counts.
     """
@@ -25,6 +27,8 @@ def measure_activations(trace: Trace, weighted: Collection[str], heads: Collecti
         if series.tap.layer:
             layers.setdefault(series.tap.layer, series)
     columns = _moments(layers) | _silence(layers) | _ranks(layers, heads)
+    saturated = {name: median(series.saturated_share) for name, series in layers.items() if name in hidden}
+    columns["layer.measured_saturated_share"] = dict(column(saturated))
     if trace.run is not None:
         columns |= _backward(layers, weighted)
     return columns
@@ -40,7 +44,6 @@ def _moments(layers: Activations) -> Columns:
         "measured_std": {name: first(series.std) for name, series in layers.items()},
         "measured_rms": {name: first(series.rms) for name, series in layers.items()},
         "measured_absmax": {name: largest(series.absmax) for name, series in layers.items()},
-        "measured_saturated_share": {name: median(series.saturated_share) for name, series in layers.items()},
         "final_std": {name: end(series.std) for name, series in layers.items()},
         "std_growth": {name: divided(end(series.std), start(series.std)) for name, series in layers.items()},
     }

@@ -34,7 +34,9 @@ def measure_trace(trace: Trace, table: FactTable) -> FactTable:
             del columns[spec.name]
     measurements: list[Callable[[], Columns]] = [
         lambda: measure_run(trace),
-        lambda: measure_activations(trace, _weighted(table), _heads(table)),
+        lambda: measure_activations(
+            trace, _weighted(table), _heads(table), table.columns.get("layer.predicted_saturated_share", {})
+        ),
         lambda: measure_rectified(trace, table),
         lambda: measure_segments(table, columns),
         lambda: measure_data(trace),
