@@ -16,6 +16,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import nn  # noqa: E402
+
+from tests.models import small_runs  # noqa: E402
 from trainaudit.judge.rulefile import load_rules  # noqa: E402
 from trainaudit.measure.catalog import PROBED  # noqa: E402
 from trainaudit.measure.dynamic.experiments import experiments_for  # noqa: E402
@@ -84,3 +87,30 @@ def test_finding_is_complete(rule: str) -> None:
     for text in (finding.fix.code, finding.fix.summary, *(occurrence.message for occurrence in finding.occurrences)):
         assert re.search(r"\{[a-z_.]+\}", text) is None, text
     compile("def fix():\n    pass\n" + textwrap.indent(finding.fix.code, "    "), rule, "exec")
+
+
+def _probed(model: Any, data: Any, loss: Any) -> Audit:
+    plan = {"steps": 12, "time_budget": 20.0, "experiments": ("target-shape",)}
+    return probe_model(model, data=data, loss=loss, optimizer=small_runs.adam, **plan)
+
+
+def test_a_run_confirms_a_predicted_gradient_with_both_numbers() -> None:
+    audit = _probed(
+        small_runs.default(10, nn.Sigmoid), small_runs.batches(*small_runs.classes()), nn.CrossEntropyLoss()
+    )
+    (finding,) = [finding for finding in audit.findings if finding.rule == "predicted-vanishing-gradient"]
+    assert (finding.probe, finding.is_live) == ("confirmed", True)
+    predicted, measured = (float(number) for number in re.findall(r"\d[\d.]*e-\d+", finding.probe_note)[:2])
+    assert 0.3 < measured / predicted < 3.0
+
+
+def test_data_within_its_range_withdraw_a_bounded_output() -> None:
+    inputs, targets = small_runs.values()
+    model = nn.Sequential(*small_runs.mlp(outputs=1), nn.Tanh())
+    audit = _probed(model, small_runs.batches(inputs, targets.clamp(-0.9, 0.9)), nn.MSELoss())
+    (finding,) = [finding for finding in audit.findings if finding.rule == "bounded-output"]
+    assert (finding.probe, finding.is_live) == ("withdrawn", False)
+    assert "-0.9" in finding.probe_note
+    audit = _probed(model, small_runs.batches(inputs, 3 * targets), nn.MSELoss())
+    (finding,) = [finding for finding in audit.findings if finding.rule == "bounded-output"]
+    assert (finding.probe, finding.severity) == ("confirmed", Severity.ERROR)

@@ -119,7 +119,12 @@ def _judged(rule: Rule, view: View) -> tuple[_Tally, list[Violation]]:
     form = measured_form(rule)
     measured, more = (_Tally(stored.total), []) if form is None else _judged_alone(form, view)
     said = verdicts(rule, view, stored.violated, measured.violated)
-    violations = [replace(item, verdict=said.get(item.subject.id, SILENT)) for item in violations]
+    worse = rule if form is None or form.severity.rank < rule.severity.rank else replace(rule, severity=form.severity)
+    both = set(measured.violated)
+    violations = [
+        replace(item, rule=worse if item.subject.id in both else rule, verdict=said.get(item.subject.id, SILENT))
+        for item in violations
+    ]
     violations += [item for item in more if item.subject.id not in set(stored.violated)]
     violated = {*stored.violated, *measured.violated}
     clean = (set(stored.inside) - set(stored.holds)) | (set(measured.inside) - set(measured.holds))
