@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import logging
+import os
 import platform
 import statistics
 import tempfile
@@ -272,8 +273,9 @@ HEAD = """# What the instruments cost
 
 Made by `python -m benchmarks.overhead`: {machine}, torch {torch}, one thread; {packages}. Two copies of a network train side by side
 (cross-entropy, AdamW), one bare and one instrumented, a step of each next to each other in time. The figures are medians of the pairs' quotients; "bare against
-bare" says how far they can be trusted: on this machine other programs competed for caches and memory. A sampled step has everything: activations and their gradients, norms of weights, gradients and updates;
-"in detail" adds histograms and effective ranks (the first, every tenth sampled step and the last). wandb.watch, TensorBoard and torchmortem as their users call them,
+bare" says how far they can be trusted (load average {load:.1f} on {cores} cores: what else runs competes for caches and memory). A sampled step has
+activations and their gradients, norms of weights, gradients and updates;
+"in detail" adds histograms, effective ranks, underflow and the largest gradients (the first, every tenth sampled step and the last). wandb.watch, TensorBoard and torchmortem as their users call them,
 at every step.
 """
 
@@ -285,11 +287,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    packages = [(name, version(name)) for name in ("wandb", "tensorboard", "torchmortem")]
-    words = ", ".join(f"{name} {found}" for name, found in packages if found)
-    head = HEAD.format(
-        machine=platform.machine(), torch=torch.__version__, packages=words or "none of the peers installed"
-    )
     parts = []
     for name, case in CASES.items():
         if chosen.only not in name:
@@ -303,7 +300,19 @@ def main() -> None:
             print(f"{name:18} {way.name:48} {rows[-1].cpu:.3f} {rows[-1].missing}", flush=True)
         parts.append(table(name, case, rows))
         if not (chosen.only or chosen.way):
-            Path(__file__).with_suffix(".md").write_text("\n\n".join([head, *parts]) + "\n", encoding="utf-8")
+            Path(__file__).with_suffix(".md").write_text("\n\n".join([head(), *parts]) + "\n", encoding="utf-8")
+
+
+def head() -> str:
+    packages = [(name, version(name)) for name in ("wandb", "tensorboard", "torchmortem")]
+    words = ", ".join(f"{name} {found}" for name, found in packages if found)
+    return HEAD.format(
+        machine=platform.machine(),
+        torch=torch.__version__,
+        packages=words or "none of the peers installed",
+        load=os.getloadavg()[2],
+        cores=os.cpu_count(),
+    )
 
 
 def version(package: str) -> str:
