@@ -125,9 +125,9 @@ def test_globs_agree_with_their_definition(pattern: str, name: str) -> None:
 
 
 def test_a_hostile_glob_is_not_slow() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert not glob("*a" * 30 + "b").match("a" * 5_000)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_which_ignores_hold_for_a_model() -> None:

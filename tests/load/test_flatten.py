@@ -216,11 +216,11 @@ def test_functions_that_multiply_without_end(tmp_path: Path, leaf: list[Any]) ->
     for level in range(1, 20):
         calls = [node(f"F{level - 1}", ["a"], [f"t{index}"], domain="local") for index in range(10)]
         functions.append(function(f"F{level}", ["a"], ["b"], [*calls, node("Relu", ["a"], ["b"])]))
-    start = time.perf_counter()
+    start = time.process_time()
     assert (
         refused(model([node("F19", ["x"], ["y"], domain="local")], functions=functions), tmp_path).slug == "too-large"
     )
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_long_names_that_multiply(tmp_path: Path) -> None:
@@ -429,11 +429,11 @@ def test_a_million_nodes_are_refused_early(tmp_path: Path) -> None:
         octets.append(length & 127 | 128)
         length >>= 7
     path.write_bytes(b"\x08\x0a\x3a" + bytes([*octets, length]) + content)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(TrainauditError, match="more than 500,000 nodes") as caught:
         read_raw_graph(str(path))
     assert caught.value.slug == "too-large"
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 def test_two_hundred_thousand_nodes_are_read(tmp_path: Path) -> None:

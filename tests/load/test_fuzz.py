@@ -40,7 +40,7 @@ def survives(content: bytes, folder: Path) -> None:
     """Read the file and everything in it."""
     path = folder / "m.onnx"
     path.write_bytes(content)
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         graph = read_raw_graph(str(path))
         for data in graph.tensors.values():
@@ -62,7 +62,7 @@ def survives(content: bytes, folder: Path) -> None:
         assert graph.node_count >= 0
     assert sentence.isprintable()
     assert sentence.endswith(".")
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def test_the_seeds_are_good(place: Path) -> None:

