@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -345,3 +347,37 @@ def test_unknown_operators_are_never_a_clean_bill(work: Path) -> None:
     assert "Only 50 % of the nodes" in run("own.onnx").stdout.replace("\n", " ").replace("  ", " ")
     save([helper.make_node("Relu", ["x"], ["y"])], opset=99)
     assert "opset 99" in run("own.onnx").stdout
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("arguments", [("faulty.onnx",), ("rule", "list"), ("probe", "--help")], ids=" ".join)
+def test_output_that_cannot_be_written_gets_one_sentence_and_exit_code_two(
+    work: Path, arguments: tuple[str, ...]
+) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trainaudit", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=work
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error[cannot-write]: The output could not be written: no space left on device. Write to a file with -o.\n"
+    )
+
+
+def test_a_reader_that_went_away_gets_one_sentence_and_exit_code_two(work: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainaudit", "faulty.onnx"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=work,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, said = process.communicate()
+    assert process.returncode == 2
+    assert said == "error[cannot-write]: The output could not be written: broken pipe. Write to a file with -o.\n"

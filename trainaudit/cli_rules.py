@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from trainaudit.output import put
+
 FORMS = click.Choice(["text", "markdown", "json"])
 FOLDERS = click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 OWN_RULES = click.option(
@@ -166,4 +168,4 @@ def _table(records: Any, *columns: str) -> None:
 
 
 def _show(text: Any) -> None:
-    click.echo(text.rstrip("\n") if isinstance(text, str) else json.dumps(text, indent=2))
+    put(text.rstrip("\n") if isinstance(text, str) else json.dumps(text, indent=2), None)

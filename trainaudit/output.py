@@ -35,14 +35,23 @@ def show(
 
 
 def put(text: str, output_file: Path | None) -> None:
-    """A text to standard output (None or "-") or, whole or not at all, to a file."""
+    """A text to standard output (None or "-") or, whole or not at all, to a file. `TrainauditError` where it does not take it."""
     if output_file is None or str(output_file) == "-":
-        sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
+            sys.stdout.flush()
+        except OSError as error:  # a full disk, a reader that went away
+            raise not_taken(error) from None
     else:
         from trainaudit.report.files import write_whole
 
         write_whole(str(output_file), text)
+
+
+def not_taken(error: OSError) -> TrainauditError:
+    """What to say where standard output refuses a text."""
+    reason = (error.strerror or str(error)).lower()
+    return TrainauditError("cannot-write", f"The output could not be written: {reason}.", "Write to a file with -o.")
 
 
 def write_report(run: Run, path: Path) -> None:
