@@ -57,9 +57,10 @@ def probe_target(
     """
     _refuse_others(target, plan)
     progress("reading the model", 0.0)
+    given = target
     if trace is None and not plan.forward_only:
         target = _with_inputs(target, plan)
-    graph, measured = open_and_measure(_as_read(target), settings, detail=True)
+    graph, measured = _opened(given, target, settings)
     if trace is not None:
         _refuse_other_model(trace, graph, measured.target)
     else:
@@ -72,6 +73,19 @@ def probe_target(
     if trace is not None:
         measured = with_trace(measured, trace, graph)
     return judge_measured(measured, settings, rules, detail=True)
+
+
+def _opened(given: Target, target: Target, settings: Settings) -> tuple[Graph, Measured]:
+    """Read with inputs of the data's size, else as it was given: a model that does not run on its data is judged, too."""
+    try:
+        return open_and_measure(_as_read(target), settings, detail=True)
+    except TrainauditError as error:
+        if target is given or error.slug != "forward-failed":
+            raise
+        try:
+            return open_and_measure(_as_read(given), settings, detail=True)
+        except TrainauditError:
+            raise error from None
 
 
 def _as_read(target: Target) -> Target:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.load.target import Kind, Target, split_python
 from trainaudit.load.torch.restore import left_as_found
@@ -16,21 +17,24 @@ from trainaudit.probe import objectives
 from trainaudit.probe.calling import LABELS, batch_of, signature_of
 from trainaudit.probe.device import chosen_device
 from trainaudit.probe.inferring import class_count_of
+from trainaudit.probe.label_range import classes_of
 from trainaudit.probe.objectives import Objective
 from trainaudit.probe.opening import Opened, input_spec, of_module, open_model, with_shapes
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.reading import read
+from trainaudit.probe.step_failure import StepFailedError
 from trainaudit.probe.task import Task, objective_of, optimizer_of, task_of, with_name
 from trainaudit.probe.trainee import Batch, Computed, Trainee
 from trainaudit.probe.training_data import data_of, on_device, on_device_of, on_few, sources_for
 from trainaudit.probe.user_objects import Caller, Spec, spec_of
+from trainaudit.trace.trace import Failure
 
 
 def make_trainee(target: Target, plan: ProbePlan, graph: Graph | None) -> Trainee:
     """The trainee of a target: a module that is named, an ONNX file, an exported program or a folder with a transformers configuration.
 
-    `graph` is the target's, where there is one: it tells shapes, token ids and the head. Raises `TrainauditError` with one sentence for everything
-    of the user's that fails or does not fit.
+    `graph` is the target's, where there is one: it tells shapes, token ids and the head. A step that raises on the user's data is the trainee's
+    `failure`; for everything else of the user's that fails or does not fit `TrainauditError` is raised, with one sentence.
     """
     plan = _with_spec(target, plan)
     caller = Caller(target.root, plan.seed)
@@ -83,7 +87,8 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
     data = data_of(task, plan, caller, spec)
     first = on_device_of(opened.model, data.train[0])
     model = with_shapes(opened, first.args, first.kwargs)
-    objective, computed = on_few(first, lambda batch: _settled(task, model, batch))
+    settled = _settled(task, model, first, is_real=data.kind == "real")
+    objective = settled.objective
     optimizer = optimizer_of(model, plan, caller, spec)
     with seeded(plan.seed), left_as_found(model, computes=False):
         optimizer.make(model)  # so that what is wrong with it is said before anything runs
@@ -95,7 +100,7 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
         validation=tuple(on_device(batch, device) for batch in data.validation),
         data=data.kind,
         loss=objective.name,
-        class_count=class_count_of(objective.name, computed.output, computed.target),
+        class_count=settled.class_count,
         is_causal=plan.is_causal or _is_language_model(model),
         device=device,
         precision=plan.precision,
@@ -105,12 +110,33 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
         validation_source=data.validation_source,
         ignore_index=objective.ignore_index,
         is_whole=data.is_whole,
+        failure=settled.failure,
         conversion=opened.conversion,
     )
 
 
-def _settled(task: Task, model: Any, batch: Batch) -> tuple[Objective, Computed]:
-    """What is computed, and its first result."""
+@frozen
+class _Settled:
+    objective: Objective
+    class_count: int | None
+    failure: Failure | None = None
+
+
+def _settled(task: Task, model: Any, first: Batch, *, is_real: bool) -> _Settled:
+    """What is computed, and what its first result tells; with real data a step that raises tells something, too."""
+    try:
+        objective, computed = on_few(first, lambda batch: _computed(task, model, batch))
+    except StepFailedError as error:
+        if not is_real:
+            raise
+        objective = task.chosen or objectives.unknown(error)
+        fits = classes_of(error.output, first.target) is not None
+        count = class_count_of(objective.name, error.output, first.target) if fits else None
+        return _Settled(objective, count, error.failure)
+    return _Settled(objective, class_count_of(objective.name, computed.output, computed.target))
+
+
+def _computed(task: Task, model: Any, batch: Batch) -> tuple[Objective, Computed]:
     objective = objective_of(task, model, batch)
     computed = objectives.tried(model, batch, objective.compute, task.opened.shown)
     return with_name(objective, computed), computed

@@ -11,11 +11,10 @@ from typing import Any
 
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
-from trainaudit.load.torch.importing import told
 from trainaudit.load.torch.restore import left_as_found
 from trainaudit.probe.heads import loss_within, read_by_loss
 from trainaudit.probe.losses import NAMED, TORCH_CLASSES
-from trainaudit.probe.structures import shapes_shown
+from trainaudit.probe.step_failure import Seen, StepFailedError, watched
 from trainaudit.probe.trainee import Batch, Computed
 from trainaudit.probe.user_objects import Caller, a, called, needed
 from trainaudit.suggestion import did_you_mean
@@ -183,25 +182,32 @@ def compute_with(criterion: Any, *, picks: bool) -> Compute:
     return compute
 
 
+def unknown(error: TrainauditError) -> Objective:
+    """What stands for a loss that could not be settled, since the model raised `error` before there was an output."""
+
+    def compute(_model: Any, _batch: Batch) -> Computed:
+        raise error
+
+    return Objective(compute, "", "not known, since the model gave no output")
+
+
 # --- the first run -------------------------------------------------------------------------------------------------------
 
 
 def tried(model: Any, batch: Batch, run: Callable[[Any, Batch], Any], shown: str) -> Any:
     """What `run(model, batch)` gives without gradients, in training mode, or in evaluation mode where it breaks down in the other; the model is
-    left as found. Raises `TrainauditError` with the user's own line."""
+    left as found. Raises `StepFailedError` with the user's own line."""
     import torch
 
-    failure: Exception | None = None
+    failures: list[tuple[Exception, Seen]] = []
     for training in (True, False):
-        with left_as_found(model, computes=False), torch.no_grad():
+        with left_as_found(model, computes=False), torch.no_grad(), watched(model) as seen:
             try:
                 model.train(training)
                 return run(model, batch)
             except TrainauditError:
                 raise
             except Exception as error:  # whatever the user's code raises
-                failure = failure or error
-    assert failure is not None
-    shapes = shapes_shown(batch.raw)
-    what = f"{shown} could not be run on a batch of its data ({shapes}){told(failure)}."
-    raise TrainauditError("step-failed", what, "Check that data, loss and model fit together.") from failure
+                failures.append((error, seen))
+    raised, before = failures[0]
+    raise StepFailedError(shown, batch, raised, before) from raised

@@ -17,14 +17,25 @@ from trainaudit.ir.ops import Op
 from trainaudit.load.torch.restore import left_as_found
 from trainaudit.probe.batches import in_batches_of, of_fixed_size
 from trainaudit.probe.budget import STAGES, TRAINING, Budget, begin
-from trainaudit.probe.copies import is_out_of_memory
+from trainaudit.probe.copies import fresh, is_out_of_memory
 from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.experiments.running import EXPERIMENTS, run_experiment, told
+from trainaudit.probe.objectives import tried
 from trainaudit.probe.plan import ProbePlan
+from trainaudit.probe.step_failure import failure_of
+from trainaudit.probe.stepping import learner
 from trainaudit.probe.trainee import Trainee
-from trainaudit.probe.training import Progress, Trained, fitting_batch_size, takes_fewer, training_run, with_own_inputs
-from trainaudit.trace.experiments import CUT, NOT_RUN, Experiment
-from trainaudit.trace.trace import ProbeSettings, Trace
+from trainaudit.probe.training import (
+    Progress,
+    Trained,
+    fitting_batch_size,
+    settings_of,
+    takes_fewer,
+    training_run,
+    with_own_inputs,
+)
+from trainaudit.trace.experiments import CUT, NOT_RUN, RAN, Experiment
+from trainaudit.trace.trace import Failure, ProbeSettings, Trace
 
 
 def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: Progress = lambda *_: None) -> Trace:
@@ -40,6 +51,8 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
     with left_as_found(trainee.model, computes=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch would say the same thing at each of thousands of steps
         trainee, trained, seconds = _trained(trainee, graph, plan, budget, names, cuts, progress)
+        if trainee.failure is not None:
+            return _failed(trainee, trainee.failure, plan, names)
         if trained is None:
             return Trace(
                 _bare_settings(trainee, plan),
@@ -63,6 +76,25 @@ def run_probe(trainee: Trainee, graph: Graph | None, plan: ProbePlan, progress: 
         notes=trainee.notes + _notes(trainee),
         environment=_environment(),
         timings=timings,
+    )
+
+
+def _failed(trainee: Trainee, failure: Failure, plan: ProbePlan, names: list[str]) -> Trace:
+    """Of a step that raised on the user's data: nothing could be trained, and only the shapes are there to be compared."""
+    what = f"the {failure.part} could not be computed on the data"
+    experiments = dict.fromkeys(names, Experiment(NOT_RUN, what))
+    if "target-shape" in experiments and "none" not in (failure.output, failure.target):
+        values = {"output_shape": failure.output, "target_shape": failure.target, "error": failure.said}
+        experiments["target-shape"] = Experiment(RAN, values={**values, "is_broadcast": False})
+    with fresh(trainee, plan.seed) as model:
+        settings = settings_of(learner(trainee, model), trainee, plan)
+    return Trace(
+        settings=settings,
+        experiments=experiments,
+        stopped=f"{failure.part} failed",
+        notes=(*trainee.notes, f"Nothing was trained, since {what}: {failure.said}."),
+        failure=failure,
+        environment=_environment(),
     )
 
 
@@ -92,6 +124,8 @@ def _trained(
 ) -> tuple[Trainee, Trained | None, float]:
     """The training run with the largest batch that time and memory have room for, the trainee with batches of that size, and the seconds."""
     began = time.perf_counter()
+    if trainee.failure is not None:
+        return trainee, None, 0.0
     allowance = budget.allow(TRAINING, names)
     whole, size = trainee.train[0].size, trainee.train[0].size
     try:
@@ -118,10 +152,25 @@ def _trained(
         raise
     except Exception as error:
         if not is_out_of_memory(error):
+            failure = _failure_in_data(trainee, plan)
+            if failure is not None:
+                return replace(trainee, failure=failure), None, time.perf_counter() - began
             what = f"Training the model failed ({told(error)})."
             raise TrainauditError("failed-training", what, "TRAINAUDIT_DEBUG=1 shows the traceback.") from error
         cuts.append(f"Not even a batch of {min(size, 8)} examples fits into the memory of the device {trainee.device}.")
         return trainee, None, time.perf_counter() - began
+
+
+def _failure_in_data(trainee: Trainee, plan: ProbePlan) -> Failure | None:
+    """Of the first batch of the user's that the step alone, without instruments, raises on."""
+    if trainee.data != "real":
+        return None
+    try:
+        with fresh(trainee, plan.seed) as model:
+            shown = type(model).__name__
+            return failure_of(trainee.train, lambda batch: tried(model, batch, trainee.compute, shown))
+    except Exception:  # an accelerator computes nothing more after some errors
+        return None
 
 
 def _experiments(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainaudit.trace.trace import Failure
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -62,5 +64,7 @@ class Trainee:
     """The label that the loss leaves out."""
     is_whole: bool = False
     """`train` is all that the source has."""
+    failure: Failure | None = None
+    """What a first step on the user's data raised: nothing can be trained."""
     conversion: Any = None
     """The `onnx_module.Converted` that `model` is of; None for a model that is no ONNX file."""

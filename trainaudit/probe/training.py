@@ -175,7 +175,7 @@ def training_run(
         return Trained(
             run=run,
             stopped=stopped,
-            settings=_settings(ready, trainee, plan, steps),
+            settings=settings_of(ready, trainee, plan),
             step_seconds=statistics.median(after - before for before, after in pairwise(ends))
             if len(ends) > 1
             else seconds,
@@ -205,7 +205,8 @@ def _is_non_finite(ready: Learner, _number: int, loss: float | None, norm: float
     return (loss is not None and not math.isfinite(loss)) or (is_checked and not math.isfinite(norm or 0.0))
 
 
-def _settings(ready: Learner, trainee: Trainee, plan: ProbePlan, steps: int) -> ProbeSettings:
+def settings_of(ready: Learner, trainee: Trainee, plan: ProbePlan) -> ProbeSettings:
+    """What is run, with the settings of its optimizer."""
     optimizer, words = ready.optimizer, trainee.words
     return ProbeSettings(
         evidence="training",
@@ -220,7 +221,7 @@ def _settings(ready: Learner, trainee: Trainee, plan: ProbePlan, steps: int) -> 
         weight_decay=weight_decay(optimizer),
         is_adaptive=is_adaptive(optimizer),
         decayed_norm_or_bias_count=decayed_vector_count(optimizer),
-        steps=steps,
+        steps=plan.steps or STEPS,
         batch_size=trainee.train[0].size,
         device=trainee.device,
         device_name=device_name(trainee.device),

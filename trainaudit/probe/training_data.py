@@ -20,6 +20,7 @@ from trainaudit.probe.opening import with_shapes
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.reading import Reading, read
 from trainaudit.probe.sequence_first import is_sequence_first
+from trainaudit.probe.step_failure import StepFailedError
 from trainaudit.probe.structures import moved
 from trainaudit.probe.synthetic_data import SYNTHETIC, synthetic_batches
 from trainaudit.probe.task import Task, forward
@@ -159,7 +160,10 @@ def _with_own_targets(task: Task, batches: tuple[Batch, ...]) -> tuple[Batch, ..
         result = _outputs(task, batch)
         return loss_within(result) is None and read_by_loss(result).shape == batch.args[0].shape
 
-    if not on_few(first, is_given_back):
+    try:
+        if not on_few(first, is_given_back):
+            return batches
+    except StepFailedError:  # what is wrong will be told where the loss is computed
         return batches
     return tuple(
         replace(batch, target=batch.args[0].clone()) for batch in batches

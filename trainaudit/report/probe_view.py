@@ -65,6 +65,8 @@ def _ended(trace: Trace) -> str:
     if trace.stopped == "non-finite" and found is not None:
         kind = "a loss" if found.kind == "loss" else f"{_article(found.kind)} of {visible(found.layer or found.where)}"
         return f"{kind} that is not finite, at step {found.step}"
+    if trace.failure is not None:
+        return f"a {visible(trace.failure.part)} that could not be computed on the data"
     words = {"time budget": "the time budget", "interrupted": "the user", "out of memory": "memory that ran out"}
     return words.get(trace.stopped, visible(trace.stopped))
 
@@ -215,6 +217,8 @@ def _same_seed(values: Values) -> str:
 
 def _target_shape(values: Values) -> str:
     said = f"output {visible(str(values.get('output_shape', '?')))} against target {visible(str(values.get('target_shape', '?')))}"
+    if "error" in values:
+        return f"{said}: no loss can be computed"
     return said + (": broadcast against each other" if values.get("is_broadcast") is True else "")
 
 

@@ -79,8 +79,8 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "largest_difference": "largest relative difference between their losses", "steps": "steps compared",
     },
     "target-shape": {
-        "output_shape": "as text", "target_shape": "as text", "is_broadcast": "the loss broadcast one against the other",
-        "warning": "what torch warned, if it did",
+        "output_shape": "as text", "target_shape": "as text, both with types where the loss could not be computed", "is_broadcast": "the loss broadcast one against the other",
+        "warning": "what torch warned, if it did", "error": "what the loss raised, where it could not be computed",
     },
 }  # fmt: skip
 """Experiment → value → meaning. Values are numbers, words or truths."""

@@ -182,6 +182,19 @@ class TrainingRun:
 
 
 @frozen
+class Failure:
+    """A step that raised on the user's data, so that nothing was trained. `part` is "forward pass", "loss" or "step" (one of the user's own that
+    raised before or between calls of the model). Tensors by type and shape: "float32[32,10]"; "none" where there was none."""
+
+    part: str
+    said: str
+    """What was raised, and at which line of the user's code."""
+    inputs: str
+    output: str
+    target: str
+
+
+@frozen
 class Conversion:
     """How well the torch module that was made of an ONNX file does what the file does."""
 
@@ -194,7 +207,8 @@ class Conversion:
 
 @frozen
 class Trace:
-    """`stopped` says why the run ended: "completed", "time budget", "interrupted", "non-finite", "out of memory" or "data ran dry".
+    """`stopped` says why the run ended: "completed", "time budget", "interrupted", "non-finite", "out of memory", "data ran dry", or
+    "loss failed", "forward pass failed" and "step failed", of which `failure` tells more.
     `cuts` are sentences on what was left out or reduced for the budget; `notes` on everything else that a reader must know."""
 
     settings: ProbeSettings
@@ -207,6 +221,7 @@ class Trace:
     """By the names in `experiments.NAMES`."""
     data: DataSample | None = None
     conversion: Conversion | None = None
+    failure: Failure | None = None
     stopped: str = "completed"
     cuts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -46,13 +46,17 @@ def user_code(what: str, *folders: str) -> Iterator[None]:
 def told(error: BaseException) -> str:
     """Where and why: " at net.py:12 (ValueError: bad width)"."""
     place = user_place(error)
+    return f"{f' at {place}' if place else ''} ({why(error)})"
+
+
+def why(error: BaseException) -> str:
+    """What was raised: "ValueError: bad width"."""
     text = " ".join(str(error).split()).removesuffix(".")
     if isinstance(error, SyntaxError):
         text = error.msg
     if isinstance(error, SystemExit):
         text = f"the code calls exit({text})"
-    why = f"{type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''}" if text else type(error).__name__
-    return f"{f' at {place}' if place else ''} ({why})"
+    return f"{type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''}" if text else type(error).__name__
 
 
 def user_place(error: BaseException) -> str:

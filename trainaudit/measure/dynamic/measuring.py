@@ -20,6 +20,7 @@ from trainaudit.measure.dynamic.run import measure_run
 from trainaudit.measure.facts import Columns, FactTable, Subject, Unmeasured
 from trainaudit.trace.trace import Trace
 
+_OF_DATA = frozenset(spec.name for spec in DATA_FACTS)
 _SYNTHETIC = Unmeasured("the data is synthetic: give your own with --data")
 
 
@@ -49,6 +50,9 @@ def measure_trace(trace: Trace, table: FactTable) -> FactTable:
         ]
     _join(columns, measurements, table)
     _put_decay_share(columns)
+    if is_training and (trace.run is None or not trace.run.loss):
+        of_run = {name: column for name, column in columns.items() if name not in _OF_DATA}
+        columns |= _left_open(of_run, table, Unmeasured(f"nothing was trained ({trace.stopped})"))
     _leave_out_synthetic(columns, trace)
     singles = {kind: {kind: Subject(kind, kind, None, 0)} for kind in SINGLE_KINDS if kind != "model"}
     return replace(table, subjects={**table.subjects, **singles}, columns={**table.columns, **columns})
@@ -71,10 +75,17 @@ def _join(columns: Columns, measurements: Sequence[Callable[[], Columns]], table
             columns |= {name: column for name, column in measurement().items() if name in columns}
         except Exception as error:
             broken = Unmeasured(f"the measurement broke down ({type(error).__name__}: {error})")
-    for name, column in columns.items() if broken is not None else ():
-        kind = name.split(".", 1)[0]
-        if not column and broken is not None:
-            columns[name] = dict.fromkeys((kind,) if kind in SINGLE_KINDS else table.subjects.get(kind, {}), broken)
+    if broken is not None:
+        columns |= _left_open(columns, table, broken)
+
+
+def _left_open(columns: Columns, table: FactTable, reason: Unmeasured) -> Columns:
+    """Every fact that nothing gave, for all subjects of its kind."""
+    kinds = {name: name.split(".", 1)[0] for name, column in columns.items() if not column}
+    return {
+        name: dict.fromkeys((kind,) if kind in SINGLE_KINDS else table.subjects.get(kind, {}), reason)
+        for name, kind in kinds.items()
+    }
 
 
 def _put_decay_share(columns: Columns) -> None:

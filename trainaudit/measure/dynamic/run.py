@@ -1,5 +1,5 @@
-"""Facts of the run as a whole: what was run, the loss, the gradient's norm, the first value that is not finite. May import `measure.facts`, `trace`
-and siblings."""
+"""Facts of the run as a whole: what was run, the loss, the gradient's norm, the first value that is not finite. May import
+`measure.catalog`, `measure.facts`, `trace` and siblings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
+from trainaudit.measure.catalog import FORWARD
 from trainaudit.measure.dynamic.series import divided, end, finite, median, quantile, second_half, start
 from trainaudit.measure.facts import Columns, FactValue
 from trainaudit.trace.trace import NonFinite, ParameterSeries, Series, Trace, TrainingRun
@@ -19,7 +20,9 @@ def measure_run(trace: Trace) -> Columns:
     """Columns of `training.…`."""
     settings = trace.settings
     facts: Facts = {"evidence": settings.evidence, "data_kind": settings.data}
-    facts |= _ends(first_non_finite(trace))
+    if settings.evidence == FORWARD or (trace.run is not None and trace.run.loss):
+        facts |= _ends(first_non_finite(trace))
+    facts |= _failure(trace)
     run = trace.run
     if run is not None:
         rates = finite(run.learning_rate)
@@ -48,6 +51,19 @@ def first_non_finite(trace: Trace) -> NonFinite | None:
             if place < len(series.non_finite) and (series.non_finite[place] or 0) > 0:
                 return NonFinite(step, "activation", series.tap.name, series.tap.layer)
     return None
+
+
+def _failure(trace: Trace) -> Facts:
+    failure = trace.failure
+    if failure is None:
+        return {} if trace.run is None else {"failed_part": "none"}
+    return {
+        "failed_part": failure.part,
+        "failure": failure.said,
+        "failed_inputs": failure.inputs,
+        "failed_output": failure.output,
+        "failed_target": failure.target,
+    }
 
 
 def _ends(found: NonFinite | None) -> Facts:
