@@ -59,7 +59,7 @@ def activation(layer: str, op: str = "linear", **series: Any) -> ActivationSerie
 
 
 def trace(
-    loss: Sequence[float | None] = (2.0, 1.5, 1.0, 0.5),
+    loss: Sequence[float | None] = (2.0, 2.0, 2.0, 1.5, 1.5, 1.5, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5),
     *,
     activations: Sequence[ActivationSeries] = (),
     parameters: Sequence[ParameterSeries] = (),
