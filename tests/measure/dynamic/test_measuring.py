@@ -63,7 +63,7 @@ def test_the_place_is_the_earliest_layer_with_half_of_the_change() -> None:
 
 def test_one_odd_step_does_not_move_the_median() -> None:
     steps = [1.0, 1.0, 1e9, 1.0, 1.0]
-    found = measured(trace([1.0] * 5, parameters=[weight("l0", steps), weight("l1", [1.0] * 5)]), 2)
+    found = measured(trace(parameters=[weight("l0", steps), weight("l1", [1.0] * 5)]), 2)
     assert run_fact(found, "end_to_end_ratio") == 1.0
 
 
