@@ -280,7 +280,7 @@ def test_a_step_that_fails_is_told_in_one_sentence() -> None:
     trace = run_probe(trainee(mlp(8, 16, 4), x, y, class_count=4), None, ProbePlan(steps=20))
     assert (trace.stopped, trace.run) == ("loss failed", None)  # with the user's data it is a finding
     assert trace.failure is not None
-    assert trace.failure.said == "IndexError: Target 77 is out of bounds"
+    assert trace.failure.said.startswith("IndexError: Target 77 is out of bounds, at ")
 
 
 def test_parameters_that_do_not_learn_are_told_apart() -> None:
