@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from errno import ENOSPC
+from pathlib import Path
 from typing import TextIO
 
 
@@ -19,7 +20,7 @@ def run() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (lives as long as the process)
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (as long as the process)
     from trainaudit.cli import main
 
     try:
