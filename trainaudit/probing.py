@@ -6,7 +6,7 @@ May import every room but the command line and reports. torch is imported inside
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -258,11 +258,15 @@ def probe_model(
         return probe_target(target, wanted, settings, rules, _silent).audit
     require_torch(f"A probe of {type(model).__name__}")
     from trainaudit.load.torch.quiet import aside
-    from trainaudit.probe.making import make_trainee_of
+    from trainaudit.probe.making import inputs_of_objects, make_trainee_of
 
+    own = _user_objects(objects)
+    if example is None and not specs and not isinstance(data, Iterator):  # to look at an iterator uses it up
+        with aside():
+            specs = inputs_of_objects(model, wanted, own)
     graph, measured = measure_module(model, example, specs, settings)
     with aside():
-        trainee = make_trainee_of(model, example, wanted, graph, _user_objects(objects))
+        trainee = make_trainee_of(model, example, wanted, graph, own)
         trace = _run(trainee, wanted, graph, _silent)
     measured = with_trace(measured, trace, graph)
     return judge_measured(measured, settings, rules, detail=True).audit

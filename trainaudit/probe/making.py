@@ -10,11 +10,12 @@ from typing import Any
 
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
-from trainaudit.load.target import Kind, Target, split_python
+from trainaudit.load.target import InputSpec, Kind, Target, split_python
 from trainaudit.load.torch.restore import left_as_found
 from trainaudit.load.torch.seeding import seeded
 from trainaudit.probe import objectives
 from trainaudit.probe.calling import LABELS, batch_of, signature_of
+from trainaudit.probe.data import Source
 from trainaudit.probe.device import chosen_device
 from trainaudit.probe.inferring import class_count_of
 from trainaudit.probe.label_range import classes_of
@@ -58,15 +59,22 @@ def with_inputs_of_data(target: Target, plan: ProbePlan) -> Target:
     plan = _with_spec(target, plan)
     caller = Caller(target.root, plan.seed)
     sources = sources_for(plan, caller, _spec(plan, caller), None)
-    if sources is None:
-        return target
-    signature = signature_of(open_model(target).model)
-    raw = read(sources[0], seed=plan.seed, batches=1).batches[0]
-    batch = batch_of(raw, signature, own_loss=False, is_raw=True)
+    return target if sources is None else replace(target, inputs=_inputs_of(sources[0], open_model(target).model, plan))
+
+
+def inputs_of_objects(module: Any, plan: ProbePlan, objects: Spec) -> tuple[InputSpec, ...]:
+    """The same for a module and data that are there already, () without data."""
+    sources = sources_for(plan, Caller("", plan.seed), objects, None)
+    return () if sources is None else _inputs_of(sources[0], module, plan)
+
+
+def _inputs_of(source: Source, module: Any, plan: ProbePlan) -> tuple[InputSpec, ...]:
+    raw = read(source, seed=plan.seed, batches=1).batches[0]
+    batch = batch_of(raw, signature_of(module), own_loss=False, is_raw=True)
     values = [*(("", value) for value in batch.args), *batch.kwargs.items()]
     specs = [input_spec(name, value) for name, value in values if name not in LABELS]
     known = tuple(spec for spec in specs if spec is not None)
-    return replace(target, inputs=known) if known and len(known) == len(specs) else target
+    return known if len(known) == len(specs) else ()
 
 
 def _with_spec(target: Target, plan: ProbePlan) -> ProbePlan:

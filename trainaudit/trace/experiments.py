@@ -48,6 +48,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "floor_sigmoid": "p·0.3133 + (1 − p)·0.6931, for binary cross-entropy on logits with base rate p",
         "nearest_floor": "double-softmax | broadcast | sigmoid | constant | none: the floor within 2 % of which the loss stalled",
         "is_stalled": "the loss moved by less than 1 % over the last third of the steps",
+        "is_seen": "the loss is of an output and a target that the step shows: False for one that hides them",
         "label_conflict": "loss that equal inputs with different targets force, 0 where there are none",
     },
     "input-baseline": {

@@ -37,7 +37,7 @@ _FACTS: Mapping[str, Mapping[str, str]] = {
 """Experiment → fact → name of the value in `trace.experiments.NAMES`."""
 _COMPUTED: Mapping[str, tuple[str, ...]] = {
     "loss-at-init": ("initial_loss_excess", "batch_noise"),
-    "overfit-one-batch": ("overfit_ratio", "overfit_error_share", "overfit_floor_value"),
+    "overfit-one-batch": ("overfit_ratio", "overfit_error_share", "overfit_floor_value", "is_loss_seen"),
     "learning-rate-range": ("stability_ratio",),
     "input-baseline": ("input_loss_gap",),
     "train-eval-gap": ("eval_gap_ratio", "eval_gap"),
@@ -45,6 +45,11 @@ _COMPUTED: Mapping[str, tuple[str, ...]] = {
 """Experiment → facts that are computed from several of its values."""
 _COUNTS = frozenset({"overfit_step_count", "overfit_sample_count", "leaking_pair_count", "first_leak", "batchnorm_count", "dropout_count"})  # fmt: skip
 _FLOORS = {"double-softmax": "floor_double_softmax", "broadcast": "floor_broadcast", "sigmoid": "floor_sigmoid", "constant": "constant_loss"}  # fmt: skip
+
+_UNSEEN = Unmeasured(
+    "the step computes its loss itself and shows no output, so that nobody knows how low it can get: let it return (loss, output)"
+)
+"""Two players' losses balance far above zero, and so do variational bounds: such a loss that stays high tells nothing."""
 
 Values = Mapping[str, float | str | bool]
 
@@ -76,6 +81,8 @@ def _facts(name: str, wanted: Mapping[str, str], experiment: Experiment | None) 
         if value in values:
             found[fact] = int(values[value]) if fact in _COUNTS else values[value]
     found |= {fact: value for fact, value in _computed(name, values).items() if value is not None}
+    if name == "overfit-one-batch":
+        found["is_loss_seen"] = True if values.get("is_seen", True) else _UNSEEN
     if experiment.state == CUT and name == "overfit-one-batch":
         found = {}  # a batch that was not trained on to the end says nothing
     if experiment.state == CUT:

@@ -86,6 +86,7 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
         "sample_count": batch.size,
         "is_stalled": not best.losses[-1] <= known and _is_stalled(best.losses),
         "optimizer": better,
+        "is_seen": started.output is not None and started.target is not None,
         **compared,
     }
     if "user" in attempts:
