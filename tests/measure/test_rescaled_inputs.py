@@ -26,6 +26,15 @@ class Standardizing(nn.Module):
         return self.conv((x - self.mean) / self.scale)
 
 
+class OfBytes(nn.Module):
+    def __init__(self, *, divides: bool) -> None:
+        super().__init__()
+        self.conv, self.divides = nn.Conv2d(3, 4, 3), divides
+
+    def forward(self, x: Any) -> Any:
+        return self.conv(x.float() / 255 if self.divides else x.float())
+
+
 class WithItself(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +52,8 @@ class WithItself(nn.Module):
         (nn.Sequential(nn.Flatten(), nn.LayerNorm(12), nn.Linear(12, 3)), torch.zeros(2, 3, 4), True),
         (nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6)), torch.zeros(2, 6), False),
         (Standardizing(), torch.zeros(2, 3, 8, 8), True),
+        (OfBytes(divides=True), torch.zeros(2, 3, 8, 8, dtype=torch.uint8), True),
+        (OfBytes(divides=False), torch.zeros(2, 3, 8, 8, dtype=torch.uint8), False),
         (WithItself(), torch.zeros(2, 6), False),
         (nn.Embedding(5, 3), torch.zeros(2, 4, dtype=torch.long), False),
     ],

@@ -46,7 +46,7 @@ _MODEL = (
     _word("model.leaked_path_example", GRAPH, "the place of the first of them, with user names masked"),
     _count("model.output_unit_count", "units", GRAPH, "units or classes of the primary output"),
     _boolean("model.is_output_like_input", GRAPH, "the primary output has the shape of an input, as in autoencoders and denoisers"),
-    _boolean("model.rescales_input", GRAPH, "every float input passes a normalization, or arithmetic with stored numbers, before anything else"),
+    _boolean("model.rescales_input", GRAPH, "every float input (every input, where none is float) passes a normalization, or arithmetic with stored numbers, before anything else"),
     _word("model.loss", SETTINGS, "the declared loss, or the loss found in the graph",
           "cross-entropy", "nll", "categorical-crossentropy", "bce", "bce-with-logits", "mse", "l1", "huber", "hinge", "kl"),
     _word("model.loss_expects", SETTINGS, "what that loss expects of the model's output",

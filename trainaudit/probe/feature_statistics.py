@@ -60,7 +60,7 @@ def features_of(batches: Sequence[Any]) -> Features:
         non_finite_count=bad,
         count=number.numel(),
         constant_share=float((seen & ~varies).double().mean()) if int(number.max()) > 1 else None,
-        scale_ratio=float(spread.max() / spread.quantile(0.25)) if spread.numel() > 1 else None,
+        scale_ratio=float(spread.max() / spread.quantile(0.25)) if spread.numel() else None,
         outlier_share=far / int(number.sum()),
         largest_z=largest,
     )

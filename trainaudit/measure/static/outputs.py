@@ -125,9 +125,11 @@ def _has_shape_of_input(graph: Graph, output: str) -> bool:
 
 
 def _rescales_input(graph: Graph) -> bool:
-    """Every float input passes a normalization, or arithmetic with stored numbers, before anything else computes with it."""
-    floats = [name for name in graph.inputs if (value := graph.values.get(name)) is not None and is_float(value.dtype)]
-    return bool(floats) and all(_is_rescaled(graph, name) for name in floats)
+    """Every float input (every input, where none is float: images of bytes) passes a normalization, or arithmetic with stored numbers, before anything
+    else computes with it."""
+    known = {name: value for name in graph.inputs if (value := graph.values.get(name)) is not None}
+    floats = [name for name, value in known.items() if is_float(value.dtype)]
+    return all(_is_rescaled(graph, name) for name in floats or known) and bool(known)
 
 
 def _is_rescaled(graph: Graph, name: str) -> bool:
