@@ -34,6 +34,8 @@ class Source:
     loader: Any = None
     is_shuffled_here: bool = False
     """trainaudit itself draws the order."""
+    may_repeat: bool = False
+    """One example may come twice in a pass: it is drawn with replacement, or comes from a stream, which may start over."""
 
 
 def sources_of(
@@ -140,10 +142,14 @@ def _source(value: Any, shown: str, seed: int, batch_size: int, rank: int | None
         dataset = value.dataset
         count = _length(dataset)
         fetch = dataset.__getitem__ if hasattr(dataset, "__getitem__") and count is not None else None
-        return Source(shown, f"the DataLoader {shown}", lambda: iter(value), fetch, count, value)
+        samplers = (value.sampler, value.batch_sampler)
+        redraws = count is None or any(getattr(sampler, "replacement", False) for sampler in samplers)
+        words = f"the DataLoader {shown}"
+        return Source(shown, words, lambda: iter(value), fetch, count, value, may_repeat=redraws)
     if isinstance(value, IterableDataset):
         loader: Any = DataLoader(value, batch_size=batch_size)
-        return Source(shown, f"the IterableDataset {shown} in batches of {batch_size}", lambda: iter(loader))
+        words = f"the IterableDataset {shown} in batches of {batch_size}"
+        return Source(shown, words, lambda: iter(loader), may_repeat=True)
     if _is_array(value) or _are_columns(value):
         return _of_columns(value, shown, seed, batch_size)
     if _is_dataset(value) or _are_examples(value, rank):
@@ -151,7 +157,7 @@ def _source(value: Any, shown: str, seed: int, batch_size: int, rank: int | None
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         once = isinstance(value, Iterator)
         words = f"{'the one pass of ' if once else ''}the iterable {shown}"
-        return Source(shown, words, lambda: iter(value))
+        return Source(shown, words, lambda: iter(value), may_repeat=_length(value) is None)
     raise TrainauditError("bad-data", f"{shown} gives {a(value)}, which holds no batches.", f"Name {_KINDS}.")
 
 
@@ -237,7 +243,7 @@ def _of_dataset(dataset: Any, shown: str, seed: int, batch_size: int) -> Source:
 
     count = _length(dataset)
     if count is None:
-        return Source(shown, f"the iterable {shown}", lambda: iter(dataset))
+        return Source(shown, f"the iterable {shown}", lambda: iter(dataset), may_repeat=True)
     if not count:
         raise TrainauditError("empty-data", f"{shown} holds no examples.", "Give at least one batch.")
     size = min(batch_size, count)

@@ -45,6 +45,7 @@ def describe(trainee: Trainee, *, seed: int, seconds: float = 5.0) -> DataSample
         inputs=_inputs(trainee, train),
         target=describe_targets(trainee, train),
         duplicate_share=duplicates,
+        may_repeat=trainee.source is not None and trainee.source.may_repeat,
         conflicting_share=conflicts,
         validation_count=sum(batch.size for batch in trainee.validation),
         overlap_share=_overlap(keys, held),

@@ -65,6 +65,8 @@ class DataSample:
     target: TargetStatistics | None = None
     duplicate_share: float | None = None
     """Share of examples that equal an earlier one, inputs bit for bit."""
+    may_repeat: bool = False
+    """One example may come twice in a pass: it is drawn with replacement, or comes from a stream."""
     conflicting_share: float | None = None
     """Share of examples whose input equals that of an example with another target."""
     validation_count: int = 0

@@ -32,6 +32,13 @@ def test_no_sample_gives_no_facts() -> None:
     assert measure_data(Trace(ProbeSettings("training", "real"))) == {}
 
 
+def test_an_example_that_was_drawn_twice_is_no_duplicate() -> None:
+    drawn = facts(duplicate_share=0.4, may_repeat=True)["duplicate_share"]
+    assert isinstance(drawn, Unmeasured)
+    assert "with replacement" in drawn.reason
+    assert facts(duplicate_share=0.4)["duplicate_share"] == 0.4
+
+
 def test_the_input_that_is_farthest_from_unit_scale() -> None:
     found = facts(inputs=(TABLE, IDS, IMAGE))
     assert (found["input"], found["input_mean"], found["input_std"], found["input_absmax"]) == (

@@ -17,7 +17,7 @@ from tests.probe.trainee.made import losses, made_in
 from trainaudit.errors import TrainauditError
 
 CODE = """
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 import numpy as np
 
 generator = torch.Generator().manual_seed(0)
@@ -59,6 +59,8 @@ def both():
 def four():
     return X[:64], Y[:64], X[64:], Y[64:]
 
+drawn = DataLoader(TensorDataset(X, Y), 16, sampler=WeightedRandomSampler(torch.ones(96), 96))
+
 def split():
     return {"train": (X[:64], Y[:64]), "val": (X[64:], Y[64:])}
 
@@ -96,6 +98,14 @@ def test_every_kind_becomes_batches(work: Path, name: str, size: int, batches: i
     assert first.target.dtype == torch.int64
     assert next(iter((*first.args, *first.kwargs.values()))).dtype == torch.float32
     assert all(np.isfinite(losses(trainee, 3)))
+
+
+@pytest.mark.parametrize(
+    ("name", "may_repeat"),
+    [("loader", False), ("drawn", True), ("rows", False), ("stream", True), ("batches", False), ("once", True)],
+)
+def test_what_is_drawn_with_replacement_or_streamed_may_come_twice(work: Path, name: str, may_repeat: bool) -> None:
+    assert made_in(work, CODE, data=f"net.py:{name}").source.may_repeat is may_repeat
 
 
 def test_examples_are_told_from_batches_by_the_models_input(work: Path) -> None:

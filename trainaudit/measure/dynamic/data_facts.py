@@ -11,6 +11,9 @@ from trainaudit.trace.data import DataSample, InputStatistics, TargetStatistics
 from trainaudit.trace.trace import Trace
 
 _NO_HELD = Unmeasured("no validation data were given: --validation")
+_REDRAWN = Unmeasured(
+    "examples are drawn with replacement or come from a stream, which may give one of them twice: give the dataset itself to have it looked at"
+)
 _NO_INDEX = Unmeasured("the data have no index by which one example could be fetched twice")
 
 
@@ -23,7 +26,7 @@ def measure_data(trace: Trace) -> Columns:
         "sample_count": sample.sample_count,
         "batch_size": sample.batch_size,
         "is_whole": sample.is_whole,
-        "duplicate_share": sample.duplicate_share,
+        "duplicate_share": _REDRAWN if sample.may_repeat else sample.duplicate_share,
         "overlap_share": _NO_HELD if not sample.validation_count else sample.overlap_share,
         "label_entropy_ratio": sample.batch_label_entropy_ratio,
         "is_same_order": sample.is_same_order,
