@@ -11,6 +11,8 @@ from typing import Any
 from trainaudit.probe.budget import Allowance
 from trainaudit.probe.trainee import Batch, Computed, Trainee
 
+_SHORT = {"float64": "fp64", "float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
 
 @dataclass(frozen=True, slots=True)
 class Learner:
@@ -32,6 +34,14 @@ def learner(trainee: Trainee, model: Any, optimizer: Any = None) -> Learner:
     kind = trainee.device.split(":")[0]
     scaler = torch.amp.GradScaler(kind) if trainee.precision == "fp16" else None
     return Learner(model, made, trainee.compute, kind, trainee.precision, scaler)
+
+
+def types_computed_in(trainee: Trainee) -> str:
+    """The precision that was asked for; without one, the types of the model's own parameters, joined by "+"."""
+    if trainee.precision != "fp32":
+        return trainee.precision
+    found = {str(one.dtype).removeprefix("torch.") for one in trainee.model.parameters() if one.is_floating_point()}
+    return "+".join(_SHORT.get(name, name) for name in sorted(found)) or trainee.precision
 
 
 def precise(trainee: Trainee | Learner) -> Any:

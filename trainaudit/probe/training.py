@@ -19,7 +19,7 @@ from trainaudit.probe.non_finite import first_non_finite
 from trainaudit.probe.optimizer_settings import decayed_vector_count, is_adaptive, learning_rate, momentum, weight_decay
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.run_series import RunSeries
-from trainaudit.probe.stepping import Learner, backward, forward, learner, precise, step, update
+from trainaudit.probe.stepping import Learner, backward, forward, learner, precise, step, types_computed_in, update
 from trainaudit.probe.trainee import Batch, Computed, Trainee
 from trainaudit.trace.trace import ActivationSeries, ParameterSeries, ProbeSettings, TrainingRun
 
@@ -225,7 +225,7 @@ def settings_of(ready: Learner, trainee: Trainee, plan: ProbePlan) -> ProbeSetti
         batch_size=trainee.train[0].size,
         device=trainee.device,
         device_name=device_name(trainee.device),
-        precision=trainee.precision,
+        precision=types_computed_in(trainee),
         seed=plan.seed,
         repeats=plan.repeats,
         time_budget=plan.time_budget,

@@ -28,7 +28,7 @@ _KINDS = {
     "base-rates": "from the base rates of the classes",
     "target-variance": "from the variance of the targets",
 }
-_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_PRECISIONS = {"fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @frozen
@@ -52,7 +52,7 @@ def headline(trace: Trace) -> str:
     parts = [
         f"{of} of {numbers.count(settings.batch_size, 'example')}" if settings.batch_size else of,
         where,
-        _PRECISIONS.get(settings.precision, visible(settings.precision)),
+        " and ".join(_PRECISIONS.get(part, visible(part)) for part in settings.precision.split("+")),
         f"seed {settings.seed}",
         f"{numbers.number(seconds, 2)} s",
     ]

@@ -49,6 +49,7 @@ class ProbeSettings:
     device: str = ""
     device_name: str = ""
     precision: str = "fp32"
+    """fp64, fp32, bf16 or fp16; joined by "+" where the model's parameters are of several types."""
     seed: int = 0
     repeats: int = 1
     time_budget: float = 60.0

@@ -335,6 +335,19 @@ def test_an_experiment_that_breaks_down_does_not_end_the_others() -> None:
     assert trace.experiments["same-seed"].state == "ran"
 
 
+@pytest.mark.parametrize(
+    ("types", "told"), [((torch.float64,) * 2, "fp64"), ((torch.bfloat16, torch.float32), "bf16+fp32")]
+)
+def test_models_of_other_types_are_not_said_to_compute_in_float32(types: tuple[torch.dtype, ...], told: str) -> None:
+    class Cast(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.to(self.weight.dtype))
+
+    model = nn.Sequential(Cast(8, 8, dtype=types[0]), nn.ReLU(), Cast(8, 4, dtype=types[1]))
+    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=4, experiments=NOTHING_ELSE))
+    assert trace.settings.precision == told
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precisions_train(precision: str) -> None:
     trace = run_probe(
