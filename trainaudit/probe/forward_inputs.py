@@ -48,7 +48,7 @@ def batches_for(
         {name: _drawn(spec, graph, name, generator) for name, spec in specs.items()}
         for _ in range(plan.steps or BATCHES)
     ]
-    return batches, "random", "inputs drawn by shape and type"
+    return batches, "random", "synthetic: inputs drawn by shape and type"
 
 
 def _specified(inputs: Mapping[str, Any], target: Target, plan: ProbePlan, shown: str) -> dict[str, InputSpec]:

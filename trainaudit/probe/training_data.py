@@ -10,7 +10,7 @@ from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.load.torch.seeding import seeded
 from trainaudit.probe import objectives
-from trainaudit.probe.batches import inputs, take
+from trainaudit.probe.batches import inputs, split, take
 from trainaudit.probe.calling import batch_of
 from trainaudit.probe.data import Source, sources_in, sources_of
 from trainaudit.probe.heads import loss_within, read_by_loss
@@ -60,7 +60,8 @@ def data_of(task: Task, plan: ProbePlan, caller: Caller, spec: Spec) -> Data:
     train = _batches(task, reading)
     held = () if sources[1] is None else _batches(task, read(sources[1], seed=plan.seed, batches=_HELD_BATCHES))
     notes = (reading.note,) if reading.note else ()
-    return _in_range(task, Data(train, held, "real", sources[0].words, notes, *sources, reading.is_whole))
+    data = _in_one_size(task, Data(train, held, "real", sources[0].words, notes, *sources, reading.is_whole))
+    return _in_range(task, data)
 
 
 def sources_for(plan: ProbePlan, caller: Caller, spec: Spec, rank: int | None) -> tuple[Source, Source | None] | None:
@@ -109,6 +110,36 @@ def _counted(task: Task, batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
     axes = ((*batch.args, *batch.kwargs.values()) for batch in batches)
     sizes = [next(int(value.shape[1]) for value in values if getattr(value, "ndim", 0) > 1) for values in axes]
     return tuple(replace(batch, size=size) for batch, size in zip(batches, sizes, strict=True))
+
+
+def _in_one_size(task: Task, data: Data) -> Data:
+    """Batches of the size that a file was exported with, where it takes no other: cut out of larger ones."""
+    size, first = _declared_size(task), data.train[0]
+    if size is None or first.size <= size or _runs(task, first):
+        return data
+    train, validation = (
+        tuple(replace(part, is_fixed=True) for batch in all_ for part in split(batch, size) if part.size == size)
+        for all_ in (data.train, data.validation)
+    )
+    if not train or not _runs(task, train[0]):
+        return data  # the size is not what is wrong
+    note = f"The file takes batches of {size} alone: those of {first.size} were cut."
+    return replace(data, train=train, validation=validation, notes=(*data.notes, note))
+
+
+def _declared_size(task: Task) -> int | None:
+    """The first axis of the model's first input, where a file fixes it."""
+    graph = task.graph
+    shape = graph.values[graph.inputs[0]].shape if graph is not None and graph.is_connected and graph.inputs else None
+    return shape[0] if shape and isinstance(shape[0], int) else None
+
+
+def _runs(task: Task, batch: Batch) -> bool:
+    try:
+        _outputs(task, batch)
+    except TrainauditError:
+        return False
+    return True
 
 
 def on_device_of(model: Any, batch: Batch) -> Batch:
