@@ -49,11 +49,11 @@ def batch_axis(tensor: Any, size: int) -> int | None:
 
 
 def take(batch: Batch, wanted: Sequence[int]) -> Batch:
-    """The examples with these indices, as often as they are named. The batch as it is where its size is fixed, or its inputs cannot be told apart
-    by example."""
+    """The examples with these indices, as often as they are named. The batch as it is where that is another number and its size is fixed, or
+    where its inputs cannot be told apart by example."""
     import torch
 
-    if batch.is_fixed:
+    if batch.is_fixed and len(wanted) != batch.size:
         return batch
     read = inputs(batch) or [tensor for _, tensor in tensors_in(batch.raw)]
     if not read or not all(batch_axis(tensor, batch.size) is not None for tensor in read):

@@ -107,7 +107,7 @@ def _has_causal_masks(graph: Graph | None) -> bool:
 def _notes(trainee: Trainee) -> tuple[str, ...]:
     first = trainee.train[0]
     return (
-        (f"The model takes batches of {first.size} examples alone: the experiments use whole ones.",)
+        (f"The experiments use whole batches of {first.size}, since the model takes no others.",)
         if first.is_fixed
         else ()
     )

@@ -49,16 +49,17 @@ class Trained:
 
 
 def takes_fewer(trainee: Trainee, plan: ProbePlan) -> bool:
-    """The model runs on a part of a batch too. An ONNX file may fix the size of its batches."""
+    """The model runs on a part of a batch too, or on twice a batch that is too small to be parted. An ONNX file may fix the size of its batches."""
     import torch
 
     whole = trainee.train[0]
-    few = take(whole, range(min(_SMALLEST_BATCH, whole.size - 1)))
-    if few is whole or few.size < 2:
-        return True  # nothing to be cut, or no way to
+    count = min(_SMALLEST_BATCH, whole.size - 1)
+    other = take(whole, range(count) if count > 1 else [*range(whole.size)] * 2)
+    if other is whole:
+        return True  # there is no way to cut it
     with fresh(trainee, plan.seed) as model, torch.no_grad(), precise(trainee):
         try:
-            trainee.compute(model, few)
+            trainee.compute(model, other)
         except Exception as error:
             return is_out_of_memory(error)
     return True

@@ -186,6 +186,8 @@ def _batch_dependence(values: Values) -> str:
     leak = values.get("leak")
     if leak == 0:
         return "no sample reaches another one's output"
+    if leak is None:
+        return "no output was seen to depend on its own sample's input"
     return f"samples reach each other's outputs: {_n(values, 'pair_count')} pairs, leak {_n(values, 'leak', 2)}"
 
 

@@ -49,6 +49,14 @@ def token_trainee(*, causal: bool, length: int = 12):
     )
 
 
+def test_tokens_in_batches_of_a_fixed_size_are_told_apart() -> None:
+    from trainaudit.probe.batches import of_fixed_size
+
+    found = batch_dependence(conditions(of_fixed_size(token_trainee(causal=False))))
+    assert found.state == RAN
+    assert found.values["leak"] == 0
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(16), nn.BatchNorm1d(16, track_running_stats=False), nn.LayerNorm(16)])
 def test_samples_of_a_normalized_network_are_apart(norm: nn.Module) -> None:
     torch.manual_seed(0)
