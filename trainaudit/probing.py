@@ -58,7 +58,7 @@ def probe_target(
     _refuse_others(target, plan)
     progress("reading the model", 0.0)
     given = target
-    if trace is None and not plan.forward_only:
+    if not plan.forward_only and (trace is None or target.kind is Kind.PYTHON):
         target = _with_inputs(target, plan)
     graph, measured = _opened(given, target, settings)
     if trace is not None:
