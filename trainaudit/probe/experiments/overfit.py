@@ -76,6 +76,10 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     if not attempts or not attempts["user"].losses[-1] <= known:
         rate = _rate(conditions, batch)
         attempts["own"] = attempt(rate, conditions.allowance)
+        if _is_stuck(attempts["own"], known) and not conditions.allowance.is_over():  # a rate that kills small networks
+            slower = attempt(rate / 10, conditions.allowance)
+            if _rank(slower.final) < _rank(attempts["own"].final):
+                attempts["own"], rate = slower, rate / 10
     better = min(attempts, key=lambda name: _rank(attempts[name].final))
     best = attempts[better]
     values: dict[str, float | str | bool] = {
@@ -109,6 +113,10 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
         f"the loss still fell after the {len(best.losses)} steps that fitted into the time budget" if is_cut else ""
     )
     return Experiment(CUT if is_cut else RAN, reason, values, curves, (seed,))
+
+
+def _is_stuck(attempt: _Attempt, known: float) -> bool:
+    return not attempt.final <= _NEARLY * known and _is_stalled(attempt.losses)
 
 
 def _known(compared: Mapping[str, float], start: float) -> float:

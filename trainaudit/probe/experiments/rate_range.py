@@ -51,8 +51,11 @@ def learning_rate_range(conditions: Conditions) -> Experiment:
             if conditions.allowance.is_over() or is_blown_up(smoothed(losses)):
                 break
     rates = wanted[: len(losses)]
-    values: dict[str, float | str | bool] = {"current": current, "start_loss": start, **read(rates, losses)}
+    found = read(rates, losses)
     is_cut = conditions.allowance.is_over() and len(losses) < steps and not is_blown_up(smoothed(losses))
+    if is_cut and found["highest_stable"] == rates[-1]:
+        found = {}  # larger ones were not tried
+    values: dict[str, float | str | bool] = {"current": current, "start_loss": start, **found}
     reason = f"it came to a rate of {rates[-1]:.2g} within its time" if is_cut else ""
     return Experiment(CUT if is_cut else RAN, reason, values, {"rate": tuple(rates), "loss": tuple(losses)}, (seed,))
 
