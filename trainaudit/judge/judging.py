@@ -224,9 +224,13 @@ def _in_order(subjects: Collection[str], *chosen: Collection[str]) -> list[str]:
 
 
 def _of_values(evaluate: Evaluator, fact: str, subjects: Collection[str], view: View) -> Collection[str]:
-    """The subjects on which a condition on one fact of few values holds: it is decided once for each value."""
+    """The subjects on which a condition on one fact of few values holds: it is decided once for each value. Raises `NoValueError` where it
+    cannot be for one of them."""
     values = view.values(fact)
-    held = frozenset(value for value in values if evaluate({fact: {"": value}}, ""))
+    decided = {value: evaluate({fact: {"": value}}, "") for value in values}
+    if not all(isinstance(holds, bool) for holds in decided.values()):
+        raise NoValueError
+    held = frozenset(value for value, holds in decided.items() if holds)
     if not held:
         return ()
     column = view.columns[fact]

@@ -129,8 +129,8 @@ def linear_axis(low: float, high: float) -> tuple[float, float, list[float]]:
 
 def log_axis(low: float, high: float) -> tuple[float, float, list[float]]:
     """Ends and at most six ticks at powers of ten."""
-    first, last = floor(log10(low)), ceil(log10(high))
-    last = max(last, first + 1)
+    first = min(max(floor(log10(low)), -300), 299)  # within what floats can say
+    last = max(min(ceil(log10(high)), 300), first + 1)
     step = ceil((last - first) / 5)
     return 10.0**first, 10.0**last, [10.0**power for power in range(first, last + 1, step)]
 
