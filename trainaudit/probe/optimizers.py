@@ -98,13 +98,26 @@ def by_object(found: Any, shown: str, learning_rate: float | None, caller: Calle
     keywords = {} if learning_rate is None or rate_name is None else {rate_name: learning_rate}
 
     def make(model: Any) -> Any:
-        given = _trainable(model) if by_parameters else model
         with user_code(f"Making the optimizer of {shown}", *caller.folders):
-            made = found(given, **keywords) if names or has_any else found()
+            if by_parameters:
+                made = found(_trainable(model), **keywords)
+            else:
+                made = _made_of_model(found, model, keywords) if names or has_any else found()
         return _with_rate(optimizer_in(made, shown), learning_rate)
 
     rate = "" if learning_rate is None else f", with the given learning rate {learning_rate:g}"
     return OptimizerChoice(make, f"as {shown} makes it{rate}")
+
+
+def _made_of_model(found: Any, model: Any, keywords: Mapping[str, Any]) -> Any:
+    """Of the model, or of its parameters where a model is not what the function takes: `lambda p: SGD(p, 0.1)`."""
+    try:
+        return found(model, **keywords)
+    except TypeError as error:
+        try:
+            return found(_trainable(model), **keywords)
+        except Exception:
+            raise error from None
 
 
 def of_lightning(model: Any, learning_rate: float | None, caller: Caller) -> OptimizerChoice:

@@ -18,6 +18,8 @@ CODE = """
 import functools
 def of_model(model): return torch.optim.RMSprop(model.parameters(), lr=0.02)
 def of_parameters(params, lr=0.5): return torch.optim.SGD(params, lr=lr)
+def of_p(p): return torch.optim.SGD(p, lr=0.6)
+def confused(model): return torch.optim.SGD(model.parameters(), rate=0.6)
 def grouped(net): return torch.optim.AdamW([{"params": net[0].parameters(), "lr": 0.1}, {"params": net[2].parameters()}], lr=0.2)
 def with_schedule(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
@@ -55,6 +57,7 @@ def test_names(plan: dict[str, Any], kind: str, rate: float, words: str) -> None
     [
         ("of_model", "RMSprop", [0.02]),
         ("of_parameters", "SGD", [0.5]),
+        ("of_p", "SGD", [0.6]),
         ("grouped", "AdamW", [0.1, 0.2]),
         ("with_schedule", "SGD", [0.3]),
         ("partial", "SGD", [0.7]),
@@ -98,6 +101,7 @@ def test_frozen_parameters_are_left_out() -> None:
         ("net.py:ready", r"^net.py:ready is an optimizer that is made already, for another model's parameters\."),
         ("net.py:nothing", r"^net.py:nothing gives a NoneType, which is no optimizer\."),
         ("net.py:raises", r"^Making the optimizer of net.py:raises failed at net.py:\d+ \(KeyError: 'lr'\)\."),
+        ("net.py:confused", r"^Making the optimizer of net.py:confused failed at net.py:\d+ \(TypeError: .*'rate'\)\."),
         ("net.py:word", r"^net.py:word gives a str, which makes no optimizer\."),
     ],
 )
