@@ -15,9 +15,8 @@ settings.load_profile("shared-machine")
 @pytest.fixture(autouse=True)
 def users_modules_are_forgotten() -> Iterator[None]:
     """A module in a temporary folder that a test imported, such as `net`, is not the next test's."""
-    before = set(sys.modules)
     yield
-    folder = tempfile.gettempdir()
-    for name in sys.modules.keys() - before:
-        if "." not in name and (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{folder}/pytest-"):
+    folder = f"{tempfile.gettempdir()}/pytest-"
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(folder):
             del sys.modules[name]
