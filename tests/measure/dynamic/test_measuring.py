@@ -115,18 +115,19 @@ def test_the_backward_ratio_is_of_norms() -> None:
 def test_a_collapse_is_told_of_what_the_head_reads_and_from_a_narrow_layer() -> None:
     """A layer of twenty dimensions that keeps two has lost them; one of four units cannot keep more than four."""
 
-    def ratio(rank: float, bound: float) -> object:
+    def ratio(rank: float, bound: float, fan_in: int = 4) -> object:
         layers = [
             activation("l0", effective_rank=(20.0,), effective_rank_bound=32.0),
             activation("l1", effective_rank=(rank,), effective_rank_bound=bound),
             activation("l2", effective_rank=(1.0,), effective_rank_bound=32.0),
         ]
         roles = {"l0": "hidden", "l1": "hidden", "l2": "output-head"}
-        return measure_trace(trace(activations=layers), table(3, layer__role=roles)).columns[
-            "layer.measured_rank_ratio"
-        ]
+        return measure_trace(
+            trace(activations=layers), table(3, layer__role=roles, layer__fan_in={"l2": fan_in})
+        ).columns["layer.measured_rank_ratio"]
 
     assert ratio(2.0, 32.0) == {"l1": pytest.approx(0.1)}
+    assert ratio(2.0, 32.0, fan_in=8) == {}  # l1 gives 4 of the 8 values, and another branch the rest
     assert ratio(3.9, 4.0) == {"l1": pytest.approx(3.9 / 4.0)}
 
 

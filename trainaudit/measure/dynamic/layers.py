@@ -15,10 +15,10 @@ Activations = Mapping[str, ActivationSeries]
 
 
 def measure_activations(
-    trace: Trace, weighted: Collection[str], heads: Collection[str], hidden: Collection[str]
+    trace: Trace, weighted: Collection[str], heads: Mapping[str, int], hidden: Collection[str]
 ) -> Columns:
     """`weighted` are the layers with weights, in the order of the graph: backward ratios are against the last of them. `heads` are those that give an
-    output, `hidden` the saturating functions inside of the model, which are neither gates nor outputs.
+    output, with the number of values that they read (0: not known), `hidden` the saturating functions inside of the model, which are neither gates nor outputs.
 
     Of a layer that ran several times (shared by two branches) the first call counts.
     """
@@ -67,13 +67,13 @@ def _silence(layers: Activations) -> Columns:
     return {f"layer.{fact}": dict(column(values)) for fact, values in facts.items()}
 
 
-def _ranks(layers: Activations, heads: Collection[str]) -> Columns:
+def _ranks(layers: Activations, heads: Mapping[str, int]) -> Columns:
     """Of what an output head reads, the layer before it: its effective rank against the largest that could be left, that of a layer before it or
-    what width and samples allow. Inside of a residual branch a low rank is no loss."""
+    what width and samples allow. Inside of a residual branch a low rank is no loss, nor in one of several branches that a head reads joined."""
     facts: dict[str, dict[str, float]] = {"effective_rank": {}, "earlier_rank": {}, "measured_rank_ratio": {}}
     most, last = 0.0, None
     for name, series in layers.items():
-        if name in heads and last is not None:
+        if name in heads and last is not None and not 0 < layers[last[0]].value_count < heads[name]:
             before, rank, possible, earlier = last
             facts["effective_rank"][before], facts["earlier_rank"][before] = rank, earlier
             facts["measured_rank_ratio"][before] = rank / possible

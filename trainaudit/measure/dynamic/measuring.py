@@ -63,8 +63,11 @@ def _weighted(table: FactTable) -> list[str]:
     return sorted(table.columns.get("layer.width", {}), key=lambda name: layers[name].position)
 
 
-def _heads(table: FactTable) -> set[str]:
-    return {name for name, role in table.columns.get("layer.role", {}).items() if role == "output-head"}
+def _heads(table: FactTable) -> dict[str, int]:
+    """Output head → values that one unit of it reads, 0 where that is not known."""
+    roles, fans = table.columns.get("layer.role", {}), table.columns.get("layer.fan_in", {})
+    heads = (name for name, role in roles.items() if role == "output-head")
+    return {name: fan if isinstance(fan := fans.get(name), int) else 0 for name in heads}
 
 
 def _join(columns: Columns, measurements: Sequence[Callable[[], Columns]], table: FactTable) -> None:
