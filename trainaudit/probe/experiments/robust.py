@@ -26,14 +26,16 @@ def adam(model: Any, rate: float) -> Any:
 def robust_rate(
     trainee: Trainee, batches: Sequence[Batch], seed: int, allowance: Allowance, *, prepare: Callable[[Any], Any]
 ) -> float:
-    """The rate of Adam under which a few steps on `batches`, in turn, leave the smallest loss. `prepare(model)` gives a context for each run."""
+    """The rate of Adam under which a few steps on `batches`, in turn, leave the smallest loss, of those under which it never doubles: a step that
+    large kills rectifiers, and what is left falls to a constant's loss. `prepare(model)` gives a context for each run."""
     found: dict[float, float] = {}
     turns = [batches[number % len(batches)] for number in range(STEPS)]
     for rate in RATES:
         with fresh(trainee, seed) as model, prepare(model):
             losses = train(learner(trainee, model, adam(model, rate)), turns, allowance)
         end = statistics.median(losses[-3:])
-        found[rate] = end if math.isfinite(end) and len(losses) == STEPS else math.inf
+        is_calm = math.isfinite(end) and max(losses) <= losses[0] + abs(losses[0])
+        found[rate] = end if is_calm and len(losses) == STEPS else math.inf
         if allowance.is_over():
             break
     best = min(found, key=lambda rate: found[rate])
