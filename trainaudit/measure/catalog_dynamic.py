@@ -83,7 +83,7 @@ _RUN = (
     _word("training.optimizer", TRAINING, "class of the optimizer"),
     _number("training.learning_rate", "", TRAINING, "largest learning rate of the run"),
     _boolean("training.is_warmed_up", TRAINING, "the learning rate began at less than half of its largest value"),
-    _word("training.precision", TRAINING, "type that the run computed in", "fp32", "bf16", "fp16"),
+    _word("training.precision", TRAINING, "type that the run computed in", "fp64", "fp32", "bf16", "fp16", "mixed"),
     _number("training.weight_decay", "", TRAINING, "weight decay of the optimizer"),
     _count("training.decayed_norm_or_bias_count", "parameters", TRAINING, "normalization and bias parameters in groups with weight decay"),
     _number("training.first_loss", "", TRAINING, "median loss of the first steps (a tenth of the run, three at least)"),

@@ -23,3 +23,13 @@ def test_how_low_a_loss_of_nothing_that_is_shown_can_get_is_not_known() -> None:
 
 def test_a_trace_of_before_says_nothing_of_it() -> None:
     assert seen() is True
+
+
+def test_a_run_that_was_cut_soon_leaves_open_what_takes_steps_to_tell() -> None:
+    def steps(count: int) -> FactValue | None:
+        return measure_trace(trace([1.0] * count), table()).columns["training.step_count"].get("training")
+
+    cut = steps(2)
+    assert isinstance(cut, Unmeasured)
+    assert "cut after 2 steps" in cut.reason
+    assert steps(10) == 10

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from trainaudit.frozen import frozen
 from trainaudit.measure.dynamic.layers import column
+from trainaudit.measure.dynamic.run import too_short
 from trainaudit.measure.dynamic.series import divided, finite, median, ratios, second_half
 from trainaudit.measure.facts import Columns, FactTable, Unmeasured
 from trainaudit.trace.trace import ParameterSeries, Series, Trace
@@ -19,8 +20,6 @@ from trainaudit.trace.trace import ParameterSeries, Series, Trace
 _BESIDE = frozenset({"gate", "modulation", "auxiliary", "embedding", "attention-query", "attention-key"})
 """Roles of layers whose gradients do not tell how far the gradient reaches, as in signal propagation."""
 _WEIGHTS = ("weight", "input_weight")
-_LEAST_STEPS = 10
-"""Steps from which on a run tells how weights come to move. Behind two layers that start at zero (adaLN-zero) the first gradient comes at the third."""
 
 
 @frozen
@@ -31,15 +30,6 @@ class Weights:
     chain: tuple[str, ...]
     too_short: Unmeasured | None = None
     """Why nothing is said of what the weights come to, where the run was cut too soon for that."""
-
-
-def _too_short(trace: Trace) -> Unmeasured | None:
-    steps = len(trace.run.loss) if trace.run is not None else 0
-    if steps >= _LEAST_STEPS or trace.stopped == "non-finite":
-        return None
-    return Unmeasured(
-        f"the run was cut after {steps} {'step' if steps == 1 else 'steps'}: give it more time with --time-budget"
-    )
 
 
 def find_weights(trace: Trace, table: FactTable) -> Weights:
@@ -60,7 +50,7 @@ def find_weights(trace: Trace, table: FactTable) -> Weights:
         level = levels.get(subject.layer)
         if isinstance(level, int) and uses.get(subject.layer) not in _BESIDE:
             order.append((level, subject.position, subject.layer))
-    return Weights(of, tuple(name for *_, name in sorted(order)), _too_short(trace))
+    return Weights(of, tuple(name for *_, name in sorted(order)), too_short(trace))
 
 
 def measure_gradients(weights: Weights) -> Columns:
@@ -140,12 +130,12 @@ def measure_parameters(trace: Trace, table: FactTable) -> Columns:
     """Facts of the parameters that both the graph and the run know."""
     known = table.subjects.get("parameter", {})
     series = {one.name: one for one in trace.parameters if one.name in known}
-    too_short = _too_short(trace)
+    cut = too_short(trace)
     return {
         "parameter.requires_gradient": {name: one.trainable for name, one in series.items()},
         "parameter.has_gradient": {name: one.has_gradient for name, one in series.items()},
         "parameter.is_in_optimizer": {name: one.in_optimizer for name, one in series.items()},
-        "parameter.is_updated": {name: one.is_changed or too_short or False for name, one in series.items()},
+        "parameter.is_updated": {name: one.is_changed or cut or False for name, one in series.items()},
         "parameter.measured_gradient_rms": dict(column({name: median(_rms(one)) for name, one in series.items()})),
         "parameter.untouched_row_share": dict(column({name: one.never_touched_rows for name, one in series.items()})),
     }

@@ -10,10 +10,23 @@ from itertools import pairwise
 
 from trainaudit.measure.catalog import FORWARD
 from trainaudit.measure.dynamic.series import divided, end, finite, median, quantile, second_half, start
-from trainaudit.measure.facts import Columns, FactValue
+from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.trace.trace import NonFinite, ParameterSeries, Series, Trace, TrainingRun
 
+_LEAST_STEPS = 10
+"""Steps from which on a run tells how weights come to move. Behind two layers that start at zero (adaLN-zero) the first gradient comes at the third."""
+
 Facts = dict[str, FactValue | None]
+
+
+def too_short(trace: Trace) -> Unmeasured | None:
+    """Why a run that was cut after a few steps tells nothing of where it leads."""
+    steps = len(trace.run.loss) if trace.run is not None else 0
+    if steps >= _LEAST_STEPS or trace.stopped == "non-finite":
+        return None
+    return Unmeasured(
+        f"the run was cut after {steps} {'step' if steps == 1 else 'steps'}: give it more time with --time-budget"
+    )
 
 
 def measure_run(trace: Trace) -> Columns:
@@ -27,12 +40,12 @@ def measure_run(trace: Trace) -> Columns:
     if run is not None:
         rates = finite(run.learning_rate)
         facts |= {
-            "step_count": len(run.loss),
+            "step_count": (too_short(trace) or len(run.loss)) if run.loss else None,
             "batch_size": settings.batch_size,
             "optimizer": settings.optimizer or None,
             "learning_rate": max(rates, default=settings.learning_rate),
             "is_warmed_up": bool(rates) and rates[0] < 0.5 * max(rates),
-            "precision": settings.precision,
+            "precision": "mixed" if "+" in settings.precision else settings.precision,
             "weight_decay": settings.weight_decay,
             "decayed_norm_or_bias_count": settings.decayed_norm_or_bias_count,
             "gradient_underflow_share": _underflow(trace.parameters),
