@@ -25,9 +25,13 @@ from trainaudit.model_info import evidence_of, model_info, model_warnings, shown
 from trainaudit.resources import rules_folder
 from trainaudit.result import Audit, LayerRow, Location, ModelInfo, Scalar
 from trainaudit.settings import LOSSES, Settings, target_names, with_flags
+from trainaudit.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     from trainaudit.trace.trace import Trace
+
+
+Ranges = Mapping[str, tuple[float, float]]
 
 
 @frozen
@@ -124,7 +128,8 @@ def open_and_measure(target: Target, settings: Settings, *, detail: bool) -> tup
     graph = open_target(target)  # first, since it refuses what is no model
     shown = target.name or shown_target(target.spec)
     digest = _digest_beside(target.path) if detail and target.kind not in (Kind.PYTHON, Kind.CONFIG) else None
-    measured = _measure(graph, shown, target.loss or settings.loss, detail, digest, started)
+    ranges = declared_ranges(graph, target.ranges)
+    measured = _measure(graph, shown, target.loss or settings.loss, detail, digest, started, ranges)
     return graph, replace(measured, notes=(*measured.notes, _UNUSED)) if _has_unused(target) else measured
 
 
@@ -147,19 +152,36 @@ def measure_module(
     from trainaudit.load.torch.opening import open_object
 
     graph = open_object(module, example, inputs, name)
-    return graph, _measure(graph, name, settings.loss, True, None, started)
+    return graph, _measure(graph, name, settings.loss, True, None, started, {})
 
 
 def _measure(
-    graph: Graph, shown: str, loss: str | None, detail: bool, digest: Callable[[], str] | None, started: float
+    graph: Graph,
+    shown: str,
+    loss: str | None,
+    detail: bool,
+    digest: Callable[[], str] | None,
+    started: float,
+    ranges: Ranges,
 ) -> Measured:
     _refuse_unknown(shown, graph)
     loaded = time.perf_counter()
-    table = measure(graph, loss=loss, expects=LOSSES)
+    table = measure(graph, loss=loss, expects=LOSSES, ranges=ranges)
     rows = layer_rows(graph, table.columns) if detail else ()
     model = model_info(shown, graph, table, "" if digest is None else digest())
     timings = {"load": loaded - started, "measure": time.perf_counter() - loaded}
     return Measured(shown, model, table, Places(graph), rows, timings, graph.origin.notes)
+
+
+def declared_ranges(graph: Graph, ranges: Ranges) -> Ranges:
+    """The range of each input by its name in the graph; what is said of all holds for those of numbers with fractions. Raises `TrainauditError` for a name that no input has."""
+    for name in ranges:
+        if name and name not in graph.inputs:
+            hint = did_you_mean(name, graph.inputs) or f"It has {', '.join(graph.inputs)}."
+            raise TrainauditError("no-such-input", f'The model has no input "{name}".', hint)
+    floats = [name for name in graph.inputs if "float" in (graph.values[name].dtype or "")]
+    general = dict.fromkeys(floats, ranges[""]) if "" in ranges else {}
+    return {**general, **{name: ends for name, ends in ranges.items() if name}}
 
 
 def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:

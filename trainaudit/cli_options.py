@@ -48,6 +48,8 @@ example = _given(
                  help="Argument for the function or class that makes the module, such as width=64; repeatable."),
     click.option("--input", "inputs", multiple=True, metavar="[NAME=]DTYPE[SHAPE]", help="Example input of a PyTorch target, such as "
                  "'float32[8,3,224,224]' or 'ids=int64[2,128]'; repeatable, positional ones in order."),
+    click.option("--input-range", "input_ranges", multiple=True, metavar="[NAME=]LOW..HIGH", help="Between which numbers inputs lie, such as "
+                 "0..255, for rules on logarithms, divisions and exponentials; repeatable [standardised inputs]."),
 )  # fmt: skip
 
 color = click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)

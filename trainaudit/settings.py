@@ -31,6 +31,7 @@ are relative to the settings file.
     input = "float32[8,3,32,32]"               optional: example input, or { name = "int64[2,128]" }
     loss = "cross-entropy"                     optional: instead of the general one
     arguments = { width = 64 }                 optional: what a factory is called with
+    input-range = "0..1"                       optional: between which numbers inputs lie, or { image = "-1..1" }
     data = "my_pkg.data:batches"               optional, for a probe: as its flags take them; also validation, optimizer, lr, step, spec,
     optimizer = "adamw"                        batch-size, steps, seed, time-budget, causal; and a loss may be an import string
 """
@@ -47,7 +48,7 @@ from typing import Any
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.judge.selection import Ignore
-from trainaudit.load.target import InputSpec, Target, parse_arguments, parse_inputs, split_python
+from trainaudit.load.target import InputSpec, Target, parse_arguments, parse_inputs, parse_ranges, split_python
 from trainaudit.settings_values import choice_in, ignores_in, targets_in, text_in, texts_in, thresholds_in
 from trainaudit.suggestion import did_you_mean
 
@@ -74,7 +75,7 @@ MAX_BYTES = 1024 * 1024
 @frozen
 class Settings:
     """`root` is the folder of the settings file, `source` the file's path; both None without one. `named` are the targets that have a table
-    of their own; `inputs` and `arguments` come from the command line and hold for every target."""
+    of their own; `inputs`, `ranges` and `arguments` come from the command line and hold for every target."""
 
     select: tuple[str, ...] = ()
     extend_select: tuple[str, ...] = ()
@@ -85,6 +86,7 @@ class Settings:
     named: Mapping[str, Target] = field(default_factory=dict)
     inputs: tuple[InputSpec, ...] = ()
     arguments: Mapping[str, object] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     loss: str | None = None
     rules: tuple[Path, ...] = ()
@@ -133,6 +135,7 @@ def with_flags(
     rule_folders: Sequence[Path] = (),
     inputs: Sequence[str] = (),
     arguments: Sequence[str] = (),
+    input_ranges: Sequence[str] = (),
     loss: str | None = None,
     fail_on: str | None = None,
     output_format: str | None = None,
@@ -151,6 +154,7 @@ def with_flags(
         named=named,
         inputs=parse_inputs(inputs) or settings.inputs,
         arguments={**settings.arguments, **parse_arguments(arguments)},
+        ranges={**settings.ranges, **parse_ranges(input_ranges)},
         rules=(*settings.rules, *rule_folders),
         loss=settings.loss if loss is None else choice_in(loss, LOSSES, "--loss"),
         fail_on=settings.fail_on if fail_on is None else choice_in(fail_on, FAIL_ON, "--fail-on"),

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
+from typing import TypeVar
 
 from trainaudit.errors import TrainauditError
 from trainaudit.judge.selection import Ignore
-from trainaudit.load.target import InputSpec, Target, parse_inputs, split_python
+from trainaudit.load.target import InputSpec, Target, parse_inputs, parse_ranges, split_python
 from trainaudit.suggestion import did_you_mean
+
+Found = TypeVar("Found")
 
 _PROBE_TEXTS = {"data": "data", "validation": "validation", "optimizer": "optimizer", "step": "step", "spec": "spec"}
 _PROBE_NUMBERS = {
@@ -26,7 +29,7 @@ _PROBE_NUMBERS = {
 }
 _COUNTS = ("batch-size", "steps", "seed", "repeats")
 """Keys of a probe → the fields of `ProbePlan`."""
-_TARGET_KEYS = ("model", "input", "loss", "arguments", *_PROBE_TEXTS, *_PROBE_NUMBERS, "causal")
+_TARGET_KEYS = ("model", "input", "input-range", "loss", "arguments", *_PROBE_TEXTS, *_PROBE_NUMBERS, "causal")
 
 
 def targets_in(
@@ -66,6 +69,7 @@ def _target(name: str, table: object, losses: tuple[str, ...], near: Callable[[s
         name=name,
         inputs=_inputs(f"{where}.input", table["input"]) if "input" in table else (),
         arguments=arguments,
+        ranges=_ranges(f"{where}.input-range", table["input-range"]) if "input-range" in table else {},
         loss=None if is_imported else choice_in(loss, losses, f"{where}.loss"),
         root=root,
         probe=_probe(where, table, near) | ({"loss": near(str(loss))} if is_imported and loss is not None else {}),
@@ -105,16 +109,24 @@ def _number(where: str, value: object, *, is_count: bool) -> float:
 
 
 def _inputs(where: str, value: object) -> tuple[InputSpec, ...]:
-    """A text, a list of texts, or a table of name → text."""
+    hint = 'Write input = "float32[8,3,224,224]" or input = { ids = "int64[2,128]" }.'
+    return _parsed(parse_inputs, where, value, hint)
+
+
+def _ranges(where: str, value: object) -> Mapping[str, tuple[float, float]]:
+    return _parsed(parse_ranges, where, value, 'Write input-range = "0..1" or input-range = { image = "-1..1" }.')
+
+
+def _parsed(parse: Callable[[Iterable[str]], Found], where: str, value: object, hint: str) -> Found:
+    """A text, a list of texts, or a table of name → text, as the command line's option of that name is read."""
     if isinstance(value, dict):
         texts = [f"{name}={text_in(f'{where}.{name}', text)}" for name, text in value.items()]
     elif isinstance(value, str | list):
         texts = list(texts_in(where, value))
     else:
-        hint = 'Write input = "float32[8,3,224,224]" or input = { ids = "int64[2,128]" }.'
         raise TrainauditError("bad-settings", f"{where} is neither a text nor a table.", hint)
     try:
-        return parse_inputs(texts)
+        return parse(texts)
     except TrainauditError as error:
         raise TrainauditError("bad-settings", f"{where}: {error.what}", error.hint) from None
 

@@ -42,6 +42,7 @@ def expand_targets(words: Sequence[str], settings: Settings, *, named: bool, for
         general = replace(
             general,
             inputs=settings.inputs or general.inputs,
+            ranges={**general.ranges, **settings.ranges},
             arguments={**general.arguments, **settings.arguments},
         )
         if _holds_build_model(general.spec):

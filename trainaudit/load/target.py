@@ -69,6 +69,8 @@ class Target:
     spec: str
     name: str = ""
     inputs: tuple[InputSpec, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Between which numbers inputs lie, by their names; "" stands for all that are not named."""
     arguments: Mapping[str, object] = field(default_factory=dict)
     loss: str | None = None
     root: str = ""
@@ -135,6 +137,29 @@ def parse_inputs(texts: Iterable[str]) -> tuple[InputSpec, ...]:
         if names.count(name) > 1:
             raise TrainauditError("bad-input", f'The input "{name}" is given twice.', "Name each input once.")
     return tuple(sorted(inputs, key=lambda item: item.name != ""))
+
+
+def parse_ranges(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """`0..1` for every input, `image=-1..1` for one. Raises `TrainauditError` that shows how it is written."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for text in texts:
+        name, _, numbers = text.rpartition("=")
+        ends = [_number(part) for part in numbers.split("..")]
+        if len(ends) != 2 or None in ends or not ends[0] <= ends[1]:  # type: ignore[operator]
+            what = f'The input range "{text[:80]}" is not LOW..HIGH.'
+            raise TrainauditError(
+                "bad-input-range", what, "Write --input-range 0..1, or by name --input-range image=-1..1."
+            )
+        ranges[name.strip()] = (ends[0], ends[1])  # type: ignore[assignment]
+    return ranges
+
+
+def _number(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def parse_arguments(texts: Iterable[str]) -> dict[str, object]:
