@@ -22,7 +22,7 @@ def chosen_device(asked: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """The hardware's own name: "NVIDIA H200", "x86_64, 2 threads"."""
+    """The hardware's own name: "NVIDIA A100", "x86_64, 2 threads"."""
     import torch
 
     if device.startswith("cuda"):
