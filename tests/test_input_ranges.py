@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_an_input_that_there_is_not(logarithm: Path) -> None:
     assert 'Did you mean "image"?' in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("text", ["", "1", "2..1", "a..b", "0..inf", "nan..1", "x=", "0..1..2"])
+@pytest.mark.parametrize("text", ["", "1", "2..1", "a..b", "0..inf", "nan..1", "x=", "0..1..2", "0...1"])
 def test_what_is_no_range(text: str) -> None:
     with pytest.raises(TrainauditError, match=r"LOW\.\.HIGH"):
         parse_ranges([text])
@@ -61,3 +62,25 @@ def test_what_is_no_range(text: str) -> None:
 
 def test_ranges_by_name() -> None:
     assert parse_ranges(["-1..1", "image=0..255", "x=1e-3..2"]) == {"": (-1, 1), "image": (0, 255), "x": (1e-3, 2)}
+
+
+@pytest.mark.parametrize("texts", [("0..1", "0..2"), ("x=0..1", "x=0..1")])
+def test_a_range_that_is_given_twice(texts: tuple[str, str]) -> None:
+    with pytest.raises(TrainauditError, match="twice"):
+        parse_ranges(texts)
+
+
+def test_the_record_says_which_range_was_taken(logarithm: Path) -> None:
+    del logarithm
+    record = json.loads(run("log.onnx", "--isolated", "--input-range", "0.5..2", "--output-format", "json").stdout)
+    assert "Inputs lie where it is declared: image from 0.5 to 2." in record["audits"][0]["warnings"]
+
+
+def test_a_range_that_no_input_can_take_is_said(tmp_path: Path) -> None:
+    net = Network({"ids": ("N", 8)}, integers=("ids",))
+    net.output(net.linear("head", net.embedding("table", "ids", 100, 16), 10))
+    net.save(str(tmp_path / "ids.onnx"))
+    result = run(str(tmp_path / "ids.onnx"), "--isolated", "--input-range", "0..1", "--output-format", "json")
+    assert any(
+        "--input-range" in text and "not used" in text for text in json.loads(result.stdout)["audits"][0]["warnings"]
+    )

@@ -130,7 +130,8 @@ def open_and_measure(target: Target, settings: Settings, *, detail: bool) -> tup
     digest = _digest_beside(target.path) if detail and target.kind not in (Kind.PYTHON, Kind.CONFIG) else None
     ranges = declared_ranges(graph, target.ranges)
     measured = _measure(graph, shown, target.loss or settings.loss, detail, digest, started, ranges)
-    return graph, replace(measured, notes=(*measured.notes, _UNUSED)) if _has_unused(target) else measured
+    notes = ((_UNUSED,) if _has_unused(target) else ()) + ((_ranges_shown(ranges),) if target.ranges else ())
+    return graph, replace(measured, notes=(*measured.notes, *notes)) if notes else measured
 
 
 _UNUSED = "--input and -k (input and arguments in the settings) are for targets that are called, and were not used."
@@ -177,11 +178,19 @@ def declared_ranges(graph: Graph, ranges: Ranges) -> Ranges:
     """The range of each input by its name in the graph; what is said of all holds for those of numbers with fractions. Raises `TrainauditError` for a name that no input has."""
     for name in ranges:
         if name and name not in graph.inputs:
-            hint = did_you_mean(name, graph.inputs) or f"It has {', '.join(graph.inputs)}."
+            has = ", ".join(graph.inputs) or "none that is known"
+            hint = did_you_mean(name, graph.inputs) or f"It has {has}."
             raise TrainauditError("no-such-input", f'The model has no input "{name}".', hint)
     floats = [name for name in graph.inputs if "float" in (graph.values[name].dtype or "")]
     general = dict.fromkeys(floats, ranges[""]) if "" in ranges else {}
     return {**general, **{name: ends for name, ends in ranges.items() if name}}
+
+
+def _ranges_shown(ranges: Ranges) -> str:
+    if not ranges:
+        return "--input-range (input-range in the settings) was not used: no input of numbers with fractions is known."
+    shown = ", ".join(f"{name} from {low:g} to {high:g}" for name, (low, high) in ranges.items())
+    return f"Inputs lie where it is declared: {shown}."
 
 
 def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule], *, detail: bool) -> Audited:

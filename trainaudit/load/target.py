@@ -144,12 +144,15 @@ def parse_ranges(texts: Iterable[str]) -> dict[str, tuple[float, float]]:
     ranges: dict[str, tuple[float, float]] = {}
     for text in texts:
         name, _, numbers = text.rpartition("=")
-        ends = [_number(part) for part in numbers.split("..")]
+        ends = [None] if "..." in numbers else [_number(part) for part in numbers.split("..")]
         if len(ends) != 2 or None in ends or not ends[0] <= ends[1]:  # type: ignore[operator]
             what = f'The input range "{text[:80]}" is not LOW..HIGH.'
             raise TrainauditError(
                 "bad-input-range", what, "Write --input-range 0..1, or by name --input-range image=-1..1."
             )
+        if name.strip() in ranges:
+            of_what = f'of "{name.strip()}"' if name.strip() else "of all inputs"
+            raise TrainauditError("bad-input-range", f"The range {of_what} is given twice.", "Say each range once.")
         ranges[name.strip()] = (ends[0], ends[1])  # type: ignore[assignment]
     return ranges
 
