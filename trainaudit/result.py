@@ -10,6 +10,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from trainaudit.changes import Change
 from trainaudit.frozen import frozen
 
 if TYPE_CHECKING:
@@ -90,6 +91,42 @@ class Occurrence:
     message: str
     evidence: tuple[Evidence, ...]
     fingerprint: str
+    changes: tuple[Change, ...] = ()
+    """What a machine can change to mend it here, in order; () where only a person can."""
+
+
+PROVED, NO_EFFECT, WORSE, NOT_RUN = "proved", "no effect", "worse", "not run"
+"""Verdicts of a `Proof`."""
+
+
+@frozen
+class Effect:
+    """One number before a fix and after it: predicted from graph and weights, or measured in paired runs (median over the seeds)."""
+
+    name: str
+    unit: str
+    before: float | None
+    after: float | None
+    is_measured: bool
+    is_lower_better: bool = True
+
+
+@frozen
+class Proof:
+    """What became of a fix that was applied to a copy and trained beside the model as it is, from the same seeds on the same batches.
+
+    `gain` is what fixes are ranked by: the natural logarithm of the losses' quotient, before over after, above 0 where the fix helps; None where
+    it was not measured. `rules` are those whose fixes were made, one for a finding's own proof, in the order in which they were taken."""
+
+    verdict: str
+    reason: str
+    rules: tuple[str, ...]
+    changes: tuple[Change, ...]
+    effects: tuple[Effect, ...] = ()
+    gain: float | None = None
+    seeds: tuple[int, ...] = ()
+    steps: int = 0
+    seconds: float = 0.0
 
 
 @frozen
@@ -117,6 +154,8 @@ class Finding:
     """What the probe says of a finding that stands on the file: "confirmed", "withdrawn" (it is shown, and counts for nothing), or ""."""
     probe_note: str = ""
     """In which words, with the number that was predicted and the one that was measured."""
+    proof: Proof | None = None
+    """What its fix did, tried alone; None where no proof was asked for."""
 
     @property
     def root(self) -> Occurrence:
@@ -263,6 +302,8 @@ class Audit:
     """Seconds per stage."""
     trace: Trace | None = None
     """What the probe saw; None where none ran."""
+    together: Proof | None = None
+    """What the fixes that helped do together; None where no proof was asked for, or none helped."""
 
 
 @frozen

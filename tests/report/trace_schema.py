@@ -1,4 +1,4 @@
-"""The part of the audit's schema that describes the trace, made of its classes: their annotations, and the texts beneath their fields."""
+"""The part of the audit's schema that describes the trace and the proofs of fixes, made of its classes: their annotations, and the texts beneath their fields."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from trainaudit import plain
+from trainaudit.changes import Change
+from trainaudit.result import Effect, Proof
 from trainaudit.trace import data, experiments, trace
 
 _SCALARS: dict[Any, dict[str, str]] = {
@@ -17,7 +19,7 @@ _SCALARS: dict[Any, dict[str, str]] = {
     type(None): {"type": "null"},
 }  # fmt: skip
 
-KINDS = tuple(
+KINDS = (Change, Effect, Proof) + tuple(
     kind
     for module in (trace, data, experiments)
     for kind in vars(module).values()

@@ -1,0 +1,78 @@
+"""Changes that a machine can make to a model or to its training: the closed vocabulary of rule files' `fix.recipe`, of the record and of
+`trainaudit fix`. Data only; stdlib only.
+
+Who makes them: `fix.module` on a copy that is trained, `fix.file` in an ONNX file, `fix.source` in the user's Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from trainaudit.frozen import frozen
+
+WEIGHTS, GRAPH, TRAINING, DATA = "weights", "graph", "training", "data"
+"""What a change touches: stored numbers, the architecture, how the model is trained, or what it is fed with."""
+
+LAYER, PARAMETER, NOWHERE = "layer", "parameter", ""
+"""What `Change.where` names: a layer of the graph, a parameter of the graph, or nothing."""
+
+
+@frozen
+class Change:
+    """One change. `where` is a layer's or parameter's name in the graph, "" where the kind needs none; `to` a word, `amount` a number."""
+
+    kind: str
+    where: str = ""
+    to: str = ""
+    amount: float | None = None
+
+
+@frozen
+class Kind:
+    """What a change does, in words. `words` are what `to` may say, () where it says nothing; `takes_amount` is whether `amount` is read."""
+
+    meaning: str
+    part: str
+    subject: str = NOWHERE
+    words: tuple[str, ...] = ()
+    takes_amount: bool = False
+
+
+SCHEMES = (
+    "kaiming_normal",
+    "kaiming_uniform",
+    "xavier_normal",
+    "xavier_uniform",
+    "lecun_normal",
+    "orthogonal",
+    "normal",
+    "zeros",
+    "ones",
+)
+ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "softmax", "softplus")
+NORMALIZATIONS = ("batch_norm", "layer_norm", "group_norm", "rms_norm")
+
+KINDS: Mapping[str, Kind] = {
+    "initialize": Kind("draw a weight anew: scheme `to`, with `amount` as its gain (as its standard deviation for normal)", WEIGHTS, PARAMETER, SCHEMES, True),
+    "scale": Kind("multiply a weight by `amount`", WEIGHTS, PARAMETER, (), True),
+    "set": Kind("set every element to `amount`", WEIGHTS, PARAMETER, (), True),
+    "forget-gate-bias": Kind("set the forget gate's bias of an LSTM to `amount`", WEIGHTS, LAYER, (), True),
+    "output-bias": Kind("set the last layer's bias to the targets' mean or the log of the base rates, as data and loss tell", WEIGHTS, LAYER),
+    "swap-activation": Kind("put the activation function `to` in the place of a layer", GRAPH, LAYER, ACTIVATIONS),
+    "insert-activation": Kind("put the activation function `to` behind a layer", GRAPH, LAYER, ACTIVATIONS),
+    "insert-normalization": Kind("put a normalization behind a layer", GRAPH, LAYER, NORMALIZATIONS),
+    "scale-branch": Kind("multiply a layer's output by `amount`", GRAPH, LAYER, (), True),
+    "drop-layer": Kind("hand a layer's input on in place of its output", GRAPH, LAYER),
+    "drop-bias": Kind("take the bias out of a layer", GRAPH, LAYER),
+    "move-dropout": Kind("move a dropout behind the normalization or pooling that follows it", GRAPH, LAYER),
+    "learning-rate": Kind("train with the learning rate `amount`", TRAINING, NOWHERE, (), True),
+    "weight-decay": Kind("train with the weight decay `amount`", TRAINING, NOWHERE, (), True),
+    "clip-gradients": Kind("clip the global gradient norm at `amount`", TRAINING, NOWHERE, (), True),
+    "loss": Kind("train with the loss `to`", TRAINING),
+    "mean-loss": Kind("take the mean of the loss over the batch in place of its sum", TRAINING),
+    "minimize": Kind("go down the loss in place of up", TRAINING),
+    "batch-size": Kind("train with batches of `amount` examples", TRAINING, NOWHERE, (), True),
+    "standardize-inputs": Kind("subtract the inputs' mean and divide by their standard deviation, feature by feature", DATA),
+    "standardize-targets": Kind("subtract the targets' mean and divide by their standard deviation", DATA),
+}  # fmt: skip
+"""Kind → what it is."""
