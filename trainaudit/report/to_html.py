@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -41,8 +42,6 @@ def render_html(run: Run) -> str:
 
 def page(run: Run, *, is_print: bool) -> str:
     """The page for the screen, or the one that is printed: all folded parts open, no script, no record."""
-    import jinja2
-
     run = portable(run)
     folder = templates_folder()
     css = (folder / "html" / "page.css").read_text("utf-8")
@@ -58,7 +57,7 @@ def page(run: Run, *, is_print: bool) -> str:
     used = {outcome.rule for audit in shown for outcome in audit.outcomes if outcome.state in judged}
     title = sections[0].audit.model.name if len(sections) == 1 else numbers.count(len(run.audits), "model")
     text: str = (
-        _environment(jinja2)
+        environment()
         .get_template("page.html.j2")
         .render(
             run=run,
@@ -82,7 +81,11 @@ def page(run: Run, *, is_print: bool) -> str:
     return text
 
 
-def _environment(jinja2: Any) -> Any:
+@cache
+def environment() -> Any:
+    """Jinja over the templates of `templates/html`, which are compiled once."""
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates_folder() / "html"),
         autoescape=True,
