@@ -120,7 +120,7 @@ def _run(trainee: Trainee, plan: ProbePlan, graph: Graph, progress: Progress) ->
 
     progress("looking at the data", 0.0)
     started = time.perf_counter()
-    data = describe(trainee, seed=plan.seed, seconds=min(5.0, 0.1 * plan.time_budget))
+    data = describe(trainee, seed=plan.seed, seconds=0.1 * plan.time_budget)
     spent = time.perf_counter() - started
     trace = run_probe(trainee, graph, replace(plan, time_budget=max(plan.time_budget - spent, 1.0)), progress)
     return replace(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.models.clocks import AMPLE
 from trainaudit import progress
 from trainaudit.cli import main
 from trainaudit.trace.trace_file import read_trace
@@ -53,7 +54,7 @@ def broken():
 """
 FLAGS = (
     "--isolated", "--data", "net.py:batches", "--loss", "cross-entropy", "--optimizer", "sgd", "--lr", "0.1", "--steps", "12",
-    "--seed", "5", "--repeats", "2", "--time-budget", "20", "--device", "cpu", "--experiments", "target-shape,same-seed",
+    "--seed", "5", "--repeats", "2", "--time-budget", "10000", "--device", "cpu", "--experiments", "target-shape,same-seed",
 )  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def test_a_rule_of_ones_own_is_held_against_a_saved_trace(probed: Result, work: 
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_one_sentence(work: Path, arguments: list[str], says: str) -> None:
-    result = run("probe", "net.py:Net", "--isolated", "--time-budget", "5", *arguments)
+    result = run("probe", "net.py:Net", "--isolated", "--time-budget", "10000", *arguments)
     said = " ".join(result.output.split())
     assert result.exit_code == 2, said
     assert says in said
@@ -252,7 +253,7 @@ def test_a_module_is_probed_from_python_with_ones_own_objects() -> None:
     data = torch.utils.data.TensorDataset(torch.randn(64, 6), torch.randn(64, 1))
     audit = trainaudit.probe_model(
         model, data=torch.utils.data.DataLoader(data, 16), loss=torch.nn.MSELoss(), optimizer=lambda params: torch.optim.SGD(params, 0.1),
-        steps=6, time_budget=10, experiments=("target-shape",),
+        steps=6, time_budget=AMPLE, experiments=("target-shape",),
     )  # fmt: skip
     assert audit.trace is not None
     assert (audit.trace.settings.loss, audit.trace.settings.optimizer, audit.trace.settings.data) == (

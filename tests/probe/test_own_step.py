@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 import trainaudit  # noqa: E402
+from tests.models.clocks import AMPLE  # noqa: E402
 from trainaudit.result import Audit  # noqa: E402
 
 
@@ -37,7 +38,7 @@ def played() -> Audit:
     generator = torch.Generator().manual_seed(0)
     rows = [(torch.randn(16, 8, generator=generator),) for _ in range(8)]
     return trainaudit.probe_model(
-        Players(), data=rows, step=play, steps=30, time_budget=20, experiments=("overfit-one-batch",), device="cpu"
+        Players(), data=rows, step=play, steps=30, time_budget=AMPLE, experiments=("overfit-one-batch",), device="cpu"
     )
 
 

@@ -1,7 +1,7 @@
 """Rules over a training run: `<rule-id>/bad.py` and `good.py` are specs of a probe, a small model with its data, loss and optimizer.
 
 Of the recipe's experiments those run that the rule reads. The rule fires on bad.py on the subjects that it names; on good.py, the same without the
-fault, neither it nor any other rule has an error or a warning. PLAN holds what else is asked of the probe.
+fault, neither it nor any other rule has an error or a warning. PLAN holds what else is asked of the probe. Steps alone end the parts of each probe.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from tests.models import small_runs  # noqa: E402
+from tests.models.clocks import AMPLE  # noqa: E402
 from trainaudit.judge.rulefile import load_rules  # noqa: E402
 from trainaudit.measure.catalog import PROBED  # noqa: E402
 from trainaudit.measure.dynamic.experiments import experiments_for  # noqa: E402
@@ -46,7 +47,7 @@ def spec(rule: str, side: str) -> dict[str, Any]:
 @cache
 def probed(rule: str, side: str) -> Audit:
     names = spec(rule, side)
-    plan = {"time_budget": 20.0, "steps": 40, "experiments": experiments_for(RULES[rule].needs) or ("target-shape",)}
+    plan = {"time_budget": AMPLE, "steps": 40, "experiments": experiments_for(RULES[rule].needs) or ("target-shape",)}
     torch.manual_seed(0)
     return probe_model(
         names["build_model"](),
@@ -90,7 +91,7 @@ def test_finding_is_complete(rule: str) -> None:
 
 
 def _probed(model: Any, data: Any, loss: Any) -> Audit:
-    plan = {"steps": 12, "time_budget": 20.0, "experiments": ("target-shape",)}
+    plan = {"steps": 12, "time_budget": AMPLE, "experiments": ("target-shape",)}
     return probe_model(model, data=data, loss=loss, optimizer=small_runs.adam, **plan)
 
 

@@ -6,6 +6,7 @@ within a few seconds. Of synthetic data only sizes are said.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +26,7 @@ _MOST_ELEMENTS = 1 << 24
 """Moments are taken of as many values of an input; all are looked at for NaN."""
 
 
-def describe(trainee: Trainee, *, seed: int, seconds: float = 5.0) -> DataSample:
+def describe(trainee: Trainee, *, seed: int, seconds: float = math.inf) -> DataSample:
     """The data of a trainee. `seconds` bounds what is read besides the batches that are there."""
     ends = time.perf_counter() + seconds
     train = trainee.train

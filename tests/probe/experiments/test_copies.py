@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
+from tests.models.clocks import AMPLE  # noqa: E402
 from tests.probe.experiments.trainees import clusters, mlp, trainee  # noqa: E402
 from trainaudit.probe.copies import fresh  # noqa: E402
 from trainaudit.probe.plan import ProbePlan  # noqa: E402
@@ -85,7 +86,7 @@ def test_a_whole_probe_leaves_the_model_as_found(can_copy: bool) -> None:
         with pytest.raises(TypeError):
             copy.deepcopy(model)
     before = state(model, is_written=not can_copy)
-    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=12, time_budget=1000))
+    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=12, time_budget=AMPLE))
     assert state(model, is_written=not can_copy) == before
     assert trace.run is not None
     assert len(trace.run.loss) == 12

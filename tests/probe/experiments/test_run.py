@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
+from tests.models.clocks import AMPLE, slowed, stopped_clock  # noqa: E402
 from tests.probe.experiments.trainees import clusters, mlp, trainee  # noqa: E402
 from trainaudit.errors import TrainauditError  # noqa: E402
 from trainaudit.probe.budget import STAGES, TRAINING, begin  # noqa: E402
@@ -26,20 +26,6 @@ NOTHING_ELSE = ("target-shape",)
 """The quickest experiment: for probes whose training run is what matters."""
 
 
-class Waiting(nn.Module):
-    """Takes its time for each example, whatever it does with it."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.part, self.seconds = mlp(8, 16, 4), seconds
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        until = time.perf_counter() + self.seconds * len(x)
-        while time.perf_counter() < until:
-            pass
-        return self.part(x)
-
-
 def test_every_experiment_has_names_and_a_share_of_the_time() -> None:
     assert set(EXPERIMENTS) == set(NAMES)
     assert list(STAGES) == [TRAINING, *EXPERIMENTS]
@@ -49,7 +35,10 @@ def test_a_probe_gives_series_of_what_it_trained() -> None:
     seen: list[tuple[str, float]] = []
     subject = trainee(mlp(8, 32, 4), *clusters(), validation=trainee(mlp(8, 4), *clusters(32, seed=1)).train)
     trace = run_probe(
-        subject, None, ProbePlan(steps=30, sample_every=10), lambda stage, share: seen.append((stage, share))
+        subject,
+        None,
+        ProbePlan(steps=30, sample_every=10, time_budget=AMPLE),
+        lambda stage, share: seen.append((stage, share)),
     )
     run = trace.run
     assert run is not None
@@ -78,7 +67,7 @@ def test_the_same_seed_gives_the_same_trace() -> None:
         for parameter in model.parameters():
             nn.init.constant_(parameter, 0.1)
         trace = run_probe(
-            trainee(model, *clusters()), None, ProbePlan(steps=5, seed=seed, time_budget=1000, experiments=ONCE)
+            trainee(model, *clusters()), None, ProbePlan(steps=5, seed=seed, time_budget=AMPLE, experiments=ONCE)
         )
         return trace.run.loss, [dict(found.values) for found in trace.experiments.values()]
 
@@ -87,10 +76,13 @@ def test_the_same_seed_gives_the_same_trace() -> None:
 
 
 @pytest.mark.parametrize("milliseconds", [2.0, 40.0])
-def test_a_slow_model_stays_within_the_time_and_says_what_was_cut(milliseconds: float) -> None:
-    began = time.perf_counter()
-    trace = run_probe(trainee(Waiting(milliseconds / 1000), *clusters()), None, ProbePlan(time_budget=4.0))
-    assert time.perf_counter() - began < 12.0  # all of it would take 40 s and more
+def test_a_slow_model_stays_within_the_time_and_says_what_was_cut(
+    milliseconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = stopped_clock(monkeypatch)
+    began, model = clock.now, slowed(mlp(8, 16, 4), clock, milliseconds / 1000)
+    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(time_budget=4.0))
+    assert clock.now - began < 4.0 + 20 * milliseconds / 1000 * 8  # all of it would take 40 s and more
     assert trace.stopped == "time budget"
     assert trace.run is not None
     assert len(trace.run.loss) >= 1
@@ -103,7 +95,9 @@ def test_a_slow_model_stays_within_the_time_and_says_what_was_cut(milliseconds: 
 
 
 def test_only_the_experiments_that_are_asked_for_are_run() -> None:
-    trace = run_probe(trainee(mlp(8, 4), *clusters()), None, ProbePlan(steps=2, experiments=("same-seed",)))
+    trace = run_probe(
+        trainee(mlp(8, 4), *clusters()), None, ProbePlan(steps=2, experiments=("same-seed",), time_budget=AMPLE)
+    )
     assert set(trace.experiments) == {"same-seed"}
 
 
@@ -121,7 +115,7 @@ def interrupted_at(call: int) -> Trace:
                 raise KeyboardInterrupt
             return self.part(x)
 
-    return run_probe(trainee(Interrupted(), *clusters()), None, ProbePlan(steps=30))
+    return run_probe(trainee(Interrupted(), *clusters()), None, ProbePlan(steps=30, time_budget=AMPLE))
 
 
 def test_an_interrupt_in_the_training_run_keeps_what_was_measured() -> None:
@@ -156,7 +150,11 @@ def test_memory_that_runs_out_halves_the_batch() -> None:
                 )
             return self.part(x)
 
-    trace = run_probe(trainee(Heavy(), *clusters(), batch_size=32), None, ProbePlan(steps=4, experiments=NOTHING_ELSE))
+    trace = run_probe(
+        trainee(Heavy(), *clusters(), batch_size=32),
+        None,
+        ProbePlan(steps=4, experiments=NOTHING_ELSE, time_budget=AMPLE),
+    )
     assert trace.settings.batch_size == 8
     assert [cut for cut in trace.cuts if "memory" in cut][-1].endswith("batches of 8 were used.")
     assert len(trace.run.loss) == 4
@@ -171,7 +169,7 @@ def test_memory_that_never_suffices_ends_the_probe() -> None:
         def forward(self, _x: torch.Tensor) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    trace = run_probe(trainee(Hopeless(), *clusters()), None, ProbePlan(steps=4))
+    trace = run_probe(trainee(Hopeless(), *clusters()), None, ProbePlan(steps=4, time_budget=AMPLE))
     assert trace.stopped == "out of memory"
     assert trace.run is None
     assert "memory" in trace.cuts[-1]
@@ -185,7 +183,7 @@ def test_a_run_that_diverges_stops_at_the_first_number_that_is_not_finite() -> N
         function=lambda out, y: ((out - y[:, None]) ** 4).mean(),
         optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=10.0),
     )
-    trace = run_probe(wild, None, ProbePlan(experiments=NOTHING_ELSE))
+    trace = run_probe(wild, None, ProbePlan(experiments=NOTHING_ELSE, time_budget=AMPLE))
     assert trace.stopped == "non-finite"
     assert len(trace.run.loss) < 20
     assert all(math.isfinite(loss) for loss in trace.run.loss[:-1])
@@ -203,7 +201,7 @@ def test_a_model_that_takes_one_batch_size_alone_is_probed_with_whole_batches(si
             return self.part(x.reshape(size, 8))
 
     names = () if size == 16 else ("loss-at-init", "overfit-one-batch", "batch-dependence")
-    plan = ProbePlan(steps=3, time_budget=1000, experiments=names)
+    plan = ProbePlan(steps=3, time_budget=AMPLE, experiments=names)
     trace = run_probe(trainee(Rigid(), *clusters(), batch_size=size), None, plan)
     assert trace.notes == (f"The experiments use whole batches of {size}, since the model takes no others.",)
     assert trace.experiments["overfit-one-batch"].values["sample_count"] == size
@@ -237,7 +235,9 @@ def test_what_is_not_finite_is_found_in_its_layer(call: int, in_gradient: bool, 
     """At a sampled step and at one that is not."""
     torch.manual_seed(0)
     trace = run_probe(
-        trainee(Breaking(call, in_gradient=in_gradient), *clusters()), None, ProbePlan(experiments=NOTHING_ELSE)
+        trainee(Breaking(call, in_gradient=in_gradient), *clusters()),
+        None,
+        ProbePlan(experiments=NOTHING_ELSE, time_budget=AMPLE),
     )
     assert trace.stopped == "non-finite"
     found = trace.run.first_non_finite
@@ -250,7 +250,7 @@ def test_what_is_not_finite_is_found_in_its_layer(call: int, in_gradient: bool, 
 def test_inputs_that_are_not_finite_are_named() -> None:
     x, y = clusters()
     x[40, 2] = math.nan
-    trace = run_probe(trainee(mlp(8, 16, 4), x, y), None, ProbePlan(experiments=NOTHING_ELSE))
+    trace = run_probe(trainee(mlp(8, 16, 4), x, y), None, ProbePlan(experiments=NOTHING_ELSE, time_budget=AMPLE))
     assert trace.run.first_non_finite == NonFinite(2, "input", "input 0")
 
 
@@ -271,7 +271,7 @@ def test_a_model_that_writes_to_its_inputs_sees_them_as_they_are_each_time() -> 
         return run_probe(
             trainee(Scaling(in_place=in_place), *clusters(), data="random"),
             None,
-            ProbePlan(steps=20, experiments=NOTHING_ELSE),
+            ProbePlan(steps=20, experiments=NOTHING_ELSE, time_budget=AMPLE),
         ).run.loss
 
     assert losses(in_place=True) == losses(in_place=False)
@@ -281,8 +281,10 @@ def test_a_step_that_fails_is_told_in_one_sentence() -> None:
     x, y = clusters()
     y[100] = 77
     with pytest.raises(TrainauditError, match=r"Training the model failed \(IndexError: Target 77 is out of bounds\)"):
-        run_probe(trainee(mlp(8, 16, 4), x, y, class_count=4, data="random"), None, ProbePlan(steps=20))
-    trace = run_probe(trainee(mlp(8, 16, 4), x, y, class_count=4), None, ProbePlan(steps=20))
+        run_probe(
+            trainee(mlp(8, 16, 4), x, y, class_count=4, data="random"), None, ProbePlan(steps=20, time_budget=AMPLE)
+        )
+    trace = run_probe(trainee(mlp(8, 16, 4), x, y, class_count=4), None, ProbePlan(steps=20, time_budget=AMPLE))
     assert (trace.stopped, trace.run) == ("loss failed", None)  # with the user's data it is a finding
     assert trace.failure is not None
     assert trace.failure.said.startswith("IndexError: Target 77 is out of bounds, at ")
@@ -306,7 +308,9 @@ def test_parameters_that_do_not_learn_are_told_apart() -> None:
         )
 
     trace = run_probe(
-        trainee(Parts(), *clusters(), optimizer=without_one), None, ProbePlan(steps=5, experiments=NOTHING_ELSE)
+        trainee(Parts(), *clusters(), optimizer=without_one),
+        None,
+        ProbePlan(steps=5, experiments=NOTHING_ELSE, time_budget=AMPLE),
     )
     found = {
         p.name.removesuffix(".weight"): (p.trainable, p.in_optimizer, p.has_gradient, p.is_changed)
@@ -334,7 +338,7 @@ def test_an_experiment_that_breaks_down_does_not_end_the_others() -> None:
                 raise NotImplementedError("No gradients of inputs.")
             return self.part(x)
 
-    trace = run_probe(trainee(Modal(), *clusters()), None, ProbePlan(steps=3))
+    trace = run_probe(trainee(Modal(), *clusters()), None, ProbePlan(steps=3, time_budget=AMPLE))
     assert trace.experiments["batch-dependence"].state == "failed"
     assert trace.experiments["batch-dependence"].reason == "NotImplementedError: No gradients of inputs"
     assert trace.experiments["same-seed"].state == "ran"
@@ -349,7 +353,9 @@ def test_models_of_other_types_are_not_said_to_compute_in_float32(types: tuple[t
             return super().forward(x.to(self.weight.dtype))
 
     model = nn.Sequential(Cast(8, 8, dtype=types[0]), nn.ReLU(), Cast(8, 4, dtype=types[1]))
-    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(steps=4, experiments=NOTHING_ELSE))
+    trace = run_probe(
+        trainee(model, *clusters()), None, ProbePlan(steps=4, experiments=NOTHING_ELSE, time_budget=AMPLE)
+    )
     assert trace.settings.precision == told
 
 
@@ -358,7 +364,7 @@ def test_lower_precisions_train(precision: str) -> None:
     trace = run_probe(
         trainee(mlp(8, 32, 4), *clusters(), precision=precision),
         None,
-        ProbePlan(steps=40, precision=precision, experiments=NOTHING_ELSE),
+        ProbePlan(steps=40, precision=precision, experiments=NOTHING_ELSE, time_budget=AMPLE),
     )
     assert trace.settings.precision == precision
     assert trace.stopped == "completed"

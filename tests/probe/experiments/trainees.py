@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tests.models.clocks import AMPLE
 from trainaudit.probe.budget import begin
 from trainaudit.probe.experiments.conditions import Conditions
 from trainaudit.probe.trainee import Batch, Computed, Trainee
@@ -68,5 +69,5 @@ def trainee(
     )
 
 
-def conditions(trainee: Trainee, *, seconds: float = 60.0, **others: Any) -> Conditions:
+def conditions(trainee: Trainee, *, seconds: float = AMPLE, **others: Any) -> Conditions:
     return Conditions(trainee, seed=0, repeats=3, allowance=begin(seconds).allow("same-seed", ()), **others)

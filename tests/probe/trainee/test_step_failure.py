@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.models.clocks import AMPLE  # noqa: E402
 from tests.probe.trainee.made import made, made_in  # noqa: E402
 from trainaudit.errors import TrainauditError  # noqa: E402
 from trainaudit.probe.plan import ProbePlan  # noqa: E402
@@ -111,7 +112,7 @@ def test_the_user_s_model_is_left_as_found(work: Path) -> None:
 
 
 def test_the_probe_of_it_trains_nothing_and_says_what_it_knows(work: Path) -> None:
-    plan = ProbePlan(data="net.py:pair", loss="bce", optimizer="sgd", learning_rate=0.25, time_budget=5.0)
+    plan = ProbePlan(data="net.py:pair", loss="bce", optimizer="sgd", learning_rate=0.25, time_budget=AMPLE)
     trainee = made_in(work, CODE, data=plan.data, loss=plan.loss, optimizer=plan.optimizer, learning_rate=0.25)
     trace = run_probe(trainee, None, plan)
     assert (trace.stopped, trace.run, trace.failure) == ("loss failed", None, trainee.failure)
@@ -135,7 +136,7 @@ def test_the_probe_of_it_trains_nothing_and_says_what_it_knows(work: Path) -> No
 
 
 def test_without_an_output_there_are_no_shapes_to_compare(work: Path) -> None:
-    trace = run_probe(made_in(work, CODE, data="net.py:wide"), None, ProbePlan(time_budget=5.0))
+    trace = run_probe(made_in(work, CODE, data="net.py:wide"), None, ProbePlan(time_budget=AMPLE))
     assert trace.stopped == "forward pass failed"
     assert {one.state for one in trace.experiments.values()} == {NOT_RUN}
 
@@ -143,7 +144,7 @@ def test_without_an_output_there_are_no_shapes_to_compare(work: Path) -> None:
 def test_a_later_batch_that_a_step_raises_on(work: Path) -> None:
     trainee = made_in(work, CODE, data="net.py:mixed", loss="net.py:picky")
     assert trainee.failure is None
-    trace = run_probe(trainee, None, ProbePlan(steps=4, time_budget=5.0))
+    trace = run_probe(trainee, None, ProbePlan(steps=4, time_budget=AMPLE))
     assert (trace.stopped, trace.run) == ("loss failed", None)
     assert trace.failure is not None
     assert trace.failure.said.startswith("ValueError: floats are no labels, at net.py:")
