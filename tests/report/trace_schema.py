@@ -19,11 +19,16 @@ _SCALARS: dict[Any, dict[str, str]] = {
     type(None): {"type": "null"},
 }  # fmt: skip
 
-KINDS = (Change, Effect, Proof) + tuple(
-    kind
-    for module in (trace, data, experiments)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
+KINDS = (
+    Change,
+    Effect,
+    Proof,
+    *(
+        kind
+        for module in (trace, data, experiments)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
+    ),
 )
 
 
