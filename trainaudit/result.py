@@ -279,6 +279,16 @@ class LayerRow:
     measured_rms: float | None = None
     measured_gradient: float | None = None
     measured_backward: float | None = None
+    silent_share: float | None = None
+    """Of a rectifier: share of its units that were above 0 on no sample that the probe saw."""
+    saturated_share: float | None = None
+    """Of a sigmoid or tanh: share of its values that are saturated, median over the run."""
+    update_ratio: float | None = None
+    """Change of the weight in one step over its size, median over the second half of the run."""
+    inputs: tuple[str, ...] = ()
+    """The rows whose outputs it reads; layers between them that have no row are looked through."""
+    joined: tuple[str, ...] = ()
+    """Earlier rows whose outputs are added to, or joined with, its own before anything reads it: a skip connection's start, parallel branches."""
 
 
 @frozen

@@ -236,6 +236,29 @@ def test_layer_table() -> None:
     assert shape_text(()) == "scalar"
 
 
+def test_rows_know_what_they_read_and_what_is_added_to_them() -> None:
+    """Through reshapes, and with the start of each skip connection at the end of its branch."""
+    g = Sketch({"x": ("N", 4, 4)})
+    h = g.dense("stem", "x", 8)
+    for k in range(3):
+        wide = g.layer(Op.UNSQUEEZE, f"wide{k}", h, shape=("N", 1, 4, 8), axes=(1,))
+        narrow = g.layer(Op.FLATTEN, f"narrow{k}", wide, shape=("N", 4, 8), start_dim=1)
+        inside = g.dense(f"b{k}", relu(g, g.dense(f"a{k}", narrow, 8)), 8)
+        h = g.layer(Op.ADD, f"sum{k}", h, inside, shape=("N", 4, 8))
+    one, other = g.dense("one", h, 8), g.dense("other", h, 8)
+    joined = g.layer(Op.CONCAT, "cat", one, other, shape=("N", 4, 16), axis=2)
+    graph = g.graph(g.dense("head", joined, 2))
+    rows = {row.name: row for row in layer_rows(graph, {})}
+    assert rows["stem"].inputs == ()
+    assert rows["a0"].inputs == ("stem",)
+    assert rows["b0"].joined == ("stem",)
+    assert [rows[f"a{k}"].inputs for k in (1, 2)] == [("b0",), ("b1",)]
+    assert [rows[f"b{k}"].joined for k in (1, 2)] == [("b0",), ("b1",)]
+    assert rows["other"].joined == ("one",)
+    assert rows["head"].inputs == ("other",)
+    assert all(name in rows for row in rows.values() for name in (*row.inputs, *row.joined))
+
+
 def test_loss_in_the_graph() -> None:
     g = Sketch({"x": ("N", 8), "target": ("N",)})
     h = g.dense("head", "x", 4)

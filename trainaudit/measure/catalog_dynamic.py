@@ -36,6 +36,7 @@ _LAYER_TRAINING = (
     _number("layer.std_growth", "ratio", TRAINING, "standard deviation of the layer's output at the end of the run over that at the start"),
     _number("layer.initial_gradient_ratio", "ratio", TRAINING,
             "rms of the layer's weight gradient over that of the last trainable layer, at the start"),
+    _number("layer.update_ratio", "ratio", TRAINING, "‖Δw‖ / ‖w‖ of the layer's weight, median after warm-up"),
     _number("layer.measured_end_to_end_ratio", "ratio", TRAINING,
             "training.end_to_end_ratio; at the layer where the gradient changes most on its way back"),
     _number("layer.measured_initial_end_to_end_ratio", "ratio", TRAINING,

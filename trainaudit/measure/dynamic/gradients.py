@@ -110,9 +110,10 @@ def _speeds(weights: Weights) -> Columns:
     """Layers that do not move at all are frozen, and no slow ones."""
     updates = column({name: median(second_half(_updates(one))) for name, one in weights.of.items()})
     moving = {name: ratio for name, ratio in updates.items() if ratio > 0.0}
+    columns: Columns = {"layer.update_ratio": dict(updates)}
     if not moving:
-        return {}
-    columns: Columns = {"training.update_ratio": {"training": statistics.median(moving.values())}}
+        return columns
+    columns["training.update_ratio"] = {"training": statistics.median(moving.values())}
     if len(moving) > 1:
         slow, fast = min(moving, key=lambda name: moving[name]), max(moving, key=lambda name: moving[name])
         columns["training.update_speed_spread"] = {"training": moving[fast] / moving[slow]}

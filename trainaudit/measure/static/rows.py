@@ -20,8 +20,9 @@ _SHOWN = (
 
 _MEASURED = (
     "layer.measured_std", "layer.measured_rms", "layer.initial_gradient_ratio", "layer.measured_backward_ratio",
+    "layer.measured_silent_share", "layer.measured_saturated_share", "layer.update_ratio",
 )  # fmt: skip
-"""Of the probe's first step, beside `layer.predicted_…`."""
+"""Of the probe: four of its first step, beside `layer.predicted_…`, and three of the whole run."""
 
 REPORT_FACTS = frozenset(
     {
@@ -45,9 +46,10 @@ def layer_rows(graph: Graph, columns: Mapping[str, Mapping[str, FactValue]]) -> 
         columns.get(f"layer.predicted_{what}", {}) for what in ("std", "rms", "gradient_ratio", "backward_ratio")
     ]
     measured = [columns.get(fact, {}) for fact in _MEASURED]
+    inputs, joined = _edges(graph)
     rows = []
     for layer in graph.layers:
-        if layer.op not in _SHOWN and not layer.parameters:
+        if layer.index not in inputs:
             continue
         name = layer.name
         weight = (
@@ -75,11 +77,38 @@ def layer_rows(graph: Graph, columns: Mapping[str, Mapping[str, FactValue]]) -> 
                 measured_rms=_number(measured[1].get(name)),
                 measured_gradient=_number(measured[2].get(name)),
                 measured_backward=_number(measured[3].get(name)),
+                silent_share=_number(measured[4].get(name)),
+                saturated_share=_number(measured[5].get(name)),
+                update_ratio=_number(measured[6].get(name)),
                 file=layer.source.file,
                 line=layer.source.line,
+                inputs=tuple(graph.layers[i].name for i in inputs[layer.index]),
+                joined=tuple(graph.layers[i].name for i in joined.get(layer.index, ())),
             )
         )
     return tuple(rows)
+
+
+def _edges(graph: Graph) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """Of the layers that have a row: the rows that each reads, and the earlier rows whose outputs meet its own behind it. A layer without a row stands
+    for the latest row that it comes from, so that a chain of residual sums gives one edge for each sum. Shapes carry no signal."""
+    inputs: dict[int, list[int]] = {}
+    joined: dict[int, list[int]] = {}
+    stands_for: dict[str, int] = {}
+    for layer in graph.layers:
+        found = sorted({stands_for[name] for name in layer.inputs if name in stands_for})
+        if layer.op in _SHOWN or layer.parameters:
+            inputs[layer.index] = found
+            place = layer.index
+        elif found and layer.op is not Op.SHAPE:
+            place = found[-1]
+            if len(found) > 1:
+                joined[place] = sorted({*joined.get(place, ()), *found[:-1]})
+        else:
+            continue
+        for name in layer.outputs:
+            stands_for[name] = place
+    return inputs, joined
 
 
 def shape_text(shape: Shape | None) -> str:
