@@ -6,25 +6,16 @@ everything that comes from a model or a rule file escaped twice, by `visible` an
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
-from hashlib import sha256
-from typing import Any
 
 from trainaudit.recipe import SOURCE_URL
-from trainaudit.report import charts, numbers, view
-from trainaudit.report.escaping import visible, visible_lines
-from trainaudit.report.ladder import WORDS
+from trainaudit.report import numbers, view
 from trainaudit.report.portable import portable
-from trainaudit.report.prose import code_spans
 from trainaudit.report.sections import MAX_OTHERS, section
+from trainaudit.report.templating import markup, standing_alone
 from trainaudit.report.to_json import render_json
-from trainaudit.resources import templates_folder
-from trainaudit.result import Audit, Location, Run, State
+from trainaudit.result import Audit, Run, State
 
 MAX_ROWS = 300
 MAX_PRINTED_ROWS = 120
@@ -40,13 +31,10 @@ def render_html(run: Run) -> str:
     return page(run, is_print=False)
 
 
-def page(run: Run, *, is_print: bool) -> str:
-    """The page for the screen, or the one that is printed: all folded parts open, no script, no record."""
+def page(run: Run, *, is_print: bool, index: str = "") -> str:
+    """The page for the screen, or the one that is printed: all folded parts open, no script, no record. `index` is the link back to the page of
+    all models, "" where there is none."""
     run = portable(run)
-    folder = templates_folder()
-    css = (folder / "html" / "page.css").read_text("utf-8")
-    print_css = (folder / "print.css").read_text("utf-8")
-    script = "" if is_print else (folder / "html" / "page.js").read_text("utf-8")
     record, is_thinned = ("", False) if is_print else _record(run)
     shown = run.audits[:MAX_MODELS]
     seen: Counter[str] = Counter()
@@ -56,71 +44,23 @@ def page(run: Run, *, is_print: bool) -> str:
     judged = (State.VIOLATED, State.CLEAN, State.IGNORED)
     used = {outcome.rule for audit in shown for outcome in audit.outcomes if outcome.state in judged}
     title = sections[0].audit.model.name if len(sections) == 1 else numbers.count(len(run.audits), "model")
-    text: str = (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            run=run,
-            title=f"{title}: audit",
-            sections=sections,
-            left_out=len(run.audits) - len(shown),
-            problems=view.problems_sentence(total),
-            rules=view.rules_sentence(total),
-            recipe_url=SOURCE_URL,
-            thresholds=[(rule, limit) for rule in run.rules if rule.id in used for limit in rule.thresholds],
-            is_print=is_print,
-            css=_markup(css),
-            print_css=_markup(print_css),
-            script=_markup(script),
-            policy=_policy([css, print_css], [script]),
-            record=_markup(record),
-            record_is_thinned=is_thinned,
-            max_others=MAX_OTHERS,
-        )
-    )
-    return text
-
-
-@cache
-def environment() -> Any:
-    """Jinja over the templates of `templates/html`, which are compiled once."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates_folder() / "html"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalized,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(_FILTERS)
-    return environment
-
-
-def _finalized(value: object) -> object:
-    """Every expression of every template passes here: text that is not markup loses what acts on the reader."""
-    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-def _markup(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """Nothing but this very style and script; no network, no frames, no forms."""
-
-    def hashes(texts: Sequence[str]) -> str:
-        return (
-            " ".join(f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in texts if text)
-            or "'none'"
-        )
-
-    return (
-        f"default-src 'none'; style-src {hashes(styles)}; script-src {hashes(scripts)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+    return standing_alone(
+        "page.html.j2",
+        styles=("page.css",),
+        script="page.js",
+        is_print=is_print,
+        run=run,
+        title=f"{title}: audit",
+        index=index,
+        sections=sections,
+        left_out=len(run.audits) - len(shown),
+        problems=view.problems_sentence(total),
+        rules=view.rules_sentence(total),
+        recipe_url=SOURCE_URL,
+        thresholds=[(rule, limit) for rule in run.rules if rule.id in used for limit in rule.thresholds],
+        record=markup(record),
+        record_is_thinned=is_thinned,
+        max_others=MAX_OTHERS,
     )
 
 
@@ -138,57 +78,3 @@ def _record(run: Run) -> tuple[str, bool]:
 def _thinned(audit: Audit) -> Audit:
     findings = tuple(replace(finding, occurrences=finding.occurrences[:MAX_OTHERS]) for finding in audit.findings)
     return replace(audit, facts={}, unmeasured={}, layers=(), findings=findings, trace=None)
-
-
-def _prose(text: str) -> Any:
-    from markupsafe import Markup, escape
-
-    pieces = [(is_code, escape(visible(piece))) for is_code, piece in code_spans(" ".join(str(text).split()))]
-    return Markup("").join(Markup(f"<code>{piece}</code>") if is_code else piece for is_code, piece in pieces)
-
-
-def _lines(text: str) -> Any:
-    from markupsafe import Markup, escape
-
-    return Markup("\n").join(escape(line) for line in visible_lines(text))
-
-
-def _breakable(name: str) -> Any:
-    """A layer's name that may wrap after its dots and slashes."""
-    from markupsafe import Markup, escape
-
-    text = str(escape(visible(name)))
-    return Markup(text.replace(".", ".<wbr>").replace("/", "/<wbr>"))
-
-
-def _bytes(size: int) -> str:
-    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= scale:
-            return f"{numbers.number(size / scale)} {unit}"
-    return numbers.count(size, "byte")
-
-
-def _source(location: Location) -> str:
-    return view.source(location)
-
-
-_FILTERS: dict[str, Callable[..., Any]] = {
-    "prose": _prose,
-    "lines": _lines,
-    "breakable": _breakable,
-    "paragraphs": lambda text: [part for part in text.strip().split("\n\n") if part.strip()],
-    "number": numbers.number,
-    "figure": lambda value: "" if value is None else numbers.number(value),
-    "large": numbers.large,
-    "lowered": view.lowered,
-    "gain_bar": charts.gain_bar,
-    "share": numbers.share,
-    "counted": numbers.count,
-    "bytes": _bytes,
-    "source": _source,
-    "limit": lambda limit: numbers.scalar(limit.value, limit.unit),
-    "compact": lambda value: json.dumps(value, ensure_ascii=False, default=str),
-    "tip_word": WORDS.__getitem__,
-    "web": lambda url: url.startswith(("https://", "http://")),
-    "nth": lambda shown, left_out: f"{-(-(shown + left_out) // shown)}th",
-}
