@@ -144,7 +144,9 @@ def _finish(
     warnings = notes + ignore_warnings(settings.ignores, matched, covered, date.today())
     if baseline is not None:
         audits = tuple(baselines.apply_baseline(audit, baseline) for audit in audits)
-        if stale := baselines.stale_entries(audits, baseline):
+        stale = baselines.stale_entries(audits, baseline)
+        audits = baselines.with_gone(audits, baseline, stale)
+        if stale:
             warnings += (
                 f"{len(stale)} entries of the baseline were not found again: write it anew with --write-baseline.",
             )

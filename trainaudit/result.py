@@ -216,6 +216,8 @@ class RuleInfo:
     evidence_level: str
     thresholds: tuple[ThresholdInfo, ...] = ()
     references: tuple[Reference, ...] = ()
+    follows: tuple[str, ...] = ()
+    """Ids of the rules whose violation may bring this one about: reports put its findings under theirs."""
 
 
 @frozen
@@ -310,6 +312,8 @@ class Audit:
     """About the run itself: unused ignores, expired ignores, limits that were reached."""
     timings: Mapping[str, float] = field(default_factory=dict)
     """Seconds per stage."""
+    gone_from_baseline: int | None = None
+    """Entries of the baseline that stand for this model and were not found again; None without a baseline."""
     trace: Trace | None = None
     """What the probe saw; None where none ran."""
     together: Proof | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,12 @@ def stale_entries(audits: Iterable[Audit], baseline: Baseline) -> tuple[str, ...
     return tuple(
         sorted(key for key, (_, target, _) in baseline.entries.items() if target in targets and key not in seen)
     )
+
+
+def with_gone(audits: Iterable[Audit], baseline: Baseline, stale: Iterable[str]) -> tuple[Audit, ...]:
+    """The audits, each with the number of its stale entries."""
+    gone = Counter(baseline.entries[key][1] for key in stale)
+    return tuple(replace(audit, gone_from_baseline=gone[model_name(audit.target)]) for audit in audits)
 
 
 def _not_a_baseline(path: Path) -> TrainauditError:

@@ -134,7 +134,6 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         ("tips", "The recipe, tip by tip", True),
         ("by-hand", "To check by hand", True),
     ]
-    worst = next((name for name in ("error", "warning", "note") if getattr(total, name)), "clean")
     return Section(
         audit=audit,
         anchor=f"model-{index + 1}",
@@ -143,7 +142,7 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         named=f"{audit.target}: " if of > 1 else "",
         level=3 if of > 1 else 2,
         is_first=index == 0,
-        worst=worst if total.findings or State.CLEAN in total.states else "not-run",
+        worst=view.worst(total),
         verdict=view.verdict(run, audit),
         unrecognized=view.unrecognized_sentence(audit.model),
         total=total,
@@ -187,13 +186,12 @@ def _probe(run: Run, audit: Audit, findings: Sequence[Finding]) -> Probe | None:
 
 def _counts(total: view.Counts) -> tuple[tuple[str, int, str], ...]:
     """The figures under the verdict: state, number, word. Crashed rules count as not run."""
-    not_run = total.states.get(State.NOT_MEASURED, 0) + total.states.get(State.FAILED, 0)
     shown = [
         ("error", total.error, "error" if total.error == 1 else "errors"),
         ("warning", total.warning, "warning" if total.warning == 1 else "warnings"),
         ("note", total.note, "note" if total.note == 1 else "notes"),
         ("clean", total.states.get(State.CLEAN, 0), "passed"),
-        ("not-run", not_run, "not run"),
+        ("not-run", view.not_run(total), "not run"),
         ("not-applicable", total.states.get(State.NOT_APPLICABLE, 0), "not applicable"),
         ("ignored", total.ignored + total.withdrawn + total.in_baseline, "set aside"),
     ]

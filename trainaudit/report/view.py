@@ -100,6 +100,17 @@ def counts(run: Run, audits: Sequence[Audit] | None = None) -> Counts:
     )
 
 
+def worst(total: Counts) -> str:
+    """ "error", "warning", "note", "clean", or "not-run" where nothing was found because nothing could be judged."""
+    found = next((name for name in ("error", "warning", "note") if getattr(total, name)), "clean")
+    return found if total.findings or State.CLEAN in total.states else "not-run"
+
+
+def not_run(total: Counts) -> int:
+    """Rules that said nothing though they apply; those that crashed are among them."""
+    return total.states.get(State.NOT_MEASURED, 0) + total.states.get(State.FAILED, 0)
+
+
 def problems_sentence(total: Counts) -> str:
     """ "Found 3 problems in 1 model (1 error, 2 warnings; 1 ignored)." """
     if not total.models:
@@ -260,7 +271,7 @@ def verdict(run: Run, audit: Audit) -> str:
     clean = total.states.get(State.CLEAN, 0)
     if not clean:
         return "Nothing was found, but no rule could be judged on this model."
-    open_ones = total.states.get(State.NOT_MEASURED, 0) + total.states.get(State.FAILED, 0)
+    open_ones = not_run(total)
     rest = f"; {numbers.count(open_ones, 'rule')} could not be judged" if open_ones else ""
     return f"Nothing was found that should keep this network from training: {numbers.count(clean, 'rule')} clean{rest}."
 
