@@ -65,7 +65,7 @@ class ProbeClauses:
 class Rule:
     """One rule. `category` is its folder; `thresholds` keep the units and sources of their values.
 
-    `evidence` is the level that its file declares, "" where there is none. Where nothing of that level was gathered the rest of the file
+    `follows` are the ids of rules whose violation may bring this one about. `evidence` is the level that its file declares, "" where there is none. Where nothing of that level was gathered the rest of the file
     need not be read: `is_outline` is True and the conditions, texts and thresholds are empty.
     """
 
@@ -87,6 +87,7 @@ class Rule:
     references: tuple[Reference, ...]
     path: Path = field(compare=False)
     evidence: str = ""
+    follows: tuple[str, ...] = ()
     probe: ProbeClauses | None = None
     is_outline: bool = False
 
@@ -136,6 +137,7 @@ def rule_info(rule: Rule) -> RuleInfo:
         evidence_level=rule.evidence_level,
         thresholds=tuple(rule.thresholds.values()),
         references=rule.references,
+        follows=rule.follows,
     )
 
 

@@ -26,7 +26,7 @@ PROBE_LEVELS = tuple(sorted(PROBED))
 _KEYS = {
     "id": True, "name": True, "severity": True, "confidence": True, "status": True, "since": True, "recipe": True, "subject": True,
     "applies_to": False, "when": True, "message": True, "why": True, "thresholds": False, "fix": False, "references": False,
-    "examples": False, "evidence": False, "probe": False,
+    "examples": False, "evidence": False, "probe": False, "follows": False,
 }  # fmt: skip
 _THRESHOLD_KEYS = {"value": True, "unit": True, "because": True}
 _FIX_KEYS = {"summary": True, "safety": True, "torch": False, "recipe": False}
@@ -60,6 +60,7 @@ def rule_of(table: dict[str, Any], path: Path) -> Rule:
         fix=_fix(table["fix"], subject, units) if "fix" in table else None,
         references=_references(table.get("references", [])),
         evidence=_word(table, "evidence") if "evidence" in table else "",
+        follows=_follows(table.get("follows", [])),
         probe=_probe(table["probe"], subject, limits, units) if "probe" in table else None,
         is_outline=False,
     )
@@ -92,6 +93,14 @@ def outline_of(words: Mapping[str, str], path: Path) -> Rule:
         evidence=words.get("evidence", ""),
         is_outline=True,
     )
+
+
+def _follows(rules: object) -> tuple[str, ...]:
+    expect(
+        isinstance(rules, list) and all(isinstance(rule, str) for rule in rules), "follows", "a list of ids of rules"
+    )
+    assert isinstance(rules, list)
+    return tuple(rules)
 
 
 def _condition(table: Mapping[str, Any], key: str, subject: str, limits: Mapping[str, float], where: str = "") -> Any:

@@ -75,6 +75,7 @@ def rule_record(rule: Rule, examples: bool = True) -> dict[str, Any]:
         "recipe": rule.recipe,
         "subject": rule.subject,
         "evidence": rule.evidence_level,
+        "follows": list(rule.follows),
         "applies_to": None if rule.applies_to is None else rule.applies_to.text,
         "when": rule.when.text,
         "message": template_text(rule.message),
@@ -112,6 +113,7 @@ def _explain_text(rule: Rule) -> str:
         parts.append(
             _section(f"Fix ({rule.fix.safety})", [template_text(rule.fix.summary)]) + (f"\n\n{code}" if code else "")
         )
+    parts.append(_section("May follow from", [", ".join(rule.follows)] if rule.follows else []))
     parts.append(_section("References", [f"{item.title}\n{item.url}" for item in rule.references]))
     examples = [
         f"{kind.replace('_', ' ')}: {_facts(table)}"
@@ -144,6 +146,8 @@ def _explain_markdown(rule: Rule) -> str:
             f"### Fix ({rule.fix.safety})\n\n{template_text(rule.fix.summary)}"
             + (f"\n\n```python\n{code}\n```" if code else "")
         )
+    if rule.follows:
+        parts.append("### May follow from\n\n" + ", ".join(f"`{item}`" for item in rule.follows))
     if rule.references:
         parts.append("### References\n\n" + "\n".join(f"- [{item.title}]({item.url})" for item in rule.references))
     examples = [
