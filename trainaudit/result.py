@@ -115,8 +115,9 @@ class Effect:
 class Proof:
     """What became of a fix that was applied to a copy and trained beside the model as it is, from the same seeds on the same batches.
 
-    `gain` is what fixes are ranked by: the natural logarithm of the losses' quotient, before over after, above 0 where the fix helps; None where
-    it was not measured. `rules` are those whose fixes were made, one for a finding's own proof, in the order in which they were taken."""
+    `gain` is what fixes are ranked by: the natural logarithm of the quotient of what was `compared`, before over after, above 0 where the fix helps,
+    mean over the seeds; None where it was not measured. `gains` are those of the pairs, in the order of `seeds`. `rules` are those whose fixes were
+    made, one for a finding's own proof, in the order in which they were taken."""
 
     verdict: str
     reason: str
@@ -124,9 +125,16 @@ class Proof:
     changes: tuple[Change, ...]
     effects: tuple[Effect, ...] = ()
     gain: float | None = None
+    gains: tuple[float, ...] = ()
+    compared: str = ""
+    """"loss", "wrong classes" (a share) or "error" (squared, over the targets' variance), where a fix changes what the loss is of; "" where nothing was."""
     seeds: tuple[int, ...] = ()
     steps: int = 0
     seconds: float = 0.0
+    unpredicted: str = ""
+    """Why no effect is predicted, "" where some are."""
+    command: str = ""
+    """What would run it, "" where it was run or nothing would."""
 
 
 @frozen
