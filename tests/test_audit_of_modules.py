@@ -147,7 +147,7 @@ def test_a_record_of_a_module_renders_in_every_format(tmp_path: Path) -> None:
         text = render(run, form, width=80, color=False)
         assert "double-softmax" in text, form
     assert "captured with torch.export in training mode" in " ".join(render(run, "full", width=80, color=False).split())
-    write_report(run, str(tmp_path / "r.html"))
+    write_report([run], str(tmp_path / "r.html"))
     assert "<dt>Captured</dt><dd>captured with torch.export in training mode" in (tmp_path / "r.html").read_text(
         "utf-8"
     )

@@ -123,7 +123,23 @@ def test_many_reports_from_one_run(work: Path) -> None:
     assert json.loads(Path("out/r.sarif").read_bytes())["version"] == "2.1.0"
     assert "symmetric-init" in Path("out/r.md").read_text(encoding="utf-8")
     ElementTree.parse("out/r.xml")
-    assert sorted(path.name for path in Path("out").iterdir()) == ["r.html", "r.json", "r.md", "r.sarif", "r.xml"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "r-models", "r.html", "r.json", "r.md", "r.sarif", "r.xml"
+    ]  # fmt: skip
+    assert sorted(path.name for path in Path("out/r-models").iterdir()) == ["faulty.onnx.html", "repaired.onnx.html"]
+
+
+def test_records_of_several_runs_are_one_report(work: Path) -> None:
+    run("faulty.onnx", "--report", "a.json")
+    run("repaired.onnx", "--report", "b.json", "--fail-on", "error")
+    result = run("report", "a.json", "b.json", "--report", "both.html", "--report", "both.json")
+    assert (result.exit_code, result.output) == (0, "")
+    assert len(list(Path("both-models").iterdir())) == 2
+    record = json.loads(Path("both.json").read_bytes())
+    assert [audit["target"] for audit in record["audits"]] == ["faulty.onnx", "repaired.onnx"]
+    assert "fail-on" not in record["settings"]
+    assert "python" in record["environment"]
+    assert "in 2 models" in run("report", "a.json", "b.json").output
 
 
 @pytest.mark.parametrize("form", ["full", "concise", "json", "sarif", "junit", "github", "gitlab", "markdown"])

@@ -114,7 +114,7 @@ def probe(**given: Any) -> None:
 
 
 @main.command()
-@click.argument("record", type=click.Path(path_type=Path))
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--report",
     "reports",
@@ -126,11 +126,11 @@ def probe(**given: Any) -> None:
 @click.option("--output-format", type=click.Choice(FORMATS), default="full", show_default=True)
 @click.option("-o", "--output-file", type=click.Path(path_type=Path), metavar="PATH")
 @options.color
-def report(record: Path, **given: Any) -> None:
-    """Render a saved JSON record again, in any format, without the model."""
+def report(records: tuple[Path, ...], **given: Any) -> None:
+    """Render saved JSON records again, in any format, without the models. Several are rendered as one."""
     from trainaudit.commands import render_again
 
-    sys.exit(render_again(record, **given))
+    sys.exit(render_again(records, **given))
 
 
 @main.command()

@@ -152,7 +152,7 @@ def _finish(
             )
     run = replace(run_record(audits, rules, settings), failures=tuple(failures), warnings=warnings)
     for path in settings.reports:
-        write_report(run, path)
+        write_report([run], path)
     if showing.write_baseline is not None:
         baselines.write_baseline(baselines.baseline_of(audits), showing.write_baseline)
     show(
@@ -177,15 +177,17 @@ def _split(given: Mapping[str, Any], kind: type[_Record]) -> tuple[_Record, dict
 
 
 def render_again(
-    record: Path, *, reports: Sequence[Path], output_format: str, output_file: Path | None, color: str
+    records: Sequence[Path], *, reports: Sequence[Path], output_format: str, output_file: Path | None, color: str
 ) -> int:
     """`trainaudit report`."""
     refuse_impossible(reports)
-    run = read_run(record)
+    runs = [read_run(record) for record in records]
     for path in reports:
-        write_report(run, path)
+        write_report(runs, path)
     if not reports or output_file is not None:
-        show(run, output_format, output_file, color=color)
+        from trainaudit.report.merging import merged
+
+        show(merged(runs), output_format, output_file, color=color)
     return 0
 
 
@@ -226,7 +228,7 @@ def judge_facts(facts: Path, *, output_file: Path | None, color: str, **flags: A
     measured = with_loss(read_facts(read_text(facts), str(facts)), settings.loss)
     run = run_record((judge_measured(measured, settings, rules, detail=True).audit,), rules, settings)
     for path in settings.reports:
-        write_report(run, path)
+        write_report([run], path)
     show(run, settings.output_format, output_file, color=color)
     return exit_code(run)
 
@@ -268,7 +270,7 @@ def run_demo(folder: Path, *, probe: bool, color: str) -> int:
         codes.append(exit_code(run))
         for suffix in (".html",) if no_pdf else (".html", ".pdf"):
             reports.append(path.with_suffix(suffix))
-            write_report(run, reports[-1])
+            write_report([run], reports[-1])
     print("Reports:", *reports, sep="\n  ")
     if no_pdf:
         print(f"No PDF: {no_pdf}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from trainaudit.errors import TrainauditError
@@ -54,11 +54,11 @@ def not_taken(error: OSError) -> TrainauditError:
     return TrainauditError("cannot-write", f"The output could not be written: {reason}.", "Write to a file with -o.")
 
 
-def write_report(run: Run, path: Path) -> None:
-    """A report of the kind that the path's suffix names."""
+def write_report(runs: Sequence[Run], path: Path) -> None:
+    """A report of the kind that the path's suffix names, of one record or several."""
     from trainaudit.report import files
 
-    files.write_report(run, str(path))
+    files.write_report(runs, str(path))
 
 
 def read_run(path: Path) -> Run:

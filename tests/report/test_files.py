@@ -40,7 +40,7 @@ def test_other_names_are_refused(path: str) -> None:
 @pytest.mark.parametrize("suffix", [suffix for suffix in KINDS if suffix != ".pdf"])
 def test_every_kind_is_written(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / f"report{suffix}"
-    write_report(samples.faulty(), str(path))
+    write_report([samples.faulty()], str(path))
     assert path.read_text("utf-8") == render(samples.faulty(), KINDS[suffix])
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 

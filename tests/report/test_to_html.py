@@ -155,7 +155,7 @@ def test_fifty_models_stay_under_two_megabytes() -> None:
     audits = [samples.faulty_audit(f"models/{index}.onnx") for index in range(50)]
     text = render_html(samples.run_of(*audits))
     assert len(text.encode()) < 2_000_000
-    assert f"{50 - MAX_MODELS} more models would make this page too large" in Page(text).text
+    assert f"The reports of {50 - MAX_MODELS} more models would make this document too long" in Page(text).text
 
 
 def test_the_verdict_comes_first_and_says_no_more_than_was_checked() -> None:

@@ -1,19 +1,35 @@
-"""Reports on disk: written whole or not at all. Stdlib only."""
+"""Reports on disk: every file is written whole or not at all. Stdlib only."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from trainaudit.errors import TrainauditError
 from trainaudit.report.formats import render_bytes, report_kind
+from trainaudit.report.merging import merged
 from trainaudit.result import Run
 
 
-def write_report(run: Run, path: str) -> None:
-    """Renders the run as the kind that the path's suffix names, and writes it. See `write_whole` for errors."""
-    write_whole(path, render_bytes(run, report_kind(path)))
+def write_report(runs: Sequence[Run], path: str) -> None:
+    """Renders the records as the kind that the path's suffix names, and writes them. HTML of several models is a page with a row for each, and a
+    report of each in the folder `NAME-models` beside it; every other kind is one file. See `write_whole` for errors."""
+    kind = report_kind(path)
+    if kind == "html" and has_index(runs):
+        from trainaudit.report.to_index import index_files
+
+        for name, text in index_files(runs, path):
+            write_whole(name, text)
+    else:
+        write_whole(path, render_bytes(merged(runs), kind))
+
+
+def has_index(runs: Sequence[Run]) -> bool:
+    """Whether the records hold several targets, or none that could be audited."""
+    audits = sum(len(run.audits) for run in runs)
+    return audits != 1 or any(run.failures for run in runs)
 
 
 def write_whole(path: str, content: str | bytes) -> None:

@@ -7,10 +7,12 @@ everything that comes from a model or a rule file escaped twice, by `visible` an
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from trainaudit.recipe import SOURCE_URL
 from trainaudit.report import numbers, view
+from trainaudit.report.model_rows import Row, failed, ranked, row
 from trainaudit.report.portable import portable
 from trainaudit.report.sections import MAX_OTHERS, section
 from trainaudit.report.templating import markup, standing_alone
@@ -36,7 +38,7 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
     all models, "" where there is none."""
     run = portable(run)
     record, is_thinned = ("", False) if is_print else _record(run)
-    shown = run.audits[:MAX_MODELS]
+    shown, models = _models(run)
     seen: Counter[str] = Counter()
     rows = max(15, (MAX_PRINTED_ROWS if is_print else MAX_ROWS) // max(1, len(shown)))
     sections = [section(run, audit, index, len(shown), rows, seen) for index, audit in enumerate(shown)]
@@ -53,6 +55,8 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
         title=f"{title}: audit",
         index=index,
         sections=sections,
+        rows=models,
+        has_baseline=any(item.change_key is not None for item in models),
         left_out=len(run.audits) - len(shown),
         problems=view.problems_sentence(total),
         rules=view.rules_sentence(total),
@@ -62,6 +66,17 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
         record_is_thinned=is_thinned,
         max_others=MAX_OTHERS,
     )
+
+
+def _models(run: Run) -> tuple[Sequence[Audit], list[Row]]:
+    """The models that are shown in full, the worst of many, and a row for each that there is."""
+    if len(run.audits) == 1:
+        return run.audits, []
+    known = ranked(row(run, audit, str(index)) for index, audit in enumerate(run.audits))
+    places = sorted(int(item.href) for item in known[:MAX_MODELS])
+    anchors = {str(place): f"#model-{number + 1}" for number, place in enumerate(places)}
+    rows = [replace(item, href=anchors.get(item.href, "")) for item in known]
+    return [run.audits[place] for place in places], [*(failed(*failure) for failure in run.failures), *rows]
 
 
 def _record(run: Run) -> tuple[str, bool]:
