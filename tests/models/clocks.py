@@ -4,9 +4,12 @@ steps of a model."""
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from trainaudit.probe.trainee import Batch, Computed, Trainee
 
 AMPLE = 10_000.0
 """Seconds: a time budget that cuts nothing."""
@@ -28,11 +31,11 @@ def stopped_clock(patch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def slowed(model: Any, clock: Clock, seconds: float) -> Any:
-    """The module, each call of which takes that long for each example by the clock, whatever the machine does."""
+def slowed(trainee: Trainee, clock: Clock, seconds: float) -> Trainee:
+    """Every forward pass takes that long for each example by the clock, whatever the machine does."""
 
-    def wait(_module: Any, arguments: Any) -> None:
-        clock.now += seconds * len(arguments[0])
+    def compute(model: Any, batch: Batch) -> Computed:
+        clock.now += seconds * batch.size
+        return trainee.compute(model, batch)
 
-    model.register_forward_pre_hook(wait)
-    return model
+    return replace(trainee, compute=compute)

@@ -32,7 +32,7 @@ STAGES: Mapping[str, Stage] = {
     "time-dependence": Stage(4, 4),
     "train-eval-gap": Stage(4, 4),
     "same-seed": Stage(4, 4),
-    "learning-rate-range": Stage(10, 40),
+    "learning-rate-range": Stage(10, 124),
     "input-baseline": Stage(12, 80),
 }
 """By importance: what teaches most for its time comes first, is run first and is given up last."""

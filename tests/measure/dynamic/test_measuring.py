@@ -54,6 +54,19 @@ def test_a_run_that_was_cut_at_once_says_nothing_of_what_weights_come_to() -> No
     assert found.columns["parameter.is_updated"]["l1.weight"] is True
 
 
+def test_the_first_gradients_behind_a_layer_that_starts_at_zero_are_not_held_against_the_network() -> None:
+    """adaLN-zero: what one step of Adam made of the last layer and of a gate is all that lets the gradient pass."""
+    steps = [0.0, 0.0, 1e-7, 1e-4, *[0.5] * 16]
+    found = measured(trace([1.0] * 20, parameters=[weight("l0", steps), weight("l1", [1.0] * 20)]), 2)
+    assert run_fact(found, "initial_end_to_end_ratio") == pytest.approx(1e-7)
+    assert not any(
+        isinstance(ratio, float) for ratio in found.columns["layer.measured_initial_end_to_end_ratio"].values()
+    )
+    assert found.columns["layer.measured_end_to_end_ratio"] == {"l0": 0.5}
+    dead = measured(trace([1.0] * 20, parameters=[weight("l0", [0.0] * 20), weight("l1", [1.0] * 20)]), 2)
+    assert dead.columns["layer.measured_end_to_end_ratio"] == {"l0": 0.0}
+
+
 def test_the_place_is_the_earliest_layer_with_half_of_the_change() -> None:
     norms = {"l0": 1e-9, "l1": 1e-8, "l2": 1e-4, "l3": 1.0}
     found = measured(trace(parameters=[weight(name, [norm] * 4) for name, norm in norms.items()]), 4)

@@ -80,8 +80,8 @@ def test_a_slow_model_stays_within_the_time_and_says_what_was_cut(
     milliseconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = stopped_clock(monkeypatch)
-    began, model = clock.now, slowed(mlp(8, 16, 4), clock, milliseconds / 1000)
-    trace = run_probe(trainee(model, *clusters()), None, ProbePlan(time_budget=4.0))
+    began, slow = clock.now, slowed(trainee(mlp(8, 16, 4), *clusters()), clock, milliseconds / 1000)
+    trace = run_probe(slow, None, ProbePlan(time_budget=4.0))
     assert clock.now - began < 4.0 + 20 * milliseconds / 1000 * 8  # all of it would take 40 s and more
     assert trace.stopped == "time budget"
     assert trace.run is not None
@@ -379,11 +379,11 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence() -> None:
 
 
 def test_a_budget_keeps_what_the_stages_after_one_need_at_least() -> None:
-    budget = replace(begin(100.0), step_seconds=1.0)
+    budget = replace(begin(200.0), step_seconds=1.0)
     names = ["overfit-one-batch", "learning-rate-range", "input-baseline", "same-seed"]
     assert budget.affordable(names) == ["overfit-one-batch", "learning-rate-range", "same-seed"]
     first = budget.allow("overfit-one-batch", ["learning-rate-range", "same-seed"]).left()
-    assert first == pytest.approx(25 + (100 - (25 + 40 + 4)) * 20 / 34, abs=0.1)
+    assert first == pytest.approx(25 + (200 - (25 + 124 + 4)) * 20 / 34, abs=0.1)
 
 
 def test_what_a_stage_leaves_goes_to_those_after_it() -> None:

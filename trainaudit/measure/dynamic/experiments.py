@@ -43,6 +43,8 @@ _COMPUTED: Mapping[str, tuple[str, ...]] = {
     "train-eval-gap": ("eval_gap_ratio", "eval_gap"),
 }
 """Experiment → facts that are computed from several of its values."""
+_ONLY_WHOLE = frozenset({"overfit-one-batch", "input-baseline"})
+"""Experiments that say nothing before their end: what was not learnt so far may be learnt yet."""
 _COUNTS = frozenset({"overfit_step_count", "overfit_sample_count", "leaking_pair_count", "first_leak", "batchnorm_count", "dropout_count"})  # fmt: skip
 _FLOORS = {"double-softmax": "floor_double_softmax", "broadcast": "floor_broadcast", "sigmoid": "floor_sigmoid", "constant": "constant_loss"}  # fmt: skip
 
@@ -83,8 +85,8 @@ def _facts(name: str, wanted: Mapping[str, str], experiment: Experiment | None) 
     found |= {fact: value for fact, value in _computed(name, values).items() if value is not None}
     if name == "overfit-one-batch":
         found["is_loss_seen"] = True if values.get("is_seen", True) else _UNSEEN
-    if experiment.state == CUT and name == "overfit-one-batch":
-        found = {}  # a batch that was not trained on to the end says nothing
+    if experiment.state == CUT and name in _ONLY_WHOLE:
+        found = {}
     if experiment.state == CUT:
         missing = Unmeasured(
             f"the experiment {name} was cut short{f': {experiment.reason}' if experiment.reason else ''}"

@@ -79,21 +79,23 @@ def _updates(one: ParameterSeries) -> list[float]:
 
 def _reach(rms: dict[str, Series]) -> Columns:
     """Of each layer against the last one with a gradient that is not 0 at most steps; and end to end, at the layer where the gradient changes most on
-    its way back. Where it is exactly 0 at the start, behind a layer that starts at zero, the first step that has one counts."""
+    its way back. Where it is exactly 0 at the start, behind a layer that starts at zero, the first step that has one counts; that
+    layer is small then, so that this tells nothing of the others."""
     last = next((name for name in reversed(rms) if (median(rms[name]) or 0.0) > 0.0), None)
     if last is None or len(rms) < 2:
         return {}
     initial = column({name: divided(series[0], rms[last][0]) for name, series in rms.items() if series and rms[last]})
     whole = column({name: median(ratios(series, rms[last])) for name, series in rms.items()})
     first = next(iter(rms))
-    begun = {first: next((ratio for ratio in ratios(rms[first], rms[last]) if ratio > 0.0), 0.0)}
     steps = column({name: median(ratios(rms[name], rms[after])) for name, after in pairwise(rms)})
     columns: Columns = {"layer.initial_gradient_ratio": dict(initial), "layer.neighbor_gradient_ratio": dict(steps)}
+    begun = {first: next((ratio for ratio in ratios(rms[first], rms[last]) if ratio > 0.0), 0.0)}
     for fact, found in (("end_to_end_ratio", whole), ("initial_end_to_end_ratio", begun)):
         if first in found:
-            start = _start(steps, found[first]) or first
             columns[f"training.{fact}"] = {"training": found[first]}
-            columns[f"layer.measured_{fact}"] = {start: found[first]}
+            if found is whole or found[first] == initial.get(first):
+                start = _start(steps, found[first]) or first
+                columns[f"layer.measured_{fact}"] = {start: found[first]}
     return columns
 
 

@@ -15,7 +15,7 @@ from trainaudit.probe.experiments.floors import mean_constant
 from trainaudit.probe.experiments.robust import adam, robust_rate
 from trainaudit.probe.stepping import learner, train
 from trainaudit.probe.trainee import Batch, Trainee
-from trainaudit.trace.experiments import FAILED, NOT_RUN, RAN, Experiment
+from trainaudit.trace.experiments import CUT, FAILED, NOT_RUN, RAN, Experiment
 
 _BATCHES, _EXAMPLES, _LEAST_EXAMPLES = 4, 32, 8
 _STEPS, _FAIR_STEPS, _LEAST_STEPS = 200, 60, 20
@@ -43,7 +43,9 @@ def input_baseline(conditions: Conditions) -> Experiment:
     if steps < _LEAST_STEPS:
         return too_slow(2 * len(seeds) * _LEAST_STEPS, fitting, conditions.allowance.left())
     if rate is None:
-        rate = robust_rate(trainee, real, conditions.seed, conditions.allowance.share(0.3), prepare=_nothing)
+        rate = robust_rate(trainee, real, conditions.seed, conditions.allowance.share(0.5), prepare=_nothing)
+    if rate is None:
+        return Experiment(CUT, "the time budget ended it before it had found a learning rate")
     losses: dict[str, list[float]] = {"real": [], "zeroed": []}
     curves: dict[str, tuple[float | None, ...]] = {}
     for seed in seeds:
@@ -60,8 +62,15 @@ def input_baseline(conditions: Conditions) -> Experiment:
             return Experiment(
                 FAILED, f"training on {name} inputs gave a loss that is not finite", curves=curves, seeds=seeds
             )
-    values = _compared(losses["real"], losses["zeroed"]) | {"steps": steps} | _constant(conditions, real)
-    return Experiment(RAN, values=values, curves=curves, seeds=seeds[: len(losses["real"])])
+    made = min(map(len, curves.values()))
+    values = _compared(losses["real"], losses["zeroed"]) | {"steps": made} | _constant(conditions, real)
+    is_cut = made < _STEPS or len(losses["zeroed"]) < len(conditions.seeds())
+    reason = (
+        f"{len(losses['zeroed'])} times {made} steps on each fitted into the time budget, too few to tell what is learnt slowly from what is not"
+        if is_cut
+        else ""
+    )
+    return Experiment(CUT if is_cut else RAN, reason, values, curves, seeds[: len(losses["zeroed"])])
 
 
 def _constant(conditions: Conditions, batches: list[Batch]) -> dict[str, float]:

@@ -26,6 +26,8 @@ EXAMPLES = (16, 8, 4)
 """The most of which enough steps fit."""
 _STEPS, _MOST_STEPS, _FAIR_STEPS = 300, 1000, 150
 _LEAST_STEPS = 20
+_USUAL_RATE = 1e-3
+"""The recipe's rate for Adam on small problems."""
 _KNOWN = 0.005
 """Share of the best constant's loss that counts as known by heart: 0.01 for cross-entropy with ten classes, Karpathy's bound."""
 _NEARLY = 10
@@ -34,8 +36,11 @@ _NEARLY = 10
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
+    """`is_whole`: its own steps ended it, not the time."""
+
     losses: list[float]
     accuracy: float | None
+    is_whole: bool
 
     @property
     def final(self) -> float:
@@ -45,8 +50,11 @@ class _Attempt:
 
 def overfit_one_batch(conditions: Conditions) -> Experiment:
     """A few examples, dropout and weight decay off, with the user's optimizer; where that does not learn them, with Adam at a rate of its own
-    too, so that what is said of the network does not hang on a learning rate. The better of the two counts. Where there is no time for both,
-    Adam alone is tried."""
+    too, so that what is said of the network does not hang on a learning rate. The better of the two counts. Where there may be no time for both,
+    Adam is tried first.
+
+    A batch that is learnt is learnt, however few steps there were. That it cannot be learnt is said where all was tried to the end; where the time
+    ended it before, the experiment is cut."""
     trainee, seed = conditions.trainee, conditions.seed
     batch = chosen_examples(
         trainee, next((few for few in EXAMPLES if conditions.steps_that_fit(examples=few) >= _FAIR_STEPS), EXAMPLES[-1])
@@ -67,19 +75,25 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
                 losses = train(ready, [batch] * _STEPS, allowance, is_enough=lambda losses: losses[-1] <= known)
             else:
                 losses = descend(ready, batch, _MOST_STEPS, allowance, known)
-            return _Attempt(losses, _accuracy(trainee, ready, batch))
+            return _Attempt(losses, _accuracy(trainee, ready, batch), not allowance.is_over())
+
+    def is_learnt() -> bool:
+        return any(found.losses[-1] <= known for found in attempts.values())
 
     attempts: dict[str, _Attempt] = {}
+    rate = searched = None
     if fitting >= 2 * _STEPS:
         attempts["user"] = attempt(None, conditions.allowance.share(0.4))
-    rate = None
-    if not attempts or not attempts["user"].losses[-1] <= known:
-        rate = _rate(conditions, batch)
+    if not is_learnt():
+        searched = _searched_rate(conditions, batch)
+        rate = _USUAL_RATE if searched is None else searched
         attempts["own"] = attempt(rate, conditions.allowance)
         if _is_stuck(attempts["own"], known) and not conditions.allowance.is_over():  # a rate that kills small networks
             slower = attempt(rate / 10, conditions.allowance)
             if _rank(slower.final) < _rank(attempts["own"].final):
                 attempts["own"], rate = slower, rate / 10
+    if not (is_learnt() or "user" in attempts or conditions.allowance.is_over()):
+        attempts["user"] = attempt(None, conditions.allowance)
     better = min(attempts, key=lambda name: _rank(attempts[name].final))
     best = attempts[better]
     values: dict[str, float | str | bool] = {
@@ -108,9 +122,17 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
         nearest_floor(best.final, values, is_broadcast=is_broadcast) if values["is_stalled"] else "none"
     )
     curves = {name: tuple(found.losses) for name, found in attempts.items()}
-    is_cut = conditions.allowance.is_over() and not (best.final <= _NEARLY * known or values["is_stalled"])
+    all_was_tried = (
+        searched is not None
+        and "user" in attempts
+        and not conditions.allowance.is_over()
+        and all(found.is_whole for found in attempts.values())
+    )
+    is_cut = not (all_was_tried or is_learnt() or best.final <= _NEARLY * known)
     reason = (
-        f"the loss still fell after the {len(best.losses)} steps that fitted into the time budget" if is_cut else ""
+        f"the batch was not learnt in the {sum(map(len, curves.values()))} steps that fitted into the time budget, too few to say that it cannot be"
+        if is_cut
+        else ""
     )
     return Experiment(CUT if is_cut else RAN, reason, values, curves, (seed,))
 
@@ -125,12 +147,12 @@ def _known(compared: Mapping[str, float], start: float) -> float:
     return compared.get("label_conflict", 0.0) + _KNOWN * (constant if constant > 1e-3 * start else 0.1 * start)
 
 
-def _rate(conditions: Conditions, batch: Batch) -> float:
-    """The recipe's rate for Adam on small problems, where there is no time to look for a better one."""
+def _searched_rate(conditions: Conditions, batch: Batch) -> float | None:
+    """None where there is no time to look for one."""
     trainee = conditions.trainee
     if conditions.steps_that_fit(examples=batch.size) < _FAIR_STEPS:
-        return 1e-3
-    looking = conditions.allowance.share(0.3)
+        return None
+    looking = conditions.allowance.share(0.5)
     return robust_rate(
         trainee, [batch], conditions.seed, looking, prepare=lambda model: prepared(trainee, model, batch)
     )

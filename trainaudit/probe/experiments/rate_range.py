@@ -13,7 +13,8 @@ from trainaudit.probe.stepping import learner, precise, step
 from trainaudit.probe.trainee import Batch, Trainee
 from trainaudit.trace.experiments import CUT, NOT_RUN, RAN, Experiment
 
-_STEPS, _LEAST_STEPS = 120, 40
+_STEPS = 120
+"""Always as many: in fewer the rates rise faster, and larger ones pass."""
 _LOWEST, _HIGHEST = 1e-6, 10.0
 _SMOOTHING = 0.8
 """Weight of the past in the running mean: the last five steps, a fifth of a decade or two."""
@@ -32,10 +33,9 @@ def learning_rate_range(conditions: Conditions) -> Experiment:
     trainee, seed = conditions.trainee, conditions.seed
     batches = trainee.train[:_BATCHES]
     fitting = conditions.steps_that_fit() - len(batches) // 2
-    if fitting < _LEAST_STEPS:
-        return too_slow(_LEAST_STEPS, fitting, conditions.allowance.left())
-    steps = min(_STEPS, fitting)
-    wanted = [_LOWEST * (_HIGHEST / _LOWEST) ** (number / (steps - 1)) for number in range(steps)]
+    if fitting < _STEPS:
+        return too_slow(_STEPS, fitting, conditions.allowance.left())
+    wanted = [_LOWEST * (_HIGHEST / _LOWEST) ** (number / (_STEPS - 1)) for number in range(_STEPS)]
     untrained = _untrained(trainee, seed, batches)
     start = statistics.fmean(untrained)
     losses: list[float] = []
@@ -51,10 +51,8 @@ def learning_rate_range(conditions: Conditions) -> Experiment:
             if conditions.allowance.is_over() or is_blown_up(smoothed(losses)):
                 break
     rates = wanted[: len(losses)]
-    found = read(rates, losses)
-    is_cut = conditions.allowance.is_over() and len(losses) < steps and not is_blown_up(smoothed(losses))
-    if is_cut and found["highest_stable"] == rates[-1]:
-        found = {}  # larger ones were not tried
+    is_cut = len(losses) < _STEPS and not is_blown_up(smoothed(losses))
+    found = {} if is_cut else read(rates, losses)  # larger rates were not tried
     values: dict[str, float | str | bool] = {"current": current, "start_loss": start, **found}
     reason = f"it came to a rate of {rates[-1]:.2g} within its time" if is_cut else ""
     return Experiment(CUT if is_cut else RAN, reason, values, {"rate": tuple(rates), "loss": tuple(losses)}, (seed,))

@@ -25,9 +25,10 @@ def adam(model: Any, rate: float) -> Any:
 
 def robust_rate(
     trainee: Trainee, batches: Sequence[Batch], seed: int, allowance: Allowance, *, prepare: Callable[[Any], Any]
-) -> float:
+) -> float | None:
     """The rate of Adam under which a few steps on `batches`, in turn, leave the smallest loss, of those under which it never doubles: a step that
-    large kills rectifiers, and what is left falls to a constant's loss. `prepare(model)` gives a context for each run."""
+    large kills rectifiers, and what is left falls to a constant's loss. `prepare(model)` gives a context for each run. None where the time did not
+    suffice for all rates: the best of some would be another one on another day."""
     found: dict[float, float] = {}
     turns = [batches[number % len(batches)] for number in range(STEPS)]
     for rate in RATES:
@@ -37,7 +38,7 @@ def robust_rate(
         is_calm = math.isfinite(end) and max(losses) <= losses[0] + abs(losses[0])
         found[rate] = end if is_calm and len(losses) == STEPS else math.inf
         if allowance.is_over():
-            break
+            return None
     best = min(found, key=lambda rate: found[rate])
     return best if math.isfinite(found[best]) else 1e-3
 
