@@ -91,5 +91,7 @@ probing = _given(
                  help="Seconds for the probe [60]; what does not fit is cut, and the report says what."),
     click.option("--causal", "is_causal", is_flag=True, default=None, help="The model must not look ahead: test that it does not."),
     click.option("--experiments", multiple=True, metavar="NAMES", help="Run these experiments alone, comma-separated."),
+    click.option("--prove-fixes", is_flag=True, default=None, help="Make each fix on a copy, train it beside the model from the same seeds, and say what "
+                 "came of it: proved, no effect, or worse. Takes three fifths of the time budget."),
     click.option("--forward-only", is_flag=True, default=None, help="Run the ONNX model forward with onnxruntime alone: no training, no torch."),
 )  # fmt: skip

@@ -30,6 +30,7 @@ from trainaudit.load.target import Kind, Target, split_python
 from trainaudit.measure.dynamic.measuring import measure_trace
 from trainaudit.measure.static.rows import layer_rows
 from trainaudit.probe.plan import ProbePlan
+from trainaudit.proving import SHARE, prove_findings
 from trainaudit.result import Audit
 from trainaudit.settings import LOSSES, Settings, with_flags
 from trainaudit.suggestion import did_you_mean
@@ -61,18 +62,36 @@ def probe_target(
     if not plan.forward_only and (trace is None or target.kind is Kind.PYTHON):
         target = _with_inputs(target, plan)
     graph, measured = _opened(given, target, settings)
+    trainee, started = None, time.perf_counter()
     if trace is not None:
         _refuse_other_model(trace, graph, measured.target)
     else:
         try:
-            trace = _forward(target, plan, progress) if plan.forward_only else _train(target, plan, graph, progress)
+            if plan.forward_only:
+                trace = _forward(target, plan, progress)
+            else:
+                trainee, trace = _train(target, plan, graph, progress)
         except KeyboardInterrupt:
             note = "Interrupted before the probe measured anything: this is what graph and weights tell."
             measured = replace(measured, notes=(*measured.notes, note))
     progress("judging", 1.0)
     if trace is not None:
         measured = with_trace(measured, trace, graph)
-    return judge_measured(measured, settings, rules, detail=True)
+    audited = judge_measured(measured, settings, rules, detail=True)
+    if plan.prove_fixes and trainee is None:
+        note = "Fixes were not proved, since nothing was trained."
+        return replace(audited, audit=replace(audited.audit, warnings=(*audited.audit.warnings, note)))
+    if trainee is None or not _wants_proofs(plan, trace):
+        return audited
+    from trainaudit.load.torch.quiet import aside
+
+    with aside():
+        proved = prove_findings(audited.audit, trainee, graph, plan, started + plan.time_budget, progress)
+    return replace(audited, audit=proved)
+
+
+def _wants_proofs(plan: ProbePlan, trace: Trace | None) -> bool:
+    return plan.prove_fixes and trace is not None and trace.stopped != "interrupted"
 
 
 def _opened(given: Target, target: Target, settings: Settings) -> tuple[Graph, Measured]:
@@ -103,26 +122,28 @@ def _with_inputs(target: Target, plan: ProbePlan) -> Target:
         return with_inputs_of_data(target, plan)
 
 
-def _train(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
+def _train(target: Target, plan: ProbePlan, graph: Graph, progress: Progress) -> tuple[Trainee, Trace]:
     require_torch(f"A probe of {target.name or target.spec}")
     from trainaudit.load.torch.quiet import aside
     from trainaudit.probe.making import make_trainee
 
     progress("making data, loss and optimizer", 0.0)
     with aside():
-        return _run(make_trainee(target, plan, graph), plan, graph, progress)
+        trainee = make_trainee(target, plan, graph)
+        return trainee, _run(trainee, plan, graph, progress)
 
 
 def _run(trainee: Trainee, plan: ProbePlan, graph: Graph, progress: Progress) -> Trace:
-    """The data described, the training run and the experiments, within the plan's time."""
+    """The data described, the training run and the experiments, within the plan's time less what proofs of fixes are to have."""
     from trainaudit.probe.data_statistics import describe
     from trainaudit.probe.run import run_probe
 
     progress("looking at the data", 0.0)
     started = time.perf_counter()
-    data = describe(trainee, seed=plan.seed, seconds=0.1 * plan.time_budget)
+    budget = plan.time_budget * (1 - SHARE if plan.prove_fixes else 1)
+    data = describe(trainee, seed=plan.seed, seconds=0.1 * budget)
     spent = time.perf_counter() - started
-    trace = run_probe(trainee, graph, replace(plan, time_budget=max(plan.time_budget - spent, 1.0)), progress)
+    trace = run_probe(trainee, graph, replace(plan, time_budget=max(budget - spent, 1.0)), progress)
     return replace(
         trace,
         settings=replace(trace.settings, time_budget=plan.time_budget),
@@ -173,7 +194,7 @@ def _refuse_other_model(trace: Trace, graph: Graph, shown: str) -> None:
 def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:
     """What is known of a model, with what a probe of it saw."""
     started = time.perf_counter()
-    is_known = trace.settings.loss in LOSSES and "inferred" not in trace.settings.loss_words
+    is_known = trace.settings.loss in LOSSES and not trace.settings.is_loss_inferred
     measured = with_loss(measured, trace.settings.loss if is_known else None)
     table = measure_trace(trace, measured.table)
     timings = {**measured.timings, **trace.timings, "measure trace": time.perf_counter() - started}
@@ -235,7 +256,8 @@ def probe_model(
     `model`, `example`, `input`, `arguments`, `select` and `ignore` are as for `audit`. `data`, `validation`, `loss`, `optimizer` and `step` are what the
     command line takes, or for a module the objects themselves: a DataLoader, Dataset, tensors, an iterable or a function that gives one; a criterion; a
     function that takes the model or its parameters; a function (model, batch) → loss. What else there is to say stands in the fields of
-    `trainaudit.probe.plan.ProbePlan`: learning_rate, steps, batch_size, device, precision, seed, repeats, time_budget (seconds), experiments …
+    `trainaudit.probe.plan.ProbePlan`: learning_rate, steps, batch_size, device, precision, seed, repeats, time_budget (seconds), experiments,
+    prove_fixes (each fix is made on a copy and trained beside the model) …
 
     Raises `TrainauditError` where the model cannot be audited, or data, loss or optimizer do not fit it.
     """
@@ -267,9 +289,14 @@ def probe_model(
     graph, measured = measure_module(model, example, specs, settings)
     with aside():
         trainee = make_trainee_of(model, example, wanted, graph, own)
+        started = time.perf_counter()
         trace = _run(trainee, wanted, graph, _silent)
     measured = with_trace(measured, trace, graph)
-    return judge_measured(measured, settings, rules, detail=True).audit
+    audit = judge_measured(measured, settings, rules, detail=True).audit
+    if not _wants_proofs(wanted, trace):
+        return audit
+    with aside():
+        return prove_findings(audit, trainee, graph, wanted, started + wanted.time_budget, _silent)
 
 
 def _silent(_stage: str, _share: float) -> None:

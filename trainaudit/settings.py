@@ -33,7 +33,7 @@ are relative to the settings file.
     arguments = { width = 64 }                 optional: what a factory is called with
     input-range = "0..1"                       optional: between which numbers inputs lie, or { image = "-1..1" }
     data = "my_pkg.data:batches"               optional, for a probe: as its flags take them; also validation, optimizer, lr, step, spec,
-    optimizer = "adamw"                        batch-size, steps, seed, time-budget, causal; and a loss may be an import string
+    optimizer = "adamw"                        batch-size, steps, seed, time-budget, causal, prove-fixes; and a loss may be an import string
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ _PROBE_NUMBERS = {
 }
 _COUNTS = ("batch-size", "steps", "seed", "repeats")
 """Keys of a probe → the fields of `ProbePlan`."""
-_TARGET_KEYS = ("model", "input", "input-range", "loss", "arguments", *_PROBE_TEXTS, *_PROBE_NUMBERS, "causal")
+_PROBE_SWITCHES = {"causal": "is_causal", "prove-fixes": "prove_fixes"}
+_TARGET_KEYS = ("model", "input", "input-range", "loss", "arguments", *_PROBE_TEXTS, *_PROBE_NUMBERS, *_PROBE_SWITCHES)
 
 
 def targets_in(
@@ -87,10 +88,13 @@ def _probe(where: str, table: Mapping[str, object], near: Callable[[str], str]) 
     for key, field in _PROBE_NUMBERS.items():
         if key in table:
             found[field] = _number(f"{where}.{key}", table[key], is_count=key in _COUNTS)
-    if "causal" in table:
-        if not isinstance(table["causal"], bool):
-            raise TrainauditError("bad-settings", f"{where}.causal is neither true nor false.", "Write causal = true.")
-        found["is_causal"] = table["causal"]
+    for key, field in _PROBE_SWITCHES.items():
+        if key in table:
+            if not isinstance(table[key], bool):
+                raise TrainauditError(
+                    "bad-settings", f"{where}.{key} is neither true nor false.", f"Write {key} = true."
+                )
+            found[field] = table[key]
     return found
 
 

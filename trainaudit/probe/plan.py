@@ -39,3 +39,5 @@ class ProbePlan:
     """Full instruments every so many steps (and at the first ten)."""
     experiments: tuple[str, ...] = ()
     """Those to run, () for all."""
+    prove_fixes: bool = False
+    """Make each fix that a machine can make on a copy, and train it beside the model."""
