@@ -1,0 +1,58 @@
+"""`apply`: the trainee as it would be with some changes made, on a copy of its model. torch is imported inside functions only."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from trainaudit.changes import DATA, GRAPH, KINDS, TRAINING, WEIGHTS, Change
+from trainaudit.errors import TrainauditError
+from trainaudit.fix.module.batches import with_data
+from trainaudit.fix.module.parameters import with_weights
+from trainaudit.fix.module.training import with_training
+from trainaudit.fix.refusal import NotApplicableError
+from trainaudit.ir.graph import Graph
+from trainaudit.load.torch.quiet import quiet
+from trainaudit.load.torch.restore import left_as_found
+from trainaudit.load.torch.seeding import seeded
+from trainaudit.probe.trainee import Trainee
+
+
+def apply(trainee: Trainee, graph: Graph | None, changes: Sequence[Change], *, seed: int = 0) -> Trainee:
+    """A new trainee over a copy of the model in which all of the changes are made; the trainee, its model and all random generators are as before.
+
+    `graph` is the one whose names the changes use. What is not changed is the same bit for bit: weights, batches, optimizer and loss. `seed` is that
+    of weights which are drawn anew; the same seed gives the same weights.
+    Raises `NotApplicableError` where a change cannot be made with certainty (none is made then), and `TrainauditError` for a kind that there is not.
+    """
+    for change in changes:
+        if change.kind not in KINDS:
+            raise TrainauditError(
+                "unknown-change", f'There is no change of the kind "{change.kind}".', f"Known: {', '.join(KINDS)}."
+            )
+    parts = {
+        part: [change for change in changes if KINDS[change.kind].part == part]
+        for part in (DATA, WEIGHTS, GRAPH, TRAINING)
+    }
+    with left_as_found(trainee.model, computes=False), seeded(seed):
+        if parts[DATA]:
+            trainee = with_data(trainee, parts[DATA], seed)
+        if parts[WEIGHTS] or parts[GRAPH]:
+            trainee = replace(trainee, model=_copied(trainee.model))
+        if parts[WEIGHTS]:
+            with_weights(trainee, graph, parts[WEIGHTS], seed)
+        if parts[GRAPH]:
+            raise NotApplicableError("changes of the architecture are not made yet")
+        return with_training(trainee, parts[TRAINING]) if parts[TRAINING] else trainee
+
+
+def _copied(model: Any) -> Any:
+    try:
+        with quiet():
+            return copy.deepcopy(model)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise NotApplicableError("the model does not let itself be copied") from error
