@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trainaudit.report import ladder, numbers, view
+from trainaudit.report import ladder, numbers, proof_lines, view
 from trainaudit.report.portable import portable
 from trainaudit.report.prose import cell, code, code_block, markdown
-from trainaudit.result import Audit, Finding, Run, State
+from trainaudit.result import Audit, Finding, Proof, Run, State
 
 SUMMARY_LIMIT = 1_000_000
 """Bytes of a job summary: GitHub takes 1 MiB for one step."""
@@ -54,6 +54,9 @@ def _audit_blocks(run: Run, audit: Audit) -> list[str]:
         rows += [_row(finding) for finding in findings]
         blocks.append("\n".join(rows))
         blocks += [_details(finding) for finding in findings]
+    proved = proof_lines.together(audit)
+    if proved:
+        blocks.append(f"**Fixes.** {markdown(proved)}")
     blocks += [_folded("The recipe", _ladder_lines(run, audit))]
     for state, title in ((State.FAILED, "crashed"), (State.NOT_MEASURED, "not run")):
         groups = view.outcome_groups(audit, state)
@@ -116,12 +119,22 @@ def _details(finding: Finding) -> str:
         lines += [f"**Probe: {finding.probe}.** {markdown(finding.probe_note)}", ""]
     lines += [f"**Why.** {markdown(view.paragraph(finding.why))}"]
     if finding.fix is not None:
-        lines += ["", f"**Fix** ({markdown(finding.fix.safety.replace('-', ' '))}). {markdown(finding.fix.summary)}"]
-        lines += ["", code_block(finding.fix.code, "python")] if finding.fix.code else []
+        summary = proof_lines.fix_summary(finding)
+        lines += ["", f"**Fix** ({markdown(finding.fix.safety.replace('-', ' '))}). {markdown(summary)}"]
+        code_shown = "" if proof_lines.is_refuted(finding) else finding.fix.code
+        lines += ["", code_block(code_shown, "python")] if code_shown else []
+    if finding.proof is not None:
+        lines += ["", *_proof_lines(finding.proof)]
     names, more = view.other_places(finding, 10)
     if names:
         lines += ["", f"Also: {', '.join(map(code, names))}{f' {more}' if more else ''}"]
     return _folded(f"{finding.severity}: {finding.name}", lines)
+
+
+def _proof_lines(proof: Proof) -> list[str]:
+    predicted = proof_lines.predicted(proof)
+    lines = [f"**Proof: {markdown(proof_lines.measured(proof))}**", "", f"- Made: {markdown(proof_lines.made(proof))}"]
+    return [*lines, *([f"- Predicted: {markdown(predicted)}"] if predicted else [])]
 
 
 def _ladder_lines(run: Run, audit: Audit) -> list[str]:

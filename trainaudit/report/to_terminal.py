@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 
-from trainaudit.report import numbers, view
+from trainaudit.report import numbers, proof_lines, view
 from trainaudit.report.escaping import shortened, visible, visible_lines
 from trainaudit.result import Audit, Finding, Run, Severity, State
 
@@ -48,6 +48,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
             lines += [*_finding_lines(audit, finding, width, color, verbose), ""]
         if verbose:
             lines += _outcome_lines(audit, width, color)
+        lines += wrapped(proof_lines.together(audit), width, 2) if not quiet and audit.findings else []
         for warning in audit.warnings if not quiet else ():
             lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
     if not quiet:
@@ -80,6 +81,8 @@ def render_concise(run: Run, *, color: bool = False, quiet: bool = False) -> str
                 from trainaudit.report import probe_view
 
                 lines.append(f"{visible(audit.target)}: probe: {probe_view.headline(audit.trace)}")
+            proved = proof_lines.together(audit)
+            lines += [f"{visible(audit.target)}: fixes: {proved}"] if proved else []
             lines += [f"{visible(audit.target)}: {visible(warning)}" for warning in audit.warnings]
         lines += [f"note: {visible(warning)}" for warning in run.warnings]
         lines += _summary_lines(run, sys.maxsize, color)
@@ -164,8 +167,13 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verb
         lines += _labelled("probe", f"{finding.probe}: {finding.probe_note}", width, color)
     lines += _labelled("why", view.paragraph(finding.why) if verbose else view.opening(finding.why), width, color)
     if finding.fix is not None:
-        lines += _labelled("fix", finding.fix.summary, width, color)
-        lines += [" " * _LABEL + line for line in visible_lines(finding.fix.code)] if finding.fix.code else []
+        lines += _labelled("fix", proof_lines.fix_summary(finding), width, color)
+        code = "" if proof_lines.is_refuted(finding) else finding.fix.code
+        lines += [" " * _LABEL + line for line in visible_lines(code)] if code else []
+    if finding.proof is not None:
+        lines += _labelled("made", proof_lines.made(finding.proof), width, color)
+        lines += _labelled("predicted", proof_lines.predicted(finding.proof), width, color)
+        lines += _labelled("proof", proof_lines.measured(finding.proof), width, color)
     names, more = view.other_places(finding, _SHOWN_PLACES)
     if names:
         lines += _labelled("also", ", ".join(names) + (f" {more}" if more else ""), width, color)
