@@ -33,7 +33,7 @@ def inferred(output: Any, target: Any, head: Head) -> Objective:
     note = ""
     if target.shape != output.shape and target.numel() == output.numel() and name not in CLASSIFYING:
         note = f"Targets of shape {_shape(target)} are compared with outputs of shape {_shape(output)} one by one, since the loss is inferred."
-    return Objective(compute_with(criterion, picks=True), name, f"{name}, inferred: {why}", note)
+    return Objective(compute_with(criterion, picks=True), name, f"{name}, inferred: {why}", note, is_inferred=True)
 
 
 def _usual(output: Any, target: Any, head: Head) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class Objective:
     note: str = ""
     criterion: Any = None
     """The user's own function (output, target) → loss, where there is one."""
+    is_inferred: bool = False
 
     @property
     def ignore_index(self) -> int:

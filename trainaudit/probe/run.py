@@ -140,7 +140,9 @@ def _trained(
         while True:
             try:
                 ready = in_batches_of(trainee, size)
-                return ready, training_run(ready, graph, plan, allowance, progress), time.perf_counter() - began
+                trained = training_run(ready, graph, plan, allowance, progress)
+                settings = replace(trained.settings, data_batch_size=whole)
+                return ready, replace(trained, settings=settings), time.perf_counter() - began
             except Exception as error:
                 if not is_out_of_memory(error) or size == 1 or ready.train[0].is_fixed:
                     raise
@@ -233,7 +235,7 @@ def _cuts(trained: Trained, experiments: Mapping[str, Experiment]) -> list[str]:
 def _bare_settings(trainee: Trainee, plan: ProbePlan) -> ProbeSettings:
     words = trainee.words
     return ProbeSettings(
-        evidence="training", data=trainee.data, data_words=words.get("data", ""), loss=trainee.loss, loss_words=words.get("loss", ""),
+        evidence="training", data=trainee.data, data_words=words.get("data", ""), loss=trainee.loss, loss_words=words.get("loss", ""), is_loss_inferred=trainee.is_loss_inferred,
         optimizer_words=words.get("optimizer", ""), device=trainee.device, precision=trainee.precision, seed=plan.seed, time_budget=plan.time_budget,
     )  # fmt: skip
 

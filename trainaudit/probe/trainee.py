@@ -50,6 +50,7 @@ class Trainee:
     data: str = "random"
     """"real", "random" or "teacher"; see `trace.ProbeSettings.data`."""
     loss: str = ""
+    is_loss_inferred: bool = False
     class_count: int | None = None
     is_causal: bool = False
     device: str = "cpu"

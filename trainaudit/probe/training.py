@@ -81,25 +81,38 @@ def with_own_inputs(trainee: Trainee, plan: ProbePlan) -> Trainee:
 
 
 def fitting_batch_size(trainee: Trainee, plan: ProbePlan, allowance: Allowance) -> int:
-    """The largest of the batch size, its half, its quarter … of which fifty steps fit, judged by timed steps on a few examples."""
-    whole = trainee.train[0].size
-    few = take(trainee.train[0], range(min(_SMALLEST_BATCH, whole)))
+    """The largest of the batch size, its half, its quarter … of which fifty steps fit, judged by timed steps: on a few examples, and of sizes for
+    which these promise too much on as many, since not all that a step does grows with its batch."""
+    first = trainee.train[0]
+    whole, few = first.size, take(first, range(min(_SMALLEST_BATCH, first.size)))
     if few.size == whole:
         return whole
     with fresh(trainee, plan.seed) as model:
         ready = learner(trainee, model)
-        seconds = math.inf
-        for _ in range(3):  # the first allocates
-            began = time.perf_counter()
-            step(ready, few)
-            synchronize(trainee.device)
-            seconds = min(seconds, time.perf_counter() - began)
-            if seconds > allowance.left() / 20:
+        each = _seconds(ready, few, allowance) / few.size
+        size = whole
+        while size > _SMALLEST_BATCH and each * size * _WANTED_STEPS > allowance.left():
+            is_soon_tried = each * size < allowance.left() / 20
+            if (
+                is_soon_tried
+                and _seconds(ready, take(first, range(size)), allowance) * _WANTED_STEPS <= allowance.left()
+            ):
                 break
-    size = whole
-    while size > _SMALLEST_BATCH and seconds * size / few.size * _WANTED_STEPS > allowance.left():
-        size = max(size // 2, _SMALLEST_BATCH)
+            size = max(size // 2, _SMALLEST_BATCH)
     return size
+
+
+def _seconds(ready: Learner, batch: Batch, allowance: Allowance) -> float:
+    """The quickest of three steps, of which the first allocates; of fewer where they take long."""
+    seconds = math.inf
+    for _ in range(3):
+        began = time.perf_counter()
+        step(ready, batch)
+        synchronize(ready.device)
+        seconds = min(seconds, time.perf_counter() - began)
+        if seconds > allowance.left() / 20:
+            break
+    return seconds
 
 
 def training_run(
@@ -215,6 +228,7 @@ def settings_of(ready: Learner, trainee: Trainee, plan: ProbePlan) -> ProbeSetti
         data_words=words.get("data", ""),
         loss=trainee.loss,
         loss_words=words.get("loss", ""),
+        is_loss_inferred=trainee.is_loss_inferred,
         optimizer=type(optimizer).__name__,
         optimizer_words=words.get("optimizer", ""),
         learning_rate=learning_rate(optimizer),

@@ -33,6 +33,8 @@ class ProbeSettings:
     loss: str = ""
     """Its name in `settings.LOSSES`, "" for one of the user's own or the model's own."""
     loss_words: str = ""
+    is_loss_inferred: bool = False
+    """Nobody said what the loss is: it was inferred from outputs and targets."""
     optimizer: str = ""
     """Class name: "AdamW", "SGD"."""
     optimizer_words: str = ""
@@ -46,6 +48,8 @@ class ProbeSettings:
     steps: int = 0
     """Steps that were planned for the training run."""
     batch_size: int = 0
+    data_batch_size: int = 0
+    """Examples in a batch as the data have them: more than `batch_size` where time or memory had no room for all. 0 where it is not known."""
     device: str = ""
     device_name: str = ""
     precision: str = "fp32"
@@ -142,6 +146,9 @@ class ParameterSeries:
     gradient_norm: Series = ()
     update_norm: Series = ()
     """‖Δw‖ of the step."""
+    sampled_count: int | None = None
+    """Values that `weight_norm` and `update_norm` are estimated from, in blocks drawn at random from all of it: their relative standard error is about 1/√(2n)
+    where values are alike in size. None where they are of all values."""
     gradient_noise: Series = ()
     """Standard deviation of the micro-batches' mean gradients around the batch's, over the batch's norm: 1 means that noise and signal are equal."""
     gradient_underflow_share: Series = ()

@@ -16,6 +16,8 @@ from trainaudit.trace.trace import NonFinite, ParameterSeries, Series, Trace, Tr
 _LEAST_STEPS = 10
 """Steps from which on a run tells how weights come to move. Behind two layers that start at zero (adaLN-zero) the first gradient comes at the third."""
 
+_CUT = frozenset({"time budget", "interrupted"})
+
 Facts = dict[str, FactValue | None]
 
 
@@ -27,6 +29,21 @@ def too_short(trace: Trace) -> Unmeasured | None:
     return Unmeasured(
         f"the run was cut after {steps} {'step' if steps == 1 else 'steps'}: give it more time with --time-budget"
     )
+
+
+def _is_complete(trace: Trace, run: TrainingRun) -> FactValue:
+    """True, or why the run is not the one that was asked for: another one would have been made on a faster machine."""
+    settings = trace.settings
+    made = len(run.loss)
+    if trace.stopped in _CUT and made < settings.steps:
+        return Unmeasured(
+            f"the run was cut after {made} of {settings.steps} steps: give it more time with --time-budget"
+        )
+    if settings.batch_size < settings.data_batch_size:
+        return Unmeasured(
+            f"the run was made on batches of {settings.batch_size} examples, those of the data have {settings.data_batch_size}"
+        )
+    return True
 
 
 def measure_run(trace: Trace) -> Columns:
@@ -41,6 +58,7 @@ def measure_run(trace: Trace) -> Columns:
         rates = finite(run.learning_rate)
         facts |= {
             "step_count": (too_short(trace) or len(run.loss)) if run.loss else None,
+            "is_complete": _is_complete(trace, run) if run.loss else None,
             "batch_size": settings.batch_size,
             "optimizer": settings.optimizer or None,
             "learning_rate": max(rates, default=settings.learning_rate),
