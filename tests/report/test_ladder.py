@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from math import inf
 
@@ -12,9 +11,8 @@ from hypothesis import strategies as st
 
 from tests.report import samples
 from trainaudit.recipe import STEPS
-from trainaudit.report import charts, depth_charts, view
+from trainaudit.report import charts, view
 from trainaudit.report.ladder import ladder
-from trainaudit.report.sections import section
 from trainaudit.result import Audit, Evidence, RuleOutcome, State
 
 
@@ -98,76 +96,6 @@ def test_a_bar_shows_a_broken_limit_as_broken(value: float, limit: float, compar
 def test_what_is_no_number_is_not_drawn(value: float | str | None) -> None:
     assert charts.evidence_bar(Evidence("layer.gain", value, "", ">", 1.0)) is None
     assert charts.evidence_bar(Evidence("layer.gain", 1.0, "", ">", value)) is None
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(min_value=0, max_value=1e9, allow_subnormal=False)), max_size=40))
-def test_depth_charts_stay_in_their_frame(values: list[float | None]) -> None:
-    rows = tuple(samples.row(index, f"fc{index}", gain=value, std=value) for index, value in enumerate(values))
-    for chart in depth_charts.depth_charts(replace(samples.clean_audit(), layers=rows)):
-        ticks = [tick.position for tick in chart.y_ticks]
-        assert ticks == sorted(ticks, reverse=True)
-        for series in chart.series:
-            places = series.dots.replace("h0", "").split("M")[1:]
-            for place in places:
-                x, y = map(float, place.split())
-                assert depth_charts.LEFT <= x <= charts.WIDTH - depth_charts.RIGHT
-                assert depth_charts.TOP <= y <= depth_charts.HEIGHT - depth_charts.BOTTOM
-        drawn = [value for value in values if value is not None]
-        assert len(chart.series[0].dots.split("M")) - 1 == len(drawn)
-
-
-def test_a_long_model_keeps_its_outliers() -> None:
-    rows = [samples.row(index, f"fc{index}", gain=1.0) for index in range(5_000)]
-    rows[3_210] = samples.row(3_210, "fc3210", gain=40.0)
-    chart = depth_charts.depth_charts(replace(samples.clean_audit(), layers=tuple(rows)))[0]
-    heights = [float(place.split()[1].removesuffix("h0")) for place in chart.series[0].dots.split("M")[1:]]
-    assert len(heights) <= depth_charts.MAX_MARKS
-    assert min(heights) < depth_charts.HEIGHT / 3
-    assert len(chart.table) <= 60
-    assert "highest 40" in chart.description
-
-
-def test_the_signal_is_drawn_against_the_rules_bounds() -> None:
-    run = samples.decaying()
-    shown = section(run, run.audits[0], 0, 1, 300, Counter())
-    signal, gradient = shown.signal_charts
-    assert [chart.is_log for chart in shown.signal_charts] == [True, True]
-    assert signal.band is not None
-    assert signal.band.label == "0.001 to 1,000"
-    assert gradient.band is not None
-    assert gradient.band.label == "0.0001 to 10,000"
-    assert [place.label for place in gradient.places] == ["layers.0"]
-    assert "damage starts at layers.0" in gradient.description
-    assert "97 %" in shown.signal_coverage
-    bottom = signal.band.top + signal.band.height
-    heights = [float(place.split()[1].removesuffix("h0")) for place in signal.series[0].dots.split("M")[1:]]
-    is_low = [row.predicted_std is not None and row.predicted_std < 1e-3 for row in run.audits[0].layers]
-    assert [height > bottom for height in heights] == is_low
-    assert signal.band.top >= depth_charts.TOP
-
-
-@given(
-    st.lists(st.one_of(st.none(), st.just(0.0), st.floats(min_value=1e-300, max_value=1e300)), min_size=2, max_size=30)
-)
-def test_any_signal_is_drawn_in_its_frame(values: list[float | None]) -> None:
-    run = samples.decaying()
-    rows = tuple(
-        replace(row, predicted_std=value, predicted_gradient=value)
-        for row, value in zip(run.audits[0].layers * 2, values, strict=False)
-    )
-    audit = replace(run.audits[0], layers=rows)
-    for chart in section(run, audit, 0, 1, 300, Counter()).signal_charts:
-        for place in chart.series[0].dots.replace("h0", "").split("M")[1:]:
-            x, y = map(float, place.split())
-            assert depth_charts.LEFT <= x <= charts.WIDTH - depth_charts.RIGHT
-            assert depth_charts.TOP <= y <= depth_charts.HEIGHT - depth_charts.BOTTOM
-
-
-def test_without_a_prediction_there_is_no_chart() -> None:
-    run = samples.clean()
-    shown = section(run, run.audits[0], 0, 1, 300, Counter())
-    assert shown.signal_charts == ()
-    assert shown.signal_coverage == ""
 
 
 def test_parameters_are_summed_by_module() -> None:

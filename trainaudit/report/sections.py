@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, STEPS, Step
 from trainaudit.report import charts, numbers, probe_view, view
-from trainaudit.report.curves import CurveChart
-from trainaudit.report.depth_charts import DepthChart, depth_charts
+from trainaudit.report.drawing import Drawing
 from trainaudit.report.ladder import Rung, ladder
-from trainaudit.report.probe_charts import beside_charts, layer_charts, run_charts
-from trainaudit.report.signal_charts import coverage_sentence, signal_charts
+from trainaudit.report.layer_map import layer_map
+from trainaudit.report.probe_charts import run_charts
 from trainaudit.result import Audit, Evidence, Finding, LayerRow, Occurrence, Reference, RuleInfo, Run, State
 
 MAX_OTHERS = 60
@@ -51,9 +50,7 @@ class Probe:
     headline: str
     rows: tuple[tuple[str, str], ...]
     experiments: tuple[probe_view.ExperimentRow, ...]
-    run_charts: tuple[CurveChart, ...]
-    beside_charts: tuple[CurveChart, ...]
-    layer_charts: tuple[CurveChart, ...]
+    run_charts: tuple[Drawing, ...]
 
 
 @frozen
@@ -79,10 +76,8 @@ class Section:
     fixes: tuple[Card, ...]
     anchors: dict[str, str]
     probe: Probe | None
-    signal_charts: tuple[DepthChart, ...]
-    is_predicted: bool
+    layer_map: Drawing | None
     signal_coverage: str
-    depth_charts: tuple[DepthChart, ...]
     shares: tuple[charts.ShareBar, ...]
     rows: tuple[LayerRow, ...]
     rows_left_out: int
@@ -120,8 +115,7 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
     fixes = _first_fixes(cards)
     clean = [outcome.rule for outcome in audit.outcomes if outcome.state is State.CLEAN]
     shown = [card.finding for card in cards]
-    probe = _probe(run, audit, shown)
-    signal = tuple(signal_charts(run, audit, shown))
+    probe = _probe(audit)
     contents = [
         ("recipe", "The recipe", True),
         ("fixes", "What to change first", bool(fixes)),
@@ -153,10 +147,8 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         fixes=fixes,
         anchors=anchors,
         probe=probe,
-        signal_charts=() if probe is not None and probe.beside_charts else signal,
-        is_predicted=bool(signal),
-        signal_coverage=coverage_sentence(audit),
-        depth_charts=tuple(depth_charts(audit)),
+        layer_map=layer_map(run, audit, shown),
+        signal_coverage=view.coverage_sentence(audit),
         shares=tuple(charts.share_bars(audit)),
         rows=rows,
         rows_left_out=len(audit.layers) - len(rows),
@@ -171,7 +163,7 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
     )
 
 
-def _probe(run: Run, audit: Audit, findings: Sequence[Finding]) -> Probe | None:
+def _probe(audit: Audit) -> Probe | None:
     if audit.trace is None:
         return None
     return Probe(
@@ -179,8 +171,6 @@ def _probe(run: Run, audit: Audit, findings: Sequence[Finding]) -> Probe | None:
         rows=tuple(probe_view.rows(audit)),
         experiments=tuple(probe_view.experiment_rows(audit.trace)),
         run_charts=tuple(run_charts(audit.trace)),
-        beside_charts=tuple(beside_charts(run, audit, findings)),
-        layer_charts=tuple(layer_charts(run, audit.trace)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -10,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from trainaudit.report import charts, numbers, view
+from trainaudit.report.drawing import short
 from trainaudit.report.escaping import visible, visible_lines
 from trainaudit.report.ladder import WORDS
 from trainaudit.report.prose import code_spans
@@ -35,6 +37,7 @@ def standing_alone(
             print_css=markup(print_css),
             script=markup(code),
             policy=_policy([css, print_css], [code]),
+            chart_style=markup(f"<style>{_drawn_style(css)}</style>" if is_print else ""),
             **context,
         )
     )
@@ -85,6 +88,15 @@ def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
     )
 
 
+def _drawn_style(css: str) -> str:
+    """The rules of `.chart`, with the light palette put in: the PDF renderer applies no style sheet inside a drawing but the drawing's own, and knows
+    no variables there."""
+    plain = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", "", css)
+    palette = dict(re.findall(r"--([\w-]+):\s*([^;}]+)", plain))
+    rules = re.findall(r"^\.chart [^{}]*\{[^{}]*\}", plain, flags=re.MULTILINE)
+    return re.sub(r"var\(--([\w-]+)\)", lambda found: palette[found[1]].replace('"', "'"), "".join(rules))
+
+
 def _prose(text: str) -> Any:
     from markupsafe import Markup, escape
 
@@ -129,6 +141,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "gain_bar": charts.gain_bar,
     "share": numbers.share,
     "counted": numbers.count,
+    "coordinate": short,
     "bytes": _bytes,
     "source": _source,
     "limit": lambda limit: numbers.scalar(limit.value, limit.unit),

@@ -48,7 +48,7 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
     title = sections[0].audit.model.name if len(sections) == 1 else numbers.count(len(run.audits), "model")
     return standing_alone(
         "page.html.j2",
-        styles=("page.css",),
+        styles=("page.css", "charts.css"),
         script="page.js",
         is_print=is_print,
         run=run,

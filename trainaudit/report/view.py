@@ -204,6 +204,20 @@ def unrecognized_sentence(model: ModelInfo) -> str:
     return f"not recognized: {shown}{f' and {more} more' if more > 0 else ''}"
 
 
+def coverage_sentence(audit: Audit) -> str:
+    """How much of the signal was predicted and where measured numbers come from, "" where nothing was predicted."""
+    share = audit.model.signal_coverage
+    if share is None:
+        return ""
+    rest = "" if share == 1 else "; rules that need the rest were not run there"
+    run = (
+        "nothing was run"
+        if audit.trace is None
+        else "measured at the first step of the probe, updates over its second half"
+    )
+    return f"Predicted from graph and weights, for standardised inputs; {run}. The prediction covers {numbers.share(share)} of the layers{rest}."
+
+
 def place(finding: Finding) -> str:
     """The subject of the finding's root, as one name: the layer with its op, the parameter, the input."""
     return place_of(finding.root.location, finding.root.subject, finding.kind)
