@@ -9,7 +9,9 @@ from typing import Any
 
 from trainaudit.changes import DATA, GRAPH, KINDS, TRAINING, WEIGHTS, Change
 from trainaudit.errors import TrainauditError
+from trainaudit.fix.module.architecture import with_architecture
 from trainaudit.fix.module.batches import with_data
+from trainaudit.fix.module.losses import dry_run
 from trainaudit.fix.module.parameters import with_weights
 from trainaudit.fix.module.training import with_training
 from trainaudit.fix.refusal import NotApplicableError
@@ -27,6 +29,8 @@ def apply(trainee: Trainee, graph: Graph | None, changes: Sequence[Change], *, s
     of weights which are drawn anew; the same seed gives the same weights.
     Raises `NotApplicableError` where a change cannot be made with certainty (none is made then), and `TrainauditError` for a kind that there is not.
     """
+    import torch
+
     for change in changes:
         if change.kind not in KINDS:
             raise TrainauditError(
@@ -44,8 +48,12 @@ def apply(trainee: Trainee, graph: Graph | None, changes: Sequence[Change], *, s
         if parts[WEIGHTS]:
             with_weights(trainee, graph, parts[WEIGHTS], seed)
         if parts[GRAPH]:
-            raise NotApplicableError("changes of the architecture are not made yet")
-        return with_training(trainee, parts[TRAINING]) if parts[TRAINING] else trainee
+            with torch.no_grad():
+                trainee = with_architecture(trainee, graph, parts[GRAPH])
+        if parts[TRAINING]:
+            trainee = with_training(trainee, parts[TRAINING])
+        dry_run(trainee)
+        return trainee
 
 
 def _copied(model: Any) -> Any:
