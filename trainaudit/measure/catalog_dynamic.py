@@ -137,6 +137,7 @@ _EXPERIMENTS = (
             "what is left of the one batch's loss, above what equal inputs with different targets force, over what there was"),
     _number("training.overfit_error_share", "share", TRAINING,
             "what is still wrong on the one batch: the share of its classes, or training.overfit_ratio where the targets are no classes"),
+    _boolean("training.is_learnt_standardized", TRAINING, "inputs are far from zero mean and unit variance, and with those that are not the one batch is learnt"),
     _boolean("training.is_loss_seen", TRAINING, "the loss of the one batch is of an output and a target that are seen, so that it can get near 0"),
     _count("training.overfit_step_count", "steps", TRAINING, "steps on the one batch"),
     _count("training.overfit_sample_count", "examples", TRAINING, "examples in the one batch"),

@@ -49,6 +49,7 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "nearest_floor": "double-softmax | broadcast | sigmoid | constant | none: the floor within 2 % of which the loss stalled",
         "is_stalled": "the loss moved by less than 1 % over the last third of the steps",
         "is_seen": "the loss is of an output and a target that the step shows: False for one that hides them",
+        "is_learnt_standardized": "the batch is not learnt as it is, and is with inputs of zero mean and unit variance",
         "label_conflict": "loss that equal inputs with different targets force, 0 where there are none",
     },
     "input-baseline": {

@@ -12,6 +12,7 @@ from torch import nn  # noqa: E402
 from tests.probe.experiments.trainees import clusters, conditions, mlp, trainee  # noqa: E402
 from trainaudit.probe.experiments.floors import double_softmax, sigmoid_before_logits  # noqa: E402
 from trainaudit.probe.experiments.overfit import EXAMPLES, overfit_one_batch  # noqa: E402
+from trainaudit.probe.experiments.standardized import standardized  # noqa: E402
 from trainaudit.probe.experiments.target_shape import target_shape  # noqa: E402
 from trainaudit.probe.trainee import Trainee  # noqa: E402
 from trainaudit.trace.experiments import NAMES, RAN, Experiment  # noqa: E402
@@ -109,6 +110,38 @@ def test_a_network_of_dead_units_answers_the_constant() -> None:
     assert values["nearest_floor"] == "constant"
     assert values["is_stalled"] is True
     assert values["constant_loss"] == pytest.approx(math.log(4), rel=1e-6)
+
+
+def clipped(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Keras's cross-entropy of probabilities: below 1e-7 it has no gradient."""
+    return -output.softmax(1).clamp(1e-7, 1.0).log().gather(1, target[:, None]).mean()
+
+
+def test_inputs_off_scale_are_told_from_a_network_that_cannot_learn() -> None:
+    x, y = clusters(64)
+    on_scale = run(trainee(mlp(8, 32, 4), x, y, function=clipped, name="cross-entropy"))
+    assert on_scale.values["final_loss"] < 0.02
+    far = run(trainee(mlp(8, 32, 4), 1000 * (x + 3), y, function=clipped, name="cross-entropy"))
+    assert far.values["final_loss"] > 1.0
+    assert far.values["is_learnt_standardized"] is True
+    model = mlp(8, 32, 4)
+    with torch.no_grad():
+        model[2].weight.zero_()
+    model[2].weight.requires_grad_(False)
+    constant = run(trainee(model, 1000 * (x + 3), y)).values
+    assert constant["final_loss"] > 1.0
+    assert constant["is_learnt_standardized"] is False
+
+
+def test_columns_are_standardized_each_by_its_own_mean() -> None:
+    x = torch.stack([torch.arange(64.0), 1000 + 10 * torch.arange(64.0), torch.full((64,), 5.0)], 1)
+    subject = trainee(mlp(3, 4), x, torch.zeros(64, dtype=torch.long))
+    (changed,) = standardized(subject, subject.train[0]).args
+    assert torch.allclose(changed[:, 0], changed[:, 1])
+    assert torch.allclose(changed[:, 0], ((x[:, 0] - x[:, 0].mean()) / x[:, 0].std(unbiased=False))[:16])
+    assert changed[:, 2].abs().max() == 0
+    fine = trainee(mlp(8, 4), *clusters())
+    assert standardized(fine, fine.train[0]) is None
 
 
 def test_equal_inputs_with_different_labels_force_a_loss() -> None:

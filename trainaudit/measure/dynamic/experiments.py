@@ -21,6 +21,7 @@ _FACTS: Mapping[str, Mapping[str, str]] = {
     "overfit-one-batch": {
         "overfit_start_loss": "start_loss", "overfit_loss": "final_loss", "overfit_step_count": "steps",
         "overfit_sample_count": "sample_count", "overfit_floor": "nearest_floor",
+        "is_learnt_standardized": "is_learnt_standardized",
     },
     "input-baseline": {"input_effect": "effect", "real_input_loss": "real_loss", "zeroed_input_loss": "zeroed_loss"},
     "batch-dependence": {

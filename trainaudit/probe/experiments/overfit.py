@@ -16,6 +16,7 @@ from trainaudit.probe.experiments.answers import right_share
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.floors import nearest_floor, references
 from trainaudit.probe.experiments.robust import adam, descend, robust_rate
+from trainaudit.probe.experiments.standardized import standardized
 from trainaudit.probe.experiments.torch_functions import without_dropout
 from trainaudit.probe.optimizer_settings import without_weight_decay
 from trainaudit.probe.stepping import Learner, forward, learner, precise, train
@@ -54,7 +55,8 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     Adam is tried first.
 
     A batch that is learnt is learnt, however few steps there were. That it cannot be learnt is said where all was tried to the end; where the time
-    ended it before, the experiment is cut."""
+    ended it before, the experiment is cut. Inputs that are far off the scale that initializers are made for may be the reason: then Adam tries the
+    same examples with standardized inputs too."""
     trainee, seed = conditions.trainee, conditions.seed
     batch = chosen_examples(
         trainee, next((few for few in EXAMPLES if conditions.steps_that_fit(examples=few) >= _FAIR_STEPS), EXAMPLES[-1])
@@ -67,7 +69,7 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     compared = references(trainee, batch, started)
     known = _known(compared, abs(start))
 
-    def attempt(rate: float | None, allowance: Allowance) -> _Attempt:
+    def attempt(rate: float | None, allowance: Allowance, batch: Batch = batch) -> _Attempt:
         with fresh(trainee, seed) as model, prepared(trainee, model, batch):
             ready = learner(trainee, model, None if rate is None else adam(model, rate))
             without_weight_decay(ready.optimizer)
@@ -94,6 +96,10 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
                 attempts["own"], rate = slower, rate / 10
     if not (is_learnt() or "user" in attempts or conditions.allowance.is_over()):
         attempts["user"] = attempt(None, conditions.allowance)
+    is_scale = False
+    if not (is_learnt() or conditions.allowance.is_over()) and (scaled := standardized(trainee, batch)) is not None:
+        searched = _searched_rate(conditions, scaled)
+        is_scale = searched is not None and attempt(searched, conditions.allowance, scaled).final <= _NEARLY * known
     better = min(attempts, key=lambda name: _rank(attempts[name].final))
     best = attempts[better]
     values: dict[str, float | str | bool] = {
@@ -104,6 +110,7 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
         "sample_count": batch.size,
         "is_stalled": not best.losses[-1] <= known and _is_stalled(best.losses),
         "optimizer": better,
+        "is_learnt_standardized": is_scale,
         "is_seen": started.output is not None and started.target is not None,
         **compared,
     }
