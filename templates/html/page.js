@@ -23,46 +23,84 @@
     block.append(button);
   });
 
-  // Filters.
+  // Filters. What follows from a finding is unfolded while it matches and its cause does not.
   const cards = all(".card");
   const form = document.querySelector(".filters");
+  const search = new Map(cards.map((card) => [card, card.textContent.toLowerCase()]));
+  const layersOf = (card) => JSON.parse(card.dataset.layers || "[]");
   const filter = () => {
     const severities = all("[name=severity]:checked", form).map((box) => box.value);
-    const stage = form.elements.stage.value;
-    const text = form.elements.search.value.trim().toLowerCase();
+    const [stage, layer, text] = ["stage", "layer", "search"].map((name) => form.elements[name].value.trim().toLowerCase());
     let shown = 0;
     cards.forEach((card) => {
       const matches = severities.includes(card.dataset.severity) && (!stage || card.dataset.stage === stage)
-        && (!text || card.textContent.toLowerCase().includes(text));
+        && (!layer || layersOf(card).some((name) => name.toLowerCase().includes(layer)))
+        && (!text || search.get(card).includes(text));
       card.hidden = !matches;
       shown += matches;
+    });
+    all(".group").forEach((group) => {
+      const below = group.querySelector(".following");
+      const some = below && all(".card", below).some((card) => !card.hidden);
+      if (below) {
+        below.hidden = !some;
+        if (some && group.querySelector(".card").hidden) below.open = true;
+      }
+      group.hidden = !some && group.querySelector(".card").hidden;
     });
     form.querySelector("output").textContent = shown === cards.length ? "" : `${shown} of ${cards.length} shown`;
   };
   if (form) {
     form.addEventListener("input", filter);
+    form.addEventListener("reset", () => setTimeout(filter));
     form.addEventListener("submit", (event) => event.preventDefault());
   }
 
-  // Keys: j and k go through the findings, / searches.
+  // Keys.
+  const go = (element) => { element.focus({ preventScroll: true }); element.scrollIntoView(); };
+  const step = (by) => {
+    const seen = cards.filter((card) => card.offsetParent && !card.closest("details:not([open])"));
+    const at = seen.indexOf(document.activeElement.closest(".card"));
+    const next = seen[by > 0 ? at + 1 : Math.max(0, at - 1)];
+    if (next) go(next);
+  };
+  const keys = {
+    j: () => step(1),
+    k: () => step(-1),
+    o: () => {
+      const group = document.activeElement.closest(".group");
+      const below = group && group.querySelector(".following");
+      if (below) below.open = !below.open;
+    },
+    "/": () => { if (form) form.elements.search.focus(); },
+    x: () => { if (form) form.reset(); },
+    "?": () => {
+      const help = document.querySelector(".keys");
+      help.open = true;
+      go(help.querySelector("summary"));
+    },
+  };
+  "123456".split("").forEach((stage) => {
+    keys[stage] = () => {
+      const rung = document.querySelector(`[id$="stage-${stage}"]`);
+      if (rung) { rung.open = !rung.open; go(rung.querySelector("summary")); }
+    };
+  });
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-    if (event.key === "/" && form) {
-      event.preventDefault();
-      form.elements.search.focus();
-    } else if (event.key === "j" || event.key === "k") {
-      const visible = cards.filter((card) => !card.hidden);
-      const at = visible.indexOf(document.activeElement.closest(".card"));
-      const next = visible[event.key === "j" ? at + 1 : Math.max(0, at - 1)];
-      if (next) { next.focus({ preventScroll: true }); next.scrollIntoView(); }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) {
+      if (event.key === "Escape") event.target.blur();
+      return;
     }
+    if (Object.hasOwn(keys, event.key)) { event.preventDefault(); keys[event.key](); }
   });
 
   // A link to something folded away unfolds it; so does printing.
   const unfold = () => {
     const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let element = target; element; element = element.parentElement) if (element.tagName === "DETAILS") element.open = true;
-    if (target && target.hidden && form) { form.reset(); filter(); }
+    if (target && form && target.closest("[hidden]")) { form.reset(); filter(); }
+    if (target) target.scrollIntoView();
   };
   addEventListener("hashchange", unfold);
   unfold();

@@ -350,6 +350,7 @@ def _signal_rule(rule: str, name: str, limit: ThresholdInfo) -> RuleInfo:
         category="signal",
         needs=("layer.predicted_end_to_end_ratio",),
         thresholds=(limit,),
+        follows=("zero-init-hidden",),
     )
 
 

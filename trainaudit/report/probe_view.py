@@ -5,7 +5,7 @@ May import `result`, `trace` and `report.numbers`. Values of an experiment may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 
 from trainaudit.frozen import frozen
@@ -52,7 +52,7 @@ def headline(trace: Trace) -> str:
     parts = [
         f"{of} of {numbers.count(settings.batch_size, 'example')}" if settings.batch_size else of,
         where,
-        " and ".join(_PRECISIONS.get(part, visible(part)) for part in settings.precision.split("+")),
+        precision(settings),
         f"seed {settings.seed}",
         f"{numbers.number(seconds, 2)} s",
     ]
@@ -104,7 +104,26 @@ def _loss(trace: Trace) -> str:
     losses = [value for value in (() if trace.run is None else trace.run.loss) if value is not None]
     if not losses:
         return words
-    return f"{words}; {numbers.number(losses[0], 4)} at the start, {numbers.number(losses[-1], 4)} at the end"
+    return f"{words}; {loss_sentence(losses)}"
+
+
+def loss_sentence(losses: Sequence[float]) -> str:
+    return f"{numbers.number(losses[0], 4)} at the start, {numbers.number(losses[-1], 4)} at the end"
+
+
+def identity(trace: Trace | None) -> tuple[tuple[str, str], ...]:
+    """What was run and on what, for the head of a report: label and text."""
+    if trace is None:
+        return (("Run", "nothing was run: no data, no device, no seed"),)
+    settings = trace.settings
+    words = visible(settings.data_words)
+    data = visible(settings.data) + (f": {words}" if words and words != settings.data else "")
+    device = visible(settings.device) + (f" ({visible(settings.device_name)})" if settings.device_name else "")
+    return (("Data", data), ("Device", f"{device}, {precision(settings)}"), ("Seed", str(settings.seed)))
+
+
+def precision(settings: ProbeSettings) -> str:
+    return " and ".join(_PRECISIONS.get(part, visible(part)) for part in settings.precision.split("+"))
 
 
 def _optimizer(settings: ProbeSettings) -> str:

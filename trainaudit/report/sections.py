@@ -6,41 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from trainaudit.frozen import frozen
-from trainaudit.recipe import STAGES, STEPS, Step
-from trainaudit.report import charts, numbers, probe_view, view
+from trainaudit.recipe import STAGES, Step
+from trainaudit.report import charts, probe_view, proofs, view
+from trainaudit.report.cards import Card, all_cards, cards_of, first_fixes
 from trainaudit.report.drawing import Drawing
-from trainaudit.report.ladder import Rung, ladder
 from trainaudit.report.layer_map import layer_map
 from trainaudit.report.probe_charts import run_charts
-from trainaudit.result import Audit, Evidence, Finding, LayerRow, Occurrence, Reference, RuleInfo, Run, State
+from trainaudit.report.tips import Rung, rungs
+from trainaudit.result import Audit, Finding, LayerRow, RuleInfo, Run, State
 
-MAX_OTHERS = 60
-
-
-@frozen
-class Measured:
-    """A piece of evidence as it is shown."""
-
-    label: str
-    measured: str
-    expected: str
-    because: str
-    bar: charts.EvidenceBar | None
-
-
-@frozen
-class Card:
-    """A finding as it is shown."""
-
-    finding: Finding
-    anchor: str
-    numbers: tuple[Measured, ...]
-    has_bars: bool
-    others: int
-    shown_others: tuple[Occurrence, ...]
-    stage: str
-    step: Step | None
-    references: tuple[Reference, ...]
+MAX_LAYERS = 200
+"""Layers to choose from in the filter."""
 
 
 @frozen
@@ -67,14 +43,17 @@ class Section:
     is_first: bool
     worst: str
     verdict: str
+    evidence: str
+    identity: tuple[tuple[str, str], ...]
     unrecognized: str
     total: view.Counts
     counts: tuple[tuple[str, int, str], ...]
     contents: tuple[tuple[str, str], ...]
-    ladder: tuple[Rung, ...]
+    rungs: tuple[Rung, ...]
     cards: tuple[Card, ...]
     fixes: tuple[Card, ...]
-    anchors: dict[str, str]
+    together: proofs.Shown | None
+    finding_layers: tuple[str, ...]
     probe: Probe | None
     layer_map: Drawing | None
     signal_coverage: str
@@ -94,11 +73,9 @@ class Section:
 def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Counter[str]) -> Section:
     infos = {rule.id: rule for rule in run.rules}
     prefix = f"m{index + 1}-" if of > 1 else ""
-    cards = tuple(_card(finding, infos.get(finding.rule), seen) for finding in view.live_findings(audit))
-    anchors: dict[str, str] = {}
+    cards = cards_of(run, audit, seen)
     marked: dict[str, str] = {}
-    for card in cards:
-        anchors.setdefault(card.finding.rule, card.anchor)
+    for card in all_cards(cards):
         for occurrence in card.finding.occurrences:
             if occurrence.location.layer and card.finding.kind not in view.SINGLE_KINDS:
                 marked.setdefault(occurrence.location.layer, card.anchor)
@@ -111,10 +88,9 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
     aside = [(finding, finding.ignored) for finding in view.ignored_findings(audit)]
     aside += view.withdrawn_findings(audit)
     aside += [(finding, "in the baseline") for finding in view.baseline_findings(audit)]
-    rungs = tuple(ladder(run, audit))
-    fixes = _first_fixes(cards)
+    fixes = first_fixes(cards)
     clean = [outcome.rule for outcome in audit.outcomes if outcome.state is State.CLEAN]
-    shown = [card.finding for card in cards]
+    shown = [card.finding for card in all_cards(cards)]
     probe = _probe(audit)
     contents = [
         ("recipe", "The recipe", True),
@@ -125,7 +101,6 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         ("not-run", "Not run", True),
         ("ignored", "Set aside", bool(aside)),
         ("passed", "Passed and not applicable", True),
-        ("tips", "The recipe, tip by tip", True),
         ("by-hand", "To check by hand", True),
     ]
     return Section(
@@ -138,14 +113,17 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         is_first=index == 0,
         worst=view.worst(total),
         verdict=view.verdict(run, audit),
+        evidence=view.evidence_sentence(audit),
+        identity=probe_view.identity(audit.trace),
         unrecognized=view.unrecognized_sentence(audit.model),
         total=total,
         counts=_counts(total),
         contents=tuple((prefix + anchor, name) for anchor, name, is_there in contents if is_there),
-        ladder=rungs,
+        rungs=rungs(run, audit, cards),
         cards=cards,
         fixes=fixes,
-        anchors=anchors,
+        together=None if audit.together is None else proofs.shown(audit.together),
+        finding_layers=_finding_layers(cards),
         probe=probe,
         layer_map=layer_map(run, audit, shown),
         signal_coverage=view.coverage_sentence(audit),
@@ -188,38 +166,9 @@ def _counts(total: view.Counts) -> tuple[tuple[str, int, str], ...]:
     return tuple(shown if shown[-1][1] else shown[:-1])
 
 
-def _card(finding: Finding, info: RuleInfo | None, seen: Counter[str]) -> Card:
-    slug = (
-        "".join(char if char.isascii() and char.isalnum() else "-" for char in finding.rule.lower()).strip("-")
-        or "finding"
-    )
-    seen[slug] += 1
-    measured = tuple(_measured(evidence) for evidence in finding.root.evidence)
-    others = finding.occurrences[1:]
-    return Card(
-        finding=finding,
-        anchor=slug if seen[slug] == 1 else f"{slug}-{seen[slug]}",
-        numbers=measured,
-        has_bars=any(item.bar for item in measured),
-        others=len(others),
-        shown_others=others[:MAX_OTHERS],
-        stage=finding.recipe.split(".", 1)[0],
-        step=STEPS.get(finding.recipe),
-        references=() if info is None else info.references,
-    )
-
-
-def _measured(evidence: Evidence) -> Measured:
-    measured, expected = numbers.measured_and_expected(evidence)
-    return Measured(
-        numbers.fact_label(evidence.fact), measured, expected, evidence.because, charts.evidence_bar(evidence)
-    )
-
-
-def _first_fixes(cards: Sequence[Card]) -> tuple[Card, ...]:
-    """What to change first: the worst findings that come with a fix, causes before what the signal rules say of their consequences."""
-    fixable = [card for card in cards if card.finding.fix is not None]
-    return tuple(sorted(fixable, key=lambda card: card.finding.category == "signal")[:3])
+def _finding_layers(cards: Sequence[Card]) -> tuple[str, ...]:
+    """The layers that findings stand on, to choose from."""
+    return tuple(dict.fromkeys(layer for card in all_cards(cards) for layer in card.layers))[:MAX_LAYERS]
 
 
 def _rows(audit: Audit, marked: dict[str, str], limit: int) -> tuple[LayerRow, ...]:

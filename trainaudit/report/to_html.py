@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from trainaudit.recipe import SOURCE_URL
 from trainaudit.report import numbers, view
+from trainaudit.report.cards import MAX_OTHERS
 from trainaudit.report.model_rows import Row, failed, ranked, row
 from trainaudit.report.portable import portable
-from trainaudit.report.sections import MAX_OTHERS, section
+from trainaudit.report.sections import section
 from trainaudit.report.templating import markup, standing_alone
 from trainaudit.report.to_json import render_json
 from trainaudit.result import Audit, Run, State

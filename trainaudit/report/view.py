@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from trainaudit.frozen import frozen
 from trainaudit.report import numbers
+from trainaudit.report.causes import grouped
 from trainaudit.report.escaping import visible
 from trainaudit.result import Audit, Finding, Location, ModelInfo, Run, Severity, State
 
@@ -195,6 +196,13 @@ def model_sentence(model: ModelInfo) -> str:
     return ", ".join(parts)
 
 
+def evidence_sentence(audit: Audit) -> str:
+    """How deep the audit looked, on the three levels that there are."""
+    if "training" in audit.evidence:
+        return "level 3 of 3: a training run"
+    return "level 2 of 3: a forward pass" if "forward" in audit.evidence else "level 1 of 3: structure and weights"
+
+
 def unrecognized_sentence(model: ModelInfo) -> str:
     """The operators that nobody knew, most frequent first; "" where there are none."""
     if not model.unrecognized:
@@ -276,12 +284,18 @@ def verdict(run: Run, audit: Audit) -> str:
     total = counts(run, [audit])
     live = live_findings(audit)
     if total.error:
-        others = f" and {numbers.count(total.error - 1, 'more error')}" if total.error > 1 else ""
-        subject = visible(live[0].root.subject)
-        where = f" ({subject})" if live[0].kind not in SINGLE_KINDS else ""
-        return f"As it stands, this network is unlikely to train well: {lowered(live[0].name)}{where}{others}."
+        roots = [group.root for group in grouped(run, live) if group.root.severity is Severity.ERROR]
+        others = f" and {numbers.count(len(roots) - 1, 'more error')}" if len(roots) > 1 else ""
+        below = total.error - len(roots)
+        followers = f"; {numbers.count(below, 'more error')} may follow from {'them' if len(roots) > 1 else 'it'}"
+        subject = visible(roots[0].root.subject)
+        where = f" ({subject})" if roots[0].kind not in SINGLE_KINDS else ""
+        said = f"{lowered(roots[0].name)}{where}{others}{followers if below else ''}"
+        return f"As it stands, this network is unlikely to train well: {said}."
     if total.warning:
         return f"No error was found; {numbers.count(total.warning, 'warning')} may slow training down or limit what it reaches."
+    if total.in_baseline:
+        return f"Nothing new was found: {numbers.count(total.in_baseline, 'finding')} stood in the baseline already."
     clean = total.states.get(State.CLEAN, 0)
     if not clean:
         return "Nothing was found, but no rule could be judged on this model."

@@ -1,0 +1,136 @@
+"""Findings as cards: each with its numbers, its proof and its place, consequences under their cause, and the fixes that matter most. No markup lives here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from trainaudit.frozen import frozen
+from trainaudit.recipe import STEPS, Step
+from trainaudit.report import charts, numbers, proofs, view
+from trainaudit.report.causes import grouped
+from trainaudit.report.escaping import visible
+from trainaudit.result import Audit, Evidence, Finding, Occurrence, Reference, RuleInfo, Run
+
+MAX_OTHERS = 60
+MAX_FIXES = 3
+
+
+@frozen
+class Measured:
+    """A piece of evidence as it is shown."""
+
+    label: str
+    measured: str
+    expected: str
+    because: str
+    bar: charts.EvidenceBar | None
+
+
+@frozen
+class Card:
+    """A finding as it is shown. `following` are those that may follow from it, `suspects` anchors and names of what it may follow from itself."""
+
+    finding: Finding
+    anchor: str
+    numbers: tuple[Measured, ...]
+    has_bars: bool
+    others: int
+    shown_others: tuple[Occurrence, ...]
+    layers: tuple[str, ...]
+    stage: str
+    step: Step | None
+    references: tuple[Reference, ...]
+    proof: proofs.Shown | None
+    following: tuple[Card, ...]
+    suspects: tuple[tuple[str, str], ...]
+
+
+def cards_of(run: Run, audit: Audit, seen: Counter[str]) -> tuple[Card, ...]:
+    """The live findings, worst first. `seen` counts the anchors that the page has."""
+    infos = {rule.id: rule for rule in run.rules}
+    groups = grouped(run, view.live_findings(audit))
+    ordered = [finding for group in groups for finding in (group.root, *group.following)]
+    anchors = {id(finding): _anchor(finding, seen) for finding in ordered}
+
+    def card(finding: Finding, following: tuple[Card, ...] = (), suspects: Sequence[Finding] = ()) -> Card:
+        named = tuple((anchors[id(other)], other.name) for other in suspects)
+        return _card(finding, infos.get(finding.rule), anchors[id(finding)], following, named)
+
+    return tuple(card(group.root, tuple(map(card, group.following)), group.suspects) for group in groups)
+
+
+def lone_card(finding: Finding, info: RuleInfo | None, seen: Counter[str]) -> Card:
+    """A finding apart from all others, as a comparison shows it."""
+    return _card(finding, info, _anchor(finding, seen), (), ())
+
+
+def all_cards(cards: Sequence[Card]) -> Iterator[Card]:
+    """Each card, and behind it those that are folded under it."""
+    for card in cards:
+        yield card
+        yield from card.following
+
+
+def first_fixes(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """What to change first: what was proved, by what it gained; then the worst findings that come with a fix, code before mere advice. A fix that
+    did not help is left out, and so is what may follow from something else, unless there is nothing else."""
+    for level in (cards, tuple(all_cards(cards))):
+        fixable = [
+            card for card in level if card.finding.fix is not None and not (card.proof and card.proof.is_refuted)
+        ]
+        if fixable:
+            return tuple(sorted(fixable, key=_order)[:MAX_FIXES])
+    return ()
+
+
+def _order(card: Card) -> tuple[bool, float, bool]:
+    """Sorting is stable: within equals the worst finding stays first."""
+    proof, fix = card.finding.proof, card.finding.fix
+    is_proved = proof is not None and proof.verdict == "proved"
+    gain = proof.gain if proof is not None and is_proved and proof.gain is not None else 0.0
+    return not is_proved, -gain, fix is not None and fix.safety == "advice-only"
+
+
+def _anchor(finding: Finding, seen: Counter[str]) -> str:
+    slug = (
+        "".join(char if char.isascii() and char.isalnum() else "-" for char in finding.rule.lower()).strip("-")
+        or "finding"
+    )
+    seen[slug] += 1
+    return slug if seen[slug] == 1 else f"{slug}-{seen[slug]}"
+
+
+def _card(
+    finding: Finding,
+    info: RuleInfo | None,
+    anchor: str,
+    following: tuple[Card, ...],
+    suspects: tuple[tuple[str, str], ...],
+) -> Card:
+    measured = tuple(map(_measured, finding.root.evidence))
+    others = finding.occurrences[1:]
+    places = (finding.root, *others[:MAX_OTHERS])
+    layers = dict.fromkeys(visible(place.location.layer or place.subject) for place in places)
+    return Card(
+        finding=finding,
+        anchor=anchor,
+        numbers=measured,
+        has_bars=any(item.bar for item in measured),
+        others=len(others),
+        shown_others=others[:MAX_OTHERS],
+        layers=() if finding.kind in view.SINGLE_KINDS else tuple(layers),
+        stage=finding.recipe.split(".", 1)[0],
+        step=STEPS.get(finding.recipe),
+        references=() if info is None else info.references,
+        proof=None if finding.proof is None else proofs.shown(finding.proof),
+        following=following,
+        suspects=suspects,
+    )
+
+
+def _measured(evidence: Evidence) -> Measured:
+    measured, expected = numbers.measured_and_expected(evidence)
+    return Measured(
+        numbers.fact_label(evidence.fact), measured, expected, evidence.because, charts.evidence_bar(evidence)
+    )
