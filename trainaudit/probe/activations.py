@@ -36,9 +36,9 @@ class Sampling:
         self.is_read = False
         self.places: list[int] = []
         self.gradients: list[Any] = []
-        self.versions: list[int] = []
         self.weights: Any = None
-        self.found: Any = ()
+        self.lengths: Any = None
+        self.largest: Any = None
 
 
 class Activations:
@@ -131,8 +131,8 @@ class Activations:
         sampling.samples = sampling.samples or shape[0]
         sampling.sizes[number] = (size, output.numel(), sampling.samples)
         if sampling.is_detailed:
-            self.slots.extras.append(((number, "gram"), readings.gram_of(output, axis)))
-            self.slots.extras.append(((number, "values"), readings.histogram_of(slot.sample[:size])))
+            gram = readings.gram_of(output, axis, self.slots.rows)
+            self.slots.extras.append(((number, "gram"), gram.reshape(-1)))
         if (
             maker is not None
         ):  # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
@@ -147,9 +147,7 @@ class Activations:
         slot.numbers[GRADIENT_SQUARES] = readings.sum_of_squares(gradient)
         sampling.gradient_sizes[number] = gradient.numel()
         if sampling.is_detailed:
-            size = readings.copy_sample(gradient, axis, slot.gradient, slot.views, "gradient")
-            histogram = readings.histogram_of(slot.gradient[:size], of_logarithm=True)
-            self.slots.extras.append(((number, "gradients"), histogram))
+            readings.copy_sample(gradient, axis, slot.gradient, slot.views, "gradient")
 
     def _touch(self, key: object, indices: Any) -> None:
         """Which rows of an embedding a batch has read."""

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from trainaudit.ir.ops import RECTIFIERS, Op
-from trainaudit.probe.layout import NUMBERS, SATURATION, SCALARS, rank_bound
+from trainaudit.probe.details import Detail, Digest, digest
+from trainaudit.probe.layout import CAP, NUMBERS, SATURATION, SCALARS, rank_bound
 from trainaudit.probe.matching import Call
-from trainaudit.trace.trace import ActivationSeries, Histogram, Number, ParameterSeries, Series, Tap
+from trainaudit.trace.trace import ActivationSeries, Number, ParameterSeries, Series, Tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,15 @@ ONLY_LAYERS = frozenset({Op.ADD, Op.MATMUL, Op.EINSUM})
 """Read where they are layers of the graph alone: additions and products are also spent on masks, positions and losses."""
 
 
+MOST_DETAILS = 4
+"""Steps read in detail whose samples wait for what comes of them until the run is over; the oldest of more is worked out at once."""
+
+
 class Record:
     """All that has landed. `calls` are those that are read, in the order of the slots; `layers` their names in the graph."""
 
-    def __init__(self, names: Sequence[str], sizes: Sequence[int]) -> None:
+    def __init__(self, names: Sequence[str], sizes: Sequence[tuple[int, int | None]]) -> None:
+        """`sizes` says of each parameter how many values it has, and how many of them its norms are estimated from, if not all."""
         self.names, self.sizes = names, sizes
         self.calls: list[Call] = []
         self.layers: list[str] = []
@@ -73,8 +79,8 @@ class Record:
         self.absmax: list[Any] = []
         self.active: list[Any] = []
         self.varied = np.zeros(0, bool)
-        self.ranks: list[dict[int, tuple[float, int]]] = []
-        self.histograms: dict[tuple[int, str], list[Histogram]] = {}
+        self.details: dict[int, Detail] = {}
+        self.digests: dict[int, Digest] = {}
         self.tables: list[Any] = []
         self.alignment: list[Number] = []
         self.guards: list[tuple[int, float, float]] = []
@@ -94,27 +100,21 @@ class Record:
         varied = highs != lows
         varied[: len(self.varied)] |= self.varied
         self.varied = varied
-        ranks: dict[int, tuple[float, int]] = {}
-        for (number, kind), found in extras.items():
-            if kind == "gram":
-                rows = math.isqrt(len(found))
-                ranks[number] = effective_rank(found.reshape(rows, rows)), rows
-            elif kind in ("values", "gradients"):
-                self._keep_histogram(number, kind, found)
-        self.ranks.append(ranks)
         table = extras["", "parameters"].reshape(len(NUMBERS), -1)
         self.tables.append(table)
-        self.alignment.append(_alignment(table, extras.get(("", "along"))))
+        self.alignment.append(_alignment(extras.get(("", "along"))))
+        if step.is_detailed:
+            self.details[len(self.steps) - 1] = _detail(step, extras)
+            if len(self.details) > MOST_DETAILS:
+                self._digest(min(self.details), with_histograms=not self.digests)
 
-    def _keep_histogram(self, number: int, kind: str, found: Any) -> None:
-        """The first and the newest are kept."""
-        low, high, *counts = found.tolist()
-        if low <= high:
-            kept = self.histograms.setdefault((number, kind), [])
-            del kept[1:]
-            kept.append(Histogram(low, high, tuple(int(count) for count in counts)))
+    def _digest(self, place: int, *, with_histograms: bool = True) -> None:
+        """Histograms are kept of the first and the last alone."""
+        self.digests[place] = digest(self.details.pop(place), with_histograms=with_histograms)
 
     def readings(self, states: Sequence[ParameterState]) -> Readings:
+        for place in sorted(self.details):
+            self._digest(place)
         return Readings(
             sampled_steps=tuple(step.index for step in self.steps),
             activations=tuple(self._activations()),
@@ -143,6 +143,9 @@ class Record:
             table = _series(scalars, sizes, gradient_sizes, absmax)
         was_read, had_gradient = sizes[..., 0] > 0, gradient_sizes > 0
         in_detail = had_gradient & np.array([[step.is_detailed] for step in self.steps], bool).reshape(-1, 1)
+        underflow = np.full(shape, np.nan)
+        for place, one in self.digests.items():
+            underflow[place, : len(one.underflow)] = one.underflow
         there = {"gradient_rms": had_gradient, "gradient_underflow_share": in_detail}
         starts = np.cumsum((0, *self.units))
         names: Counter[str] = Counter()
@@ -158,7 +161,7 @@ class Record:
                         strict=True,
                     )
                 )
-                for word, column in zip(PER_STEP, table, strict=True)
+                for word, column in zip(PER_STEP, (*table, underflow), strict=True)
             }
             if call.op not in SATURATION:
                 series["saturated_share"] = ()
@@ -174,11 +177,13 @@ class Record:
             )
 
     def _ranks(self, number: int) -> dict[str, Any]:
-        ranks = [found.get(number) for found in self.ranks]
-        rows = [found[1] for found in ranks if found is not None]
+        ranks = {place: found.ranks[number] for place, found in self.digests.items() if number in found.ranks}
+        if not ranks:
+            return {"effective_rank": (None,) * len(self.steps)}
+        series = [ranks[place][0] if place in ranks else None for place in range(len(self.steps))]
         return {
-            "effective_rank": tuple(None if found is None or math.isnan(found[0]) else found[0] for found in ranks),
-            "effective_rank_bound": float(rank_bound(min(rows), self.units[number])) if rows else None,
+            "effective_rank": tuple(None if value is None or math.isnan(value) else value for value in series),
+            "effective_rank_bound": float(rank_bound(min(rows for _, rows in ranks.values()), self.units[number])),
         }
 
     def _masks(self, place: slice, was_read: Any, op: Op) -> dict[str, Any]:
@@ -195,11 +200,13 @@ class Record:
         return found
 
     def _histograms(self, number: int) -> dict[str, Any]:
+        """The first and the last."""
         found = {}
         for kind, word in (("values", "histogram"), ("gradients", "gradient_histogram")):
-            kept = self.histograms.get((number, kind))
-            if kept:
-                found[f"{word}_first"], found[f"{word}_last"] = kept[0], kept[-1]
+            kept = [self.digests[place].histograms.get((number, kind)) for place in sorted(self.digests)]
+            there = [one for one in kept if one is not None]
+            if there:
+                found[f"{word}_first"], found[f"{word}_last"] = there[0], there[-1]
         return found
 
     # --- parameters -----------------------------------------------------------------------------------------------------
@@ -213,12 +220,14 @@ class Record:
                 value if there or not of_gradient else None for value, there in zip(values, has_gradient, strict=True)
             )
 
-        weight, gradient, absmax, nonzero, kept, update = (
-            column(number, of_gradient=0 < number < 5) for number in range(len(NUMBERS))
+        weight, gradient, absmax, update = (
+            column(number, of_gradient=0 < number < 3) for number in range(len(NUMBERS))
         )
+        size, sampled = self.sizes[place]
         return ParameterSeries(
             name=self.names[place],
-            size=self.sizes[place],
+            size=size,
+            sampled_count=sampled,
             trainable=state.trainable,
             in_optimizer=state.in_optimizer,
             has_gradient=place in self.has_gradient,
@@ -230,8 +239,8 @@ class Record:
             if self.noise
             else (),
             gradient_underflow_share=tuple(
-                (some - large) / some if some and some > 0 and large is not None else None
-                for some, large in zip(nonzero, kept, strict=True)
+                _number(self.digests[step].parameter_underflow[place]) if there and step in self.digests else None
+                for step, there in enumerate(has_gradient)
             ),
             gradient_absmax=tuple(
                 value if step.is_detailed else None for step, value in zip(self.steps, absmax, strict=True)
@@ -241,35 +250,42 @@ class Record:
 
 
 def _series(scalars: Any, sizes: Any, gradient_sizes: Any, absmax: Any) -> list[Any]:
-    """(steps, taps) arrays of `PER_STEP`."""
-    gradient, non_finite, overflow, total, squares, nonzero, saturated, some, kept = np.moveaxis(scalars, -1, 0)
+    """(steps, taps) arrays of `PER_STEP` but the last."""
+    gradient, non_finite, overflow, total, norm, nonzero, saturated = np.moveaxis(scalars, -1, 0)
     summed, whole = sizes[..., 0], sizes[..., 1]
-    mean, power = total / summed, squares / summed
+    mean, rms = total / summed, norm / np.sqrt(summed)
     return [
-        mean, np.sqrt(np.maximum(power - mean**2, 0)), np.sqrt(power), absmax, 1 - nonzero / summed, saturated / summed, non_finite,
-        overflow / whole, np.sqrt(gradient / gradient_sizes), (some - kept) / some,
+        mean, np.sqrt(np.maximum(rms**2 - mean**2, 0)), rms, absmax, 1 - nonzero / summed, saturated / summed, non_finite,
+        overflow / whole, np.sqrt(gradient / gradient_sizes),
     ]  # fmt: skip
 
 
-def effective_rank(gram: Any) -> float:
-    """exp(entropy) of the normalized eigenvalues of a Gram matrix (Roy & Vetterli 2007); NaN where all are 0 or one is not finite."""
-    if not np.isfinite(gram).all():
-        return math.nan
-    values = np.maximum(np.linalg.eigvalsh(gram), 0.0)
-    values = values[values > values.max(initial=0.0) * 1e-12]
-    if not len(values):
-        return math.nan
-    shares = values / values.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+def _detail(step: StepReadings, extras: Mapping[Any, Any]) -> Detail:
+    none = np.zeros((0, CAP))
+    return Detail(
+        sizes={number: size for number, (size, _, _) in step.sizes.items()},
+        with_gradient=frozenset(step.gradient_sizes),
+        values=extras["", "values"].reshape(-1, CAP),
+        gradients=extras["", "gradients"].reshape(-1, CAP),
+        parameter_gradients=extras.get(("", "parameter gradients"), none).reshape(-1, CAP),
+        grams={
+            number: found.reshape(math.isqrt(len(found)), -1)
+            for (number, kind), found in extras.items()
+            if kind == "gram"
+        },
+    )
 
 
-def _alignment(table: Any, along: Any) -> Number:
-    """Cosine between the change of all weights and the gradient that the optimizer was given: `along` is their product and the gradient's norm."""
+def _alignment(along: Any) -> Number:
+    """Cosine between the change of all weights and the gradient that the optimizer was given: `along` is their product and the norms of the two."""
     if along is None:
         return None
-    whole = math.sqrt(np.nansum(table[NUMBERS.index("update")] ** 2)) * along[1]
-    found = along[0] / whole if whole > 0 else math.nan
-    return float(found) if math.isfinite(found) else None
+    product, change, gradient = along.tolist()
+    return _number(product / (change * gradient) if change * gradient > 0 else math.nan)
+
+
+def _number(value: Any) -> Number:
+    return float(value) if math.isfinite(value) else None
 
 
 def _name(call: Call, layer: str, names: Counter[str]) -> str:

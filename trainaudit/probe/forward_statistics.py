@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainaudit.ir.ops import RECTIFIERS, Op
-from trainaudit.probe.collecting import effective_rank
+from trainaudit.probe.details import effective_rank
 from trainaudit.probe.layout import BINS, RANK_COLUMNS, RANK_ROWS, SATURATION, rank_bound
 from trainaudit.trace.trace import ActivationSeries, Histogram, Number, Tap
 
@@ -69,11 +69,13 @@ class Statistics:
 
     def _rank(self, values: Any, axis: int) -> Number:
         """As the instruments have it (`readings.gram_of`): of at most 64 centred rows, evenly taken from all samples and places."""
-        wide = values[:: -(-values.shape[0] // RANK_ROWS)]
-        rows = np.moveaxis(wide, axis, -1).reshape(-1, values.shape[axis])
-        rows = rows[:: max(rows.shape[0] // RANK_ROWS, 1)][:RANK_ROWS, :: -(-rows.shape[1] // RANK_COLUMNS)]
+        view = values[:: -(-values.shape[0] // RANK_ROWS)] if axis else values[None]
+        samples, units = view.shape[0], values.shape[axis]
+        view = np.moveaxis(view, axis if axis else 1, -1).reshape(samples, -1, units)
+        view = view[:, :: -(-view.shape[1] // (RANK_ROWS // samples)), :: -(-units // RANK_COLUMNS)]
+        rows = view.reshape(-1, view.shape[-1])
         rows = rows - rows.mean(0)
-        self.bound = rank_bound(len(rows), values.shape[axis])
+        self.bound = rank_bound(len(rows), units)
         found = effective_rank(rows @ rows.T)
         return found if math.isfinite(found) else None
 

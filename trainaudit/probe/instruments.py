@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import Op
 from trainaudit.probe import parameter_readings
 from trainaudit.probe.activations import Activations, Sampling
 from trainaudit.probe.collecting import ParameterState, Readings, Record, StepReadings
@@ -54,13 +55,15 @@ class Instruments:
         self.device = self.parameters[0].device if self.parameters else torch.device("cpu")
         self.slots = Slots(self.device)
         self.called: dict[str, str] = getattr(model, "parameter_names", {})
+        self.samples = parameter_readings.Samples(self.parameters, self._embeddings())
+        self.gradient_samples: parameter_readings.GradientSamples | None = None
         self.record = Record(
-            [self.called.get(name, name) for name in self.names], [item.numel() for item in self.parameters]
+            [self.called.get(name, name) for name in self.names],
+            [(item.numel(), self.samples.sampled_count(place)) for place, item in enumerate(self.parameters)],
         )
         rows = {name: item.shape[0] for name, item in named if item.ndim}
         self.activations = Activations(model, graph, self.record, self.slots, rows)
         self.sampling: Sampling | None = None
-        self.snapshot: parameter_readings.Snapshot | None = None
         self.waiting: list[tuple[StepReadings, Fetched]] = []
         self.guards: list[tuple[int, Any, Any]] = []
         self.stack = ExitStack()
@@ -89,10 +92,8 @@ class Instruments:
             return
         sampled = len(self.record.steps) + len(self.waiting)
         sampling = self.sampling = Sampling(index, last or sampled % DETAIL_EVERY == 0)
-        if self.snapshot is None:
-            self.snapshot = parameter_readings.Snapshot(self.parameters)
-            self.gradient_samples = parameter_readings.GradientSamples(len(self.parameters), self.device)
-        sampling.weights = self.snapshot.take()
+        with torch.no_grad():
+            sampling.weights = self.samples.take()
         self.slots.begin()
         try:
             with _eager():
@@ -113,15 +114,14 @@ class Instruments:
             places = [place for place, item in enumerate(self.parameters) if item.grad is not None]
             gradients = [parameter_readings.dense(self.parameters[place].grad) for place in places]
             self.record.has_gradient.update(places)
+            lengths = parameter_readings.norms(gradients)
             sampling = self.sampling
-            if sampling is None:
-                lengths = parameter_readings.norms(gradients)
-            else:
+            if sampling is not None:
                 sampling.watching.close()
                 sampling.is_read, sampling.places, sampling.gradients = True, places, gradients
-                sampling.versions = [gradient._version for gradient in gradients]
-                sampling.found = self.gradient_samples.read(gradients, places, is_detailed=sampling.is_detailed)
-                lengths = sampling.found[0]
+                sampling.lengths = lengths
+                if sampling.is_detailed:
+                    self._read_in_detail(sampling)
             whole = torch.linalg.vector_norm(lengths)
             self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
 
@@ -132,44 +132,59 @@ class Instruments:
             for name, value in gradient_noise(self.model, compute, batch, parts).items()
         }
 
+    def _read_in_detail(self, sampling: Sampling) -> None:
+        if self.gradient_samples is None:
+            self.gradient_samples = parameter_readings.GradientSamples(len(self.parameters), self.device)
+        sampling.largest = self.gradient_samples.read(sampling.gradients, sampling.places)
+        self.slots.extras.append((("", "parameter gradients"), self.gradient_samples.rows.reshape(-1)))
+
     def _close(self, sampling: Sampling) -> None:
         """What the step did to the weights; everything that was read goes on its way."""
-        assert self.snapshot is not None
         with torch.no_grad():
-            changes, updates = self.snapshot.changes()
+            updates = self.samples.changes()
             table = torch.full(
                 (len(NUMBERS), len(self.parameters)), torch.nan, dtype=updates.dtype, device=updates.device
             )
-            table[0], table[5] = sampling.weights, updates
+            table[0], table[3] = sampling.weights, updates
             if sampling.places:
                 where = torch.tensor(sampling.places).to(table.device, non_blocking=True)
-                for number, row in enumerate(sampling.found[:2], start=1):
-                    table[number].index_copy_(0, where, row)
-                table[3], table[4] = sampling.found[2:]
+                table[1].index_copy_(0, where, sampling.lengths)
                 if sampling.is_detailed:
-                    self._compare(sampling, [changes[place] for place in sampling.places])
+                    table[2].index_copy_(0, where, sampling.largest.to(table.dtype))
+                    along = self.samples.along(sampling.gradients, sampling.places)
+                    self.slots.extras.append((("", "along"), along))
             self.slots.extras.append((("", "parameters"), table.reshape(-1).to(self.slots.dtype)))
             fetched = self.slots.fetch(is_detailed=sampling.is_detailed)
         step = StepReadings(
-            sampling.index, sampling.sizes, sampling.gradient_sizes, frozenset(sampling.places), sampling.is_detailed
+            index=sampling.index,
+            sizes=sampling.sizes,
+            gradient_sizes=sampling.gradient_sizes,
+            with_gradient=frozenset(sampling.places),
+            is_detailed=sampling.is_detailed,
         )
         self.waiting.append((step, fetched))
         self.activations.match()
         while self.waiting and self.waiting[0][1].arrived():
             self._land(*self.waiting.pop(0))
 
-    def _compare(self, sampling: Sampling, changes: list[Any]) -> None:
-        """The step's change beside the gradient that the optimizer was given, which a user may have clipped since it was read."""
-        is_same = all(a._version == b for a, b in zip(sampling.gradients, sampling.versions, strict=True))
-        lengths = sampling.found[0] if is_same else parameter_readings.norms(sampling.gradients)
-        along = parameter_readings.along(changes, sampling.gradients).sum()
-        self.slots.extras.append((("", "along"), torch.stack([along, torch.linalg.vector_norm(lengths)])))
+    def _embeddings(self) -> set[int]:
+        """Places of the parameters whose rows are looked up."""
+        layers = () if self.graph is None else self.graph.layers
+        named = {name for layer in layers if layer.op is Op.EMBEDDING for name in layer.parameters.values()}
+        tables = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+        owned = {id(part.weight) for part in self.model.modules() if isinstance(part, tables)}
+        return {
+            place
+            for place, (name, item) in enumerate(zip(self.names, self.parameters, strict=True))
+            if id(item) in owned or self.called.get(name, name) in named
+        }
 
     def _land(self, step: StepReadings, fetched: Fetched) -> None:
         self.record.land(step, fetched.units, fetched.parts())
         start = 0
         for tap in self.slots.taps[: len(fetched.units)]:
-            tap.has_varied = tap.has_varied or bool(self.record.varied[start : start + tap.units].all())
+            if not tap.has_varied:
+                tap.has_varied = bool(self.record.varied[start : start + tap.units].all())
             start += tap.units
 
     # --- what came of it ------------------------------------------------------------------------------------------------

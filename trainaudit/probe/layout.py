@@ -9,7 +9,7 @@ from trainaudit.ir.ops import Op
 AT_ONCE = ("gradient_squares", "non_finite", "overflow")
 """The numbers of a tap that are written while the step runs."""
 
-SCALARS = (*AT_ONCE, "sum", "squares", "nonzero", "saturated", "gradient_nonzero", "gradient_kept")
+SCALARS = (*AT_ONCE, "sum", "norm", "nonzero", "saturated")
 """All numbers of a tap, in the order in which they are fetched."""
 
 GRADIENT_SQUARES, NON_FINITE, OVERFLOW = range(len(AT_ONCE))
@@ -20,9 +20,14 @@ CAP = 4096
 SAMPLES = 8
 """Samples that they come from at least, where there are as many."""
 
-NUMBERS = ("weight", "gradient", "absmax", "nonzero", "kept", "update")
-"""The numbers of a parameter: ‖w‖ before the step, ‖∂loss/∂w‖, its largest magnitude, how many values of it are not 0 and how many of those float16
-can hold, and ‖Δw‖."""
+BLOCK, BLOCKS = 16, 512
+"""Of a large parameter as many blocks are read, each of so many values that lie next to each other (a cache line of float32)."""
+
+WHOLE = 2 * BLOCK * BLOCKS
+"""Values up to which a parameter is read whole."""
+
+NUMBERS = ("weight", "gradient", "absmax", "update")
+"""The numbers of a parameter: ‖w‖ before the step, ‖∂loss/∂w‖, its largest magnitude, and ‖Δw‖."""
 
 SATURATION = {Op.TANH: (0.0, 0.97), Op.SIGMOID: (0.5, 0.47)}
 """Op → (middle, distance): values further from the middle count as saturated."""

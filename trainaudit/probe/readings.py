@@ -15,18 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from trainaudit.ir.ops import RECTIFIERS, Op
-from trainaudit.probe.layout import BINS, CAP, NON_FINITE, OVERFLOW, RANK_COLUMNS, RANK_ROWS, SAMPLES
+from trainaudit.probe.layout import CAP, NON_FINITE, OVERFLOW, RANK_COLUMNS, RANK_ROWS, SAMPLES
 
 if TYPE_CHECKING:
     from trainaudit.probe.slots import Slot
 
 HALF_MOST = 65504.0
 """Largest finite float16."""
-
-HALF_LEAST = 2.0**-24
-"""Smallest positive float16 (a subnormal)."""
-
-_BELOW_HALF_LEAST = math.nextafter(HALF_LEAST, 0.0)
 
 _NOT_NEGATIVE = frozenset({Op.RELU, Op.RELU6})
 """Rectifiers whose smallest value tells nothing."""
@@ -121,12 +116,6 @@ def count_nonzero(values: Any, scratch: Any, out: Any) -> None:
     torch.sum(signs, -1, out=out)
 
 
-def count_representable(values: Any, scratch: Any, out: Any) -> None:
-    """How many of them float16 does not round to 0 from below its smallest number."""
-    torch.hardshrink(values, _BELOW_HALF_LEAST, out=scratch)
-    count_nonzero(scratch, scratch, out)
-
-
 # --- extrema -------------------------------------------------------------------------------------------------------------
 
 
@@ -157,27 +146,13 @@ def _by_unit(output: Any, axis: int, extremum: Any, out: Any) -> Any:
 # --- in detail -----------------------------------------------------------------------------------------------------------
 
 
-def gram_of(output: Any, axis: int) -> Any:
-    """Products of at most `RANK_ROWS` centred rows of units with each other, evenly taken from all samples and places: its eigenvalues are the
-    squared singular values of those rows."""
-    some = output[:: -(-output.shape[0] // RANK_ROWS)]
-    rows = some.movedim(axis, -1).reshape(-1, output.shape[axis])
-    rows = rows[:: max(rows.shape[0] // RANK_ROWS, 1)][:RANK_ROWS, :: -(-rows.shape[1] // RANK_COLUMNS)].to(
-        wide(output.device)
-    )
-    rows = rows - rows.mean(0)
-    return (rows @ rows.T).reshape(-1)
-
-
-def histogram_of(sample: Any, *, of_logarithm: bool = False) -> Any:
-    """(low, high, counts …) of the values, or of log10 |value| where it is not 0; NaN is left out, infinities are in the end bins."""
-    values = sample.abs().log10() if of_logarithm else sample
-    counted = torch.isfinite(values) if of_logarithm else ~torch.isnan(values)
-    is_finite = torch.isfinite(values)
-    low = torch.where(is_finite, values, torch.inf).amin()
-    high = torch.where(is_finite, values, -torch.inf).amax()
-    places = ((values - low) * (BINS / (high - low).clamp_min(1e-300))).nan_to_num(0.0).clamp(0, BINS - 1).long()
-    counts = torch.zeros(BINS, dtype=sample.dtype, device=sample.device).scatter_add_(
-        0, places, counted.to(sample.dtype)
-    )
-    return torch.cat([low[None], high[None], counts])
+def gram_of(output: Any, axis: int, scratch: Any) -> Any:
+    """Products of at most `RANK_ROWS` centred rows of at most `RANK_COLUMNS` units with each other, as many rows from each of evenly spread samples: its
+    eigenvalues are the squared singular values of those rows. `scratch` has place for all of them."""
+    view = output[:: -(-output.shape[0] // RANK_ROWS)] if axis else output[None]
+    samples, units = view.shape[0], output.shape[axis]
+    view = view.movedim(axis if axis else 1, -1).reshape(samples, -1, units)
+    view = view[:, :: -(-view.shape[1] // (RANK_ROWS // samples)), :: -(-units // RANK_COLUMNS)]
+    rows = scratch[: view.numel()].view(view.shape).copy_(view).flatten(0, 1)
+    rows.sub_(rows.mean(0))
+    return torch.mm(rows, rows.T)

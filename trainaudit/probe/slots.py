@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from trainaudit.ir.ops import Op
-from trainaudit.probe.layout import AT_ONCE, CAP, SATURATION, SCALARS
-from trainaudit.probe.readings import count_nonzero, count_representable, wide
+from trainaudit.probe.layout import AT_ONCE, CAP, RANK_COLUMNS, RANK_ROWS, SATURATION, SCALARS
+from trainaudit.probe.readings import count_nonzero, wide
 
 AT_ONCE_COUNT, TOGETHER_COUNT = len(AT_ONCE), len(SCALARS) - len(AT_ONCE)
 
@@ -79,6 +79,8 @@ class Slots:
         self.taps: list[Slot] = []
         self.built = 0
         self.extras: list[tuple[Any, Any]] = []
+        self.rows = self._zeros(RANK_ROWS * RANK_COLUMNS)
+        """Scratch for one tap at a time: to allocate anew costs more than to fill."""
 
     def add(self, op: Op, units: int) -> int:
         """Slots for a tap with so many units; its number."""
@@ -133,14 +135,13 @@ class Slots:
         numbers, extrema, samples, gradients, scratch = self._joined()
         together = self._zeros(TOGETHER_COUNT, len(self.taps))
         if self.taps:
-            total, squares, nonzero, saturated, gradient_nonzero, gradient_kept = together
+            total, lengths, nonzero, saturated = together
             torch.sum(samples, 1, out=total)
-            torch.sum(torch.mul(samples, samples, out=scratch), 1, out=squares)
+            torch.linalg.vector_norm(samples, 2, 1, out=lengths)
             count_nonzero(samples, scratch, nonzero)
             self._count_saturated(samples, saturated)
-            if is_detailed:
-                count_nonzero(gradients, scratch, gradient_nonzero)
-                count_representable(gradients, scratch, gradient_kept)
+        if is_detailed:
+            self.extras += [(("", "values"), samples.reshape(-1)), (("", "gradients"), gradients.reshape(-1))]
         parts = [
             numbers.reshape(-1),
             together.reshape(-1),
@@ -166,9 +167,9 @@ def _written_to(numbers: Any) -> Any:
 
 
 def to_host(tensor: Any) -> tuple[Any, Any]:
-    """A copy on the host, and the event after which it may be read (None where it may at once)."""
+    """A tensor that nothing else will write to on the host, and the event after which it may be read (None where it may at once)."""
     if tensor.device.type != "cuda":
-        return tensor.detach().to("cpu", copy=True), None
+        return tensor.detach().cpu(), None
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor.detach(), non_blocking=True)
     event = torch.cuda.Event()  # type: ignore[no-untyped-call]

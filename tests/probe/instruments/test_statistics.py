@@ -16,7 +16,7 @@ from torch.nn import functional  # noqa: E402
 
 from tests.probe.instruments.networks import made, trained  # noqa: E402
 from trainaudit.ir.ops import Op  # noqa: E402
-from trainaudit.probe.collecting import effective_rank  # noqa: E402
+from trainaudit.probe.details import effective_rank  # noqa: E402
 from trainaudit.probe.instruments import Instruments  # noqa: E402
 from trainaudit.probe.layout import CAP  # noqa: E402
 from trainaudit.probe.readings import spread  # noqa: E402
