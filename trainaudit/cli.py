@@ -14,6 +14,7 @@ import click
 
 from trainaudit import __version__
 from trainaudit import cli_options as options
+from trainaudit.cli_fix import fix
 from trainaudit.cli_options import FORMATS
 from trainaudit.cli_rules import fact, rule
 from trainaudit.errors import TrainauditError
@@ -57,6 +58,7 @@ def main() -> None:
     trainaudit net.py:Net -k width=64 --input 'float32[8,3,32,32]'
     trainaudit 'models/*.onnx' --report report.html --report audit.sarif
     trainaudit probe package.module:build --data package.data:batches
+    trainaudit fix model.onnx -o fixed.onnx     write a repaired copy
     trainaudit demo                             see it work on two small models
     """
 
@@ -200,5 +202,6 @@ def demo(output_folder: Path, probe: bool, color: str) -> None:
     sys.exit(run_demo(output_folder, probe=probe, color=color))
 
 
+main.add_command(fix)
 main.add_command(rule)
 main.add_command(fact)

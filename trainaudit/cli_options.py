@@ -70,7 +70,7 @@ output = _given(
     color,
 )  # fmt: skip
 
-probing = _given(
+_training = (
     click.option("--data", metavar="WHAT", help="Training data: a DataLoader, Dataset, iterable, function or tensors by import string "
                  "(package.module:NAME, path/file.py:NAME), or a .npz or .safetensors file. Without it, synthetic data."),
     click.option("--validation", metavar="WHAT", help="Validation data, likewise."),
@@ -89,6 +89,12 @@ probing = _given(
     click.option("--repeats", type=click.IntRange(1, 100), metavar="N", help="Repeats of experiments that noise could decide [3]."),
     click.option("--time-budget", type=click.FloatRange(1, 1e6), metavar="SECONDS",
                  help="Seconds for the probe [60]; what does not fit is cut, and the report says what."),
+)  # fmt: skip
+
+proving = _given(*_training)
+
+probing = _given(
+    *_training,
     click.option("--causal", "is_causal", is_flag=True, default=None, help="The model must not look ahead: test that it does not."),
     click.option("--experiments", multiple=True, metavar="NAMES", help="Run these experiments alone, comma-separated."),
     click.option("--prove-fixes", is_flag=True, default=None, help="Make each fix on a copy, train it beside the model from the same seeds, and say what "

@@ -1,0 +1,166 @@
+"""What `trainaudit fix` does, between the command line and `fixing`. Returns an exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainaudit.errors import TrainauditError
+from trainaudit.invocation import exit_code, read_flags, run_record
+from trainaudit.judge.rule import Rule
+from trainaudit.output import put
+from trainaudit.report.escaping import visible
+from trainaudit.result import Audit, Finding, Severity
+from trainaudit.settings import Settings
+
+if TYPE_CHECKING:
+    from trainaudit.fixing import Comparison, Repair
+    from trainaudit.load.target import Target
+    from trainaudit.probe.plan import ProbePlan
+
+_SHOWN = 8
+"""Changes of one finding that are listed; the others are counted."""
+
+
+def fix_target(
+    word: str,
+    *,
+    output_file: Path | None,
+    diff: bool,
+    prove: bool,
+    unsafe: bool,
+    write: bool,
+    quiet: bool,
+    **given: Any,
+) -> int:
+    """`trainaudit fix`: 0 where nothing at or above `--fail-on` is left, 1 where something is, 2 (by an error) where nothing could be done."""
+    from trainaudit.auditing import chosen_rules
+    from trainaudit.load.target import Kind
+    from trainaudit.probe.plan import ProbePlan
+    from trainaudit.probing import plan_for, settings_loss
+
+    asked = {name: given.pop(name) for name in tuple(given) if name in ProbePlan.__dataclass_fields__}
+    settings = read_flags({**given, "loss": settings_loss(asked["loss"])}, targets=[word])
+    target = _only(word, settings)
+    _refuse_unused(asked, prove)
+    rules = chosen_rules(settings, probed=prove)
+    plan = plan_for(target, settings, asked)
+    if target.kind is Kind.PYTHON:
+        raise TrainauditError("cannot-fix", f"{word} is Python.", "")
+    if write:
+        raise TrainauditError(
+            "bad-usage", "--write is for Python; a model file is never written over.", "Name a new file with -o."
+        )
+    if output_file is None and not diff:
+        raise TrainauditError(
+            "no-output",
+            "Where the repaired model is to go was not said.",
+            "Name a new file with -o, or look first with --diff.",
+        )
+    return _fix_file(target, plan, settings, rules, output_file, diff=diff, prove=prove, unsafe=unsafe, quiet=quiet)
+
+
+def _only(word: str, settings: Settings) -> Target:
+    from trainaudit.targets import expand_targets
+
+    found = expand_targets([word], settings, named=True, force_exclude=False)
+    if len(found) != 1:
+        raise TrainauditError("many-models", f"{word} names {len(found)} models.", "Fix one at a time.")
+    return found[0]
+
+
+_PROBE_ALONE = {"loss": "--loss", "seed": "--seed"}
+"""Options of a probe that say something without one too."""
+
+
+def _refuse_unused(asked: dict[str, Any], prove: bool) -> None:
+    used = [name for name, value in asked.items() if value not in (None, (), False) and name not in _PROBE_ALONE]
+    if used and not prove:
+        what = f"--{used[0].replace('_', '-')} is for the probe that proves fixes, and none was asked for."
+        raise TrainauditError("bad-usage", what, "Add --prove.")
+
+
+def _fix_file(
+    target: Target, plan: ProbePlan, settings: Settings, rules: Sequence[Rule], out: Path | None, *, diff: bool, prove: bool,
+    unsafe: bool, quiet: bool,
+) -> int:  # fmt: skip
+    from trainaudit import fixing
+    from trainaudit.progress import shown
+
+    proved = None
+    if prove:
+        with shown(quiet=quiet) as progress:
+            proved = fixing.prove(target, plan, settings, rules, progress)
+    repair = fixing.plan_repair(target, settings, rules, unsafe=unsafe, seed=plan.seed, proved=proved)
+    lines = _planned_lines(repair, proved)
+    code = _left(repair, settings)
+    if not repair.plan.taken:
+        lines += ["", "Nothing was written: there is nothing to make." if out else "There is nothing to make."]
+    elif diff or out is None:
+        lines += ["", "Nothing was written (--diff)."]
+    else:
+        compared = fixing.write_repair(repair, out, settings, rules)
+        lines += ["", *_written_lines(repair, compared, out)]
+        code = exit_code(run_record((compared.after,), rules, settings))
+    put("\n".join(line.rstrip() for line in lines) + "\n", None)
+    return code
+
+
+def _left(repair: Repair, settings: Settings) -> int:
+    """1 where a finding at or above `--fail-on` would stay."""
+    if settings.fail_on == "never":
+        return 0
+    limit = Severity(settings.fail_on).rank
+    return int(any(finding.severity.rank >= limit for finding, _ in repair.reasons))
+
+
+def _planned_lines(repair: Repair, proved: Audit | None) -> list[str]:
+    edits = {edit.change: edit for edit in repair.plan.made}
+    taken = {id(group) for group in repair.plan.taken}
+    count = len(repair.choices)
+    lines = [f"{visible(repair.found.target)}: {count} {'finding' if count == 1 else 'findings'}"]
+    for choice in repair.choices:
+        changes = list(
+            dict.fromkeys(change for group in choice.wanted if id(group) in taken for change in group.changes)
+        )
+        if not changes:
+            continue
+        lines += ["", f"make  {_title(choice.finding)}{_proof(proved, choice.finding)}"]
+        lines += [f"  {visible(edits[change].line)}" for change in changes[:_SHOWN] if change in edits]
+        lines += [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+    for finding, reason in repair.reasons:
+        lines += ["", f"leave {_title(finding)}", f"  {visible(reason)}."]
+    return lines
+
+
+def _title(finding: Finding) -> str:
+    places = [one.subject for one in finding.occurrences]
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"{finding.severity}[{finding.rule}] {visible(places[0])}{more}"
+
+
+def _proof(proved: Audit | None, finding: Finding) -> str:
+    if proved is None or finding.proof is None:
+        return ""
+    return f" ({finding.proof.verdict}: {visible(finding.proof.reason)})"
+
+
+def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]:
+    count = len(repair.plan.made)
+    lines = [
+        f"{visible(str(out))}: {count} {'change' if count == 1 else 'changes'}, all else byte for byte as it was; its metadata say what was changed."
+    ]
+    before = sum(finding.is_live for finding in repair.found.findings)
+    after = sum(finding.is_live for finding in compared.after.findings)
+    lines += [f"Audited again: {before} findings before, {after} after."]
+    for word, items in (("mended", compared.mended), ("left", compared.left), ("new", compared.new)):
+        if items:
+            lines.append(f"  {word}: {_counted(items)}")
+    return lines
+
+
+def _counted(items: Iterable[tuple[str, str]]) -> str:
+    rules = Counter(rule for rule, _ in items)
+    return ", ".join(f"{rule} ({count} places)" if count > 1 else rule for rule, count in rules.items())

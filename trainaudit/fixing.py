@@ -1,0 +1,155 @@
+"""The repair of a model file, read top-down: audit → choose what is made, and say why not of the rest → plan → write → audit again.
+
+May import `probing`, `auditing` and the rooms below them; nothing is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from trainaudit.auditing import judge_measured, open_and_measure
+from trainaudit.changes import GRAPH, KINDS
+from trainaudit.errors import TrainauditError
+from trainaudit.fix.file.applying import Plan, Wanted, plan, write
+from trainaudit.frozen import frozen
+from trainaudit.ir.graph import Graph
+from trainaudit.judge.rule import Rule
+from trainaudit.load.target import Kind, Target
+from trainaudit.probe.plan import ProbePlan
+from trainaudit.result import PROVED, Audit, Finding
+from trainaudit.settings import Settings
+
+ADVICE = "no machine can make it"
+"""Why a finding without changes is left."""
+
+
+@frozen
+class Choice:
+    """A finding, the changes that are to mend it (one group for each place), and why they are not to be made ("" where they are)."""
+
+    finding: Finding
+    wanted: tuple[Wanted, ...]
+    reason: str = ""
+
+
+@frozen(eq=False)
+class Repair:
+    """What is found, what of it a new file mends, and how. `found` is the whole audit, `choices` are about its live findings, one for each."""
+
+    target: Target
+    graph: Graph
+    found: Audit
+    choices: tuple[Choice, ...]
+    plan: Plan
+
+    @property
+    def reasons(self) -> tuple[tuple[Finding, str], ...]:
+        """Findings that stay, or that stay in some places, and why."""
+        refused = {id(item.wanted): item.reason for item in self.plan.refused}
+        found: list[tuple[Finding, str]] = []
+        for choice in self.choices:
+            why = [choice.reason] if choice.reason else []
+            why += [refused[id(group)] for group in choice.wanted if id(group) in refused]
+            found += [(choice.finding, reason) for reason in dict.fromkeys(why)]
+        return tuple(found)
+
+
+def plan_repair(
+    target: Target, settings: Settings, rules: Sequence[Rule], *, unsafe: bool, seed: int, proved: Audit | None = None
+) -> Repair:
+    """Audits an ONNX file and plans what would mend it. `proved` is a record with proofs, of which only the proved fixes are made.
+
+    Raises `TrainauditError` where the target is no ONNX file, or cannot be audited.
+    """
+    if target.kind is not Kind.ONNX:
+        raise TrainauditError(
+            "cannot-fix", f"{target.spec} is neither an ONNX file nor PyTorch code, and nothing else can be fixed.",
+            "Export the model to ONNX, or name the Python that makes it.",
+        )  # fmt: skip
+    graph, measured = open_and_measure(target, settings, detail=False)
+    found = judge_measured(measured, settings, rules, detail=False).audit
+    choices = choices_of(found if proved is None else proved, is_proved=proved is not None)
+    wanted = [group for choice in choices for group in choice.wanted]
+    return Repair(target, graph, found, choices, plan(target.path, graph, wanted, unsafe=unsafe, seed=seed))
+
+
+def prove(
+    target: Target, asked: ProbePlan, settings: Settings, rules: Sequence[Rule], progress: Callable[[str, float], None]
+) -> Audit:
+    """The target's record with the proof of each fix."""
+    from trainaudit.probing import probe_target
+
+    return probe_target(target, replace(asked, prove_fixes=True), settings, rules, progress).audit
+
+
+def choices_of(audit: Audit, *, is_proved: bool) -> tuple[Choice, ...]:
+    """What is to be made of each live finding. With proofs it is what is proved alone, and of that what helped together where that was tried."""
+    together = audit.together
+    kept = None if together is None or together.verdict != PROVED else set(together.rules)
+    made: list[Choice] = []
+    for finding in audit.findings:
+        if not finding.is_live:
+            continue
+        groups = tuple(Wanted(one.changes, finding.rule) for one in finding.occurrences if one.changes)
+        reason = "" if groups else _advice(finding)
+        if groups and is_proved:
+            reason = _unproved(finding, kept)
+        made.append(Choice(finding, () if reason else groups, reason))
+    return tuple(made)
+
+
+def _advice(finding: Finding) -> str:
+    return ADVICE if finding.fix is None else f"{ADVICE}: {finding.fix.summary.rstrip('.')}"
+
+
+def _unproved(finding: Finding, kept: set[str] | None) -> str:
+    proof = finding.proof
+    if kept is not None and finding.rule in kept:
+        return ""
+    if proof is None:
+        return "it was not proved"
+    if proof.verdict != PROVED:
+        return f"{proof.verdict}: {proof.reason}"
+    return "" if kept is None else "beside the others it does not help any more"
+
+
+def needs_unsafe(choices: Iterable[Choice]) -> bool:
+    """Some change is one of the architecture."""
+    return any(
+        KINDS[change.kind].part == GRAPH for choice in choices for group in choice.wanted for change in group.changes
+    )
+
+
+@frozen
+class Comparison:
+    """What a second audit found: (rule, subject) that are mended, new, and still there."""
+
+    after: Audit
+    mended: tuple[tuple[str, str], ...]
+    new: tuple[tuple[str, str], ...]
+    left: tuple[tuple[str, str], ...]
+
+
+def write_repair(repair: Repair, out: Path, settings: Settings, rules: Sequence[Rule]) -> Comparison:
+    """Writes the planned file and audits it by the same rules. Raises `TrainauditError` where it cannot be written."""
+    write(repair.plan, out)
+    _, measured = open_and_measure(replace(repair.target, spec=str(out), name=""), settings, detail=False)
+    after = judge_measured(measured, settings, rules, detail=False).audit
+    old, new = _subjects(repair.found), _subjects(after)
+    return Comparison(
+        after,
+        mended=tuple(item for item in old if item not in new),
+        new=tuple(item for item in new if item not in old),
+        left=tuple(item for item in old if item in new),
+    )
+
+
+def _subjects(audit: Audit) -> dict[tuple[str, str], None]:
+    return {
+        (finding.rule, one.subject): None
+        for finding in audit.findings
+        if finding.is_live
+        for one in finding.occurrences
+    }
