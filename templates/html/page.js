@@ -107,13 +107,15 @@
   addEventListener("beforeprint", () => all("details:not([open])").forEach((details) => { details.open = true; details.dataset.printed = ""; }));
   addEventListener("afterprint", () => all("[data-printed]").forEach((details) => { details.open = false; delete details.dataset.printed; }));
 
-  // The record as a file.
-  const save = document.getElementById("save-record");
-  if (save) save.addEventListener("click", () => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([document.getElementById("record").textContent], { type: "application/json" }));
-    link.download = "audit.json";
-    link.click();
-    URL.revokeObjectURL(link.href);
+  // The record as a file, unpacked.
+  const record = document.getElementById("record");
+  if (record && "DecompressionStream" in window) record.addEventListener("click", async (event) => {
+    if (!record.href.startsWith("data:")) return;
+    event.preventDefault();
+    const bytes = Uint8Array.from(atob(record.href.split(",")[1]), (char) => char.charCodeAt(0));
+    const text = new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+    record.href = URL.createObjectURL(await text.blob());
+    record.download = "audit.json";
+    record.click();
   });
 })();

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from trainaudit.result import (
     Audit,
+    Effect,
     Evidence,
     Finding,
     Fix,
@@ -13,6 +14,7 @@ from trainaudit.result import (
     Location,
     ModelInfo,
     Occurrence,
+    Proof,
     Reference,
     RuleInfo,
     RuleOutcome,
@@ -398,6 +400,40 @@ def decaying() -> Run:
         facts={},
     )
     return replace(run_of(audit), rules=SIGNAL_RULES)
+
+
+def cascade() -> Run:
+    """A layer of zeros with its proved fix, what follows from it, and a finding of its own."""
+    run = decaying()
+    (audit,) = run.audits
+    fix = Fix("Draw the weights at random.", "changes-training", "nn.init.kaiming_normal_(model.layers[3].weight)")
+    proof = Proof(
+        verdict="proved",
+        reason="",
+        rules=("zero-init-hidden",),
+        changes=(),
+        effects=(
+            Effect("loss after 100 steps", "", 2.303, 0.41, True),
+            Effect("gradient of the first layer", "ratio", 1e-6, 0.5, False, False),
+        ),
+        gain=1.73,
+        seeds=(0, 1, 2),
+        steps=100,
+        seconds=4.2,
+    )
+    cause = replace(finding("zero-init-hidden", occurrence("layers.3", evidence=(ZERO,)), fix=fix), proof=proof)
+    other = finding("linear-stack", occurrence("layers.9", message="layers.9 follows layers.8 directly."))
+    audit = replace(
+        audit,
+        findings=(*audit.findings, cause, other),
+        outcomes=(
+            *audit.outcomes,
+            outcome("zero-init-hidden", State.VIOLATED),
+            outcome("linear-stack", State.VIOLATED),
+        ),
+        together=replace(proof, rules=("zero-init-hidden",), effects=proof.effects[:1]),
+    )
+    return replace(run, audits=(audit,), rules=(*SIGNAL_RULES, *RULES))
 
 
 def several() -> Run:

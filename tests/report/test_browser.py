@@ -57,7 +57,7 @@ def browse(page: str, folder: Path, *flags: str) -> tuple[str, list[str]]:
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.mark.parametrize("name", ["faulty", "several", "hostile"])
+@pytest.mark.parametrize("name", ["faulty", "cascade", "several", "hostile"])
 def test_the_console_stays_empty(name: str, tmp_path: Path) -> None:
     document, console = browse(render_html(getattr(samples, name)()), tmp_path)
     assert "</html>" in document
@@ -91,7 +91,15 @@ element.textContent = JSON.stringify(answer); document.body.append(element); };"
 @pytest.mark.skipif(not AXE.is_file(), reason=f"axe-core is not installed ({AXE})")
 @pytest.mark.parametrize(
     ("name", "scheme"),
-    [("faulty", "light"), ("faulty", "dark"), ("clean", "light"), ("several", "light"), ("hostile", "dark")],
+    [
+        ("faulty", "light"),
+        ("faulty", "dark"),
+        ("cascade", "light"),
+        ("cascade", "dark"),
+        ("clean", "light"),
+        ("several", "light"),
+        ("hostile", "dark"),
+    ],
 )
 def test_no_accessibility_violation(name: str, scheme: str, tmp_path: Path) -> None:
     script = AXE.read_text("utf-8").replace("</script", "<\\/script") + _LEAVE
@@ -123,7 +131,6 @@ answer.status = form.querySelector("output").textContent;
 form.reset(); form.dispatchEvent(new Event("input"));
 press("j"); answer.first = document.activeElement.id; press("j"); answer.second = document.activeElement.id;
 press("k"); answer.back = document.activeElement.id; press("/"); answer.slash = document.activeElement.name;
-answer.record = JSON.parse(document.getElementById("record").textContent).tool.name;
 answer.copyButtons = document.querySelectorAll(".code .copy").length === document.querySelectorAll(".code").length;
 leave(answer);"""
     document, console = browse(_with_script(render_html(samples.faulty()), _LEAVE + script), tmp_path)
@@ -140,9 +147,59 @@ leave(answer);"""
         "second": every[1],
         "back": every[0],
         "slash": "search",
-        "record": "trainaudit",
         "copyButtons": True,
     }
+
+
+def test_what_follows_is_folded_and_found(tmp_path: Path) -> None:
+    script = """
+const shown = () => Array.from(document.querySelectorAll(".card")).filter((card) => card.checkVisibility()).map((card) => card.id);
+const press = (key) => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+const form = document.querySelector(".filters"), below = document.querySelector(".following");
+const choose = (name, value) => { form.elements[name].value = value; form.dispatchEvent(new Event("input")); };
+const later = () => new Promise((done) => setTimeout(done, 50));
+(async () => {
+  const answer = { atFirst: shown() };
+  press("j"); press("o"); answer.opened = shown(); press("o"); answer.folded = shown();
+  choose("layer", "LAYERS.0"); answer.layer = shown();
+  press("x"); await later(); answer.cleared = form.elements.layer.value; below.open = false;
+  answer.layers = Array.from(document.querySelectorAll("#finding-layers option")).map((option) => option.value);
+  location.hash = "#predicted-vanishing-gradient"; await later(); answer.linked = shown();
+  press("2"); answer.stage = document.getElementById("stage-2").open; press("?"); answer.help = document.activeElement.parentElement.className;
+  choose("stage", "3"); answer.stage3 = shown(); location.hash = "#zero-init-hidden"; await later(); answer.back = shown();
+  leave(answer);
+})();"""
+    document, console = browse(_with_script(render_html(samples.cascade()), _LEAVE + script), tmp_path)
+    assert console == []
+    cause, consequence, other = every = ["zero-init-hidden", "predicted-vanishing-gradient", "linear-stack"]
+    assert _answer(document) == {
+        "atFirst": [cause, other],
+        "opened": every,
+        "folded": [cause, other],
+        "layer": [consequence],
+        "cleared": "",
+        "layers": ["layers.3", "layers.0", "layers.9"],
+        "linked": every,
+        "stage": True,
+        "help": "keys js",
+        "stage3": [other],
+        "back": every,
+    }
+
+
+def test_the_record_is_saved_unpacked(tmp_path: Path) -> None:
+    script = """
+const link = document.getElementById("record");
+link.addEventListener("click", (event) => { if (link.href.startsWith("blob:")) event.preventDefault(); });
+link.click();
+const wait = setInterval(async () => {
+  if (!link.href.startsWith("blob:")) return;
+  clearInterval(wait);
+  leave({ name: link.download, tool: (await (await fetch(link.href)).json()).tool.name });
+}, 50);"""
+    document, console = browse(_with_script(render_html(samples.faulty()), _LEAVE + script), tmp_path)
+    assert console == []
+    assert _answer(document) == {"name": "audit.json", "tool": "trainaudit"}
 
 
 def test_it_reads_without_javascript(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ everything that comes from a model or a rule file escaped twice, by `visible` an
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from gzip import compress
 
 from trainaudit.recipe import SOURCE_URL
 from trainaudit.report import numbers, view
@@ -16,7 +18,7 @@ from trainaudit.report.cards import MAX_OTHERS
 from trainaudit.report.model_rows import Row, failed, ranked, row
 from trainaudit.report.portable import portable
 from trainaudit.report.sections import section
-from trainaudit.report.templating import markup, standing_alone
+from trainaudit.report.templating import standing_alone
 from trainaudit.report.to_json import render_json
 from trainaudit.result import Audit, Run, State
 
@@ -25,8 +27,8 @@ MAX_PRINTED_ROWS = 120
 MAX_MODELS = 20
 """Models shown in full; the JSON record holds all."""
 
-MAX_RECORD = 500_000
-"""Characters of JSON that the page may carry; a larger record goes in without its tables of facts and layers."""
+MAX_RECORD = 250_000
+"""Characters that the record may take in the page, compressed; a larger one goes in without its tables."""
 
 
 def render_html(run: Run) -> str:
@@ -38,7 +40,7 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
     """The page for the screen, or the one that is printed: all folded parts open, no script, no record. `index` is the link back to the page of
     all models, "" where there is none."""
     run = portable(run)
-    record, is_thinned = ("", False) if is_print else _record(run)
+    record, record_lacks = ("", "") if is_print else _record(run)
     shown, models = _models(run)
     seen: Counter[str] = Counter()
     rows = max(15, (MAX_PRINTED_ROWS if is_print else MAX_ROWS) // max(1, len(shown)))
@@ -63,9 +65,8 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
         rules=view.rules_sentence(total),
         recipe_url=SOURCE_URL,
         thresholds=[(rule, limit) for rule in run.rules if rule.id in used for limit in rule.thresholds],
-        record=markup(record),
-        record_is_thinned=is_thinned,
-        max_others=MAX_OTHERS,
+        record=record,
+        record_lacks=record_lacks,
     )
 
 
@@ -80,17 +81,36 @@ def _models(run: Run) -> tuple[Sequence[Audit], list[Row]]:
     return [run.audits[place] for place in places], [*(failed(*failure) for failure in run.failures), *rows]
 
 
-def _record(run: Run) -> tuple[str, bool]:
-    """The JSON for the page, and whether its large tables were left out. `<` and `&` are written as JSON escapes, so that no name in
-    it can end the element that holds it."""
+def _record(run: Run) -> tuple[str, str]:
+    """The JSON for the page, compressed, as the address of a link; and what was left out of it, "" where it is whole."""
     size = sum(len(audit.layers) + sum(map(len, audit.facts.values())) for audit in run.audits)
-    text = render_json(run) if size * 15 < MAX_RECORD else ""
-    is_thinned = not 0 < len(text) <= MAX_RECORD
-    if is_thinned:
-        text = render_json(replace(run, audits=tuple(map(_thinned, run.audits[:MAX_MODELS]))))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"), is_thinned
+    packed = _packed(run) if size * 4 < MAX_RECORD else ""
+    if 0 < len(packed) <= MAX_RECORD:
+        return packed, ""
+    shown = run.audits[:MAX_MODELS]
+    for lacks, thinned in _THINNED.items():
+        packed = _packed(replace(run, audits=tuple(map(thinned, shown))))
+        if len(packed) <= MAX_RECORD:
+            return packed, lacks
+    return packed, lacks
 
 
-def _thinned(audit: Audit) -> Audit:
+def _packed(run: Run) -> str:
+    """A tenth of the text. The time is left out of it: the same record gives the same page."""
+    return "data:application/gzip;base64," + b64encode(compress(render_json(run).encode(), mtime=0)).decode()
+
+
+def _without_facts(audit: Audit) -> Audit:
+    return replace(audit, facts={}, unmeasured={})
+
+
+def _without_tables(audit: Audit) -> Audit:
     findings = tuple(replace(finding, occurrences=finding.occurrences[:MAX_OTHERS]) for finding in audit.findings)
-    return replace(audit, facts={}, unmeasured={}, layers=(), findings=findings, trace=None)
+    return replace(_without_facts(audit), layers=(), findings=findings, trace=None)
+
+
+_THINNED: Mapping[str, Callable[[Audit], Audit]] = {
+    "without the table of facts": _without_facts,
+    f"without the tables of facts and layers and the trace of a probe, and with at most {MAX_OTHERS} places for one finding": _without_tables,
+}
+"""What is left out of a large record, and how."""
