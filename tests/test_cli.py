@@ -129,6 +129,19 @@ def test_many_reports_from_one_run(work: Path) -> None:
     assert sorted(path.name for path in Path("out/r-models").iterdir()) == ["faulty.onnx.html", "repaired.onnx.html"]
 
 
+def test_a_comparison_is_a_report_too(work: Path) -> None:
+    run("faulty.onnx", "--report", "a.json")
+    run("repaired.onnx", "--report", "b.json")
+    plain = run("diff", "a.json", "b.json")
+    result = run("diff", "a.json", "b.json", "--report", "out/d.html", "--report", "out/d.md")
+    assert (result.exit_code, result.output) == (plain.exit_code, plain.output)
+    assert "faulty.onnx → repaired.onnx" in Path("out/d.html").read_text(encoding="utf-8")
+    assert Path("out/d.md").read_text(encoding="utf-8").startswith("## trainaudit: ")
+    refused = run("diff", "a.json", "b.json", "--report", "d.sarif")
+    assert refused.exit_code == 2
+    assert "no comparison of two records as sarif" in refused.stderr
+
+
 def test_records_of_several_runs_are_one_report(work: Path) -> None:
     run("faulty.onnx", "--report", "a.json")
     run("repaired.onnx", "--report", "b.json", "--fail-on", "error")

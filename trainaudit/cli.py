@@ -142,6 +142,14 @@ def report(records: tuple[Path, ...], **given: Any) -> None:
     "--fail-on", type=click.Choice(["error", "warning", "note", "never"]), default="warning", show_default=True
 )
 @click.option("--output-format", type=click.Choice(["full", "markdown"]), default="full", show_default=True)
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Also write the comparison; repeatable. By suffix: .html .pdf .md.",
+)
 @options.color
 def diff(old: Path, new: Path, **given: Any) -> None:
     """Compare two saved JSON records: new, fixed and unchanged findings. Exits with 1 on new ones."""

@@ -24,6 +24,7 @@ from trainaudit.output import (
     show,
     wants_color,
     width,
+    write_comparison,
     write_report,
 )
 from trainaudit.result import Severity
@@ -191,11 +192,17 @@ def render_again(
     return 0
 
 
-def compare_records(old: Path, new: Path, *, fail_on: str, output_format: str, color: str) -> int:
+def compare_records(
+    old: Path, new: Path, *, fail_on: str, output_format: str, reports: Sequence[Path], color: str
+) -> int:
     """`trainaudit diff`: 1 where a new finding stands at or above `fail_on`."""
     from trainaudit.report.diff import compare, render_diff
 
-    difference = compare(read_run(old), read_run(new))
+    refuse_impossible(reports)
+    before, after = read_run(old), read_run(new)
+    for path in reports:
+        write_comparison(before, after, path)
+    difference = compare(before, after)
     put(render_diff(difference, output_format, width=width(), color=wants_color(color)), None)
     limit = 3 if fail_on == "never" else Severity(fail_on).rank
     return int(any(finding.severity.rank >= limit for finding in difference.new_findings))

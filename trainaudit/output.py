@@ -61,6 +61,15 @@ def write_report(runs: Sequence[Run], path: Path) -> None:
     files.write_report(runs, str(path))
 
 
+def write_comparison(old: Run, new: Run, path: Path) -> None:
+    """A report on what changed between two records, of the kind that the path's suffix names."""
+    from trainaudit.report.files import write_whole
+    from trainaudit.report.formats import report_kind
+    from trainaudit.report.to_diff import render_comparison
+
+    write_whole(str(path), render_comparison(old, new, report_kind(str(path))))
+
+
 def read_run(path: Path) -> Run:
     """A saved JSON record."""
     from trainaudit.report.to_json import from_json

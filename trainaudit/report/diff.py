@@ -42,29 +42,42 @@ class Difference:
         return tuple(change.finding for change in self.new)
 
 
-def compare(old: Run, new: Run) -> Difference:
-    """Findings target by target. Two records of one target each are compared whatever the files are called."""
+def paired(old: Run, new: Run) -> list[tuple[str, Audit | None, Audit | None]]:
+    """Each target with its old and its new audit, those of the new record first. Two records of one target each are compared whatever the files
+    are called."""
     before = {audit.target: audit for audit in old.audits}
     after = {audit.target: audit for audit in new.audits}
     if len(before) == len(after) == 1:
         before = dict(zip(after, before.values(), strict=True))
+    targets = dict.fromkeys([*after, *before])
+    return [(target, before.get(target), after.get(target)) for target in targets]
+
+
+def compare(old: Run, new: Run) -> Difference:
+    """Findings target by target."""
     fresh: list[Change] = []
     unchanged: list[Change] = []
     fixed: list[Change] = []
     unseen: list[Change] = []
-    for target, audit in after.items():
-        was = before.get(target)
+    for target, was, now in paired(old, new):
         known = _keys(view.live_findings(was)) if was else frozenset()
-        for finding in view.live_findings(audit):
-            fresh += _part(target, finding, known, inside=False)
-            unchanged += _part(target, finding, known, inside=True)
-    for target, audit in before.items():
-        now = after.get(target)
         present = _keys(now.findings) if now else frozenset()
         judged = _judged(now) if now else frozenset()
-        for finding in view.live_findings(audit):
+        for finding in view.live_findings(now) if now else ():
+            fresh += _part(target, finding, known, inside=False)
+            unchanged += _part(target, finding, known, inside=True)
+        for finding in view.live_findings(was) if was else ():
             (fixed if finding.rule in judged else unseen).extend(_part(target, finding, present, inside=False))
     return Difference(tuple(fresh), tuple(fixed), tuple(unchanged), tuple(unseen))
+
+
+def sentence(difference: Difference) -> str:
+    """ "1 new finding, 2 fixed, 3 unchanged." """
+    return (
+        f"{numbers.count(len(difference.new), 'new finding')}, {len(difference.fixed)} fixed, {len(difference.unchanged)} unchanged"
+        + (f", {len(difference.unseen)} not judged again" if difference.unseen else "")
+        + "."
+    )
 
 
 def render_diff(difference: Difference, output_format: str = "full", *, width: int = 80, color: bool = False) -> str:
@@ -75,13 +88,8 @@ def render_diff(difference: Difference, output_format: str = "full", *, width: i
         ("Not judged again", difference.unseen, "note"),
         ("Unchanged", difference.unchanged, "dim"),
     )
-    sentence = (
-        f"{numbers.count(len(difference.new), 'new finding')}, {len(difference.fixed)} fixed, {len(difference.unchanged)} unchanged"
-        + (f", {len(difference.unseen)} not judged again" if difference.unseen else "")
-        + "."
-    )
     if output_format == "markdown":
-        blocks = [f"## trainaudit: {sentence}"]
+        blocks = [f"## trainaudit: {sentence(difference)}"]
         for title, changes, _ in groups:
             lines = [
                 f"- {change.finding.severity} {code(change.finding.rule)} in {code(change.target)} at {code(change.finding.root.subject)}"
@@ -103,7 +111,7 @@ def render_diff(difference: Difference, output_format: str = "full", *, width: i
                 wrapped(f"    {visible(change.finding.root.message)}", width, 4) if changes is difference.new else []
             )
         lines += [""] if changes else []
-    return "\n".join([*lines, sentence]) + "\n"
+    return "\n".join([*lines, sentence(difference)]) + "\n"
 
 
 def _keys(findings: Iterable[Finding]) -> _Keys:

@@ -10,7 +10,12 @@ from trainaudit.result import Run
 
 
 def render_pdf(run: Run) -> bytes:
-    """The run as a PDF/UA document with bookmarks, running headers and page numbers.
+    """The run as a PDF/UA document with bookmarks, running headers and page numbers. Raises as `printed` does."""
+    return printed(page(run, is_print=True))
+
+
+def printed(text: str) -> bytes:
+    """A page that was made for print as a tagged PDF.
 
     Raises `TrainauditError`: "no-pdf" where WeasyPrint or the Pango library that it needs is missing, "pdf-failed" where WeasyPrint
     breaks down over the page.
@@ -20,7 +25,7 @@ def render_pdf(run: Run) -> bytes:
         raise TrainauditError("no-pdf", "The PDF report cannot be made here.", hint)
     import weasyprint
 
-    document = weasyprint.HTML(string=page(run, is_print=True), url_fetcher=_fetcher())
+    document = weasyprint.HTML(string=text, url_fetcher=_fetcher())
     try:
         content: bytes = document.write_pdf(pdf_variant="pdf/ua-1", pdf_tags=True)
     except (AssertionError, ArithmeticError, LookupError, TypeError, RecursionError) as error:
