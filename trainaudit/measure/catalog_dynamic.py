@@ -80,7 +80,7 @@ _RUN = (
     _word("training.failed_output", TRAINING, "type and shape of the output that the loss was to read"),
     _word("training.failed_target", TRAINING, "type and shape of its target"),
     _count("training.step_count", "steps", TRAINING, "steps of the training run"),
-    _boolean("training.is_complete", TRAINING, "the run made all its steps, on whole batches of the data"),
+    _count("training.complete_step_count", "steps", TRAINING, "steps of a training run that made all of them, on whole batches of the data"),
     _count("training.batch_size", "examples", TRAINING, "examples in one batch"),
     _word("training.optimizer", TRAINING, "class of the optimizer"),
     _number("training.learning_rate", "", TRAINING, "largest learning rate of the run"),

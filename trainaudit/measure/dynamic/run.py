@@ -31,8 +31,8 @@ def too_short(trace: Trace) -> Unmeasured | None:
     )
 
 
-def _is_complete(trace: Trace, run: TrainingRun) -> FactValue:
-    """True, or why the run is not the one that was asked for: another one would have been made on a faster machine."""
+def _complete_step_count(trace: Trace, run: TrainingRun) -> FactValue:
+    """The steps, or why the run is not the one that was asked for: another one would have been made on a faster machine."""
     settings = trace.settings
     made = len(run.loss)
     if trace.stopped in _CUT and made < settings.steps:
@@ -43,7 +43,7 @@ def _is_complete(trace: Trace, run: TrainingRun) -> FactValue:
         return Unmeasured(
             f"the run was made on batches of {settings.batch_size} examples, those of the data have {settings.data_batch_size}"
         )
-    return True
+    return made
 
 
 def measure_run(trace: Trace) -> Columns:
@@ -58,7 +58,7 @@ def measure_run(trace: Trace) -> Columns:
         rates = finite(run.learning_rate)
         facts |= {
             "step_count": (too_short(trace) or len(run.loss)) if run.loss else None,
-            "is_complete": _is_complete(trace, run) if run.loss else None,
+            "complete_step_count": _complete_step_count(trace, run) if run.loss else None,
             "batch_size": settings.batch_size,
             "optimizer": settings.optimizer or None,
             "learning_rate": max(rates, default=settings.learning_rate),
