@@ -20,6 +20,7 @@ from trainaudit.load.opening import open_target, require_torch
 from trainaudit.load.target import InputSpec, Kind, Target, parse_inputs
 from trainaudit.measure.facts import FactTable, Unmeasured
 from trainaudit.measure.measuring import measure
+from trainaudit.measure.static.places import loss_facts
 from trainaudit.measure.static.rows import layer_rows
 from trainaudit.model_info import evidence_of, model_info, model_warnings, shown_target
 from trainaudit.resources import rules_folder
@@ -229,7 +230,7 @@ def with_loss(measured: Measured, loss: str | None) -> Measured:
     """The same facts under another declared loss; None changes nothing."""
     if loss is None:
         return measured
-    facts = {"model.loss": {"model": loss}, "model.loss_expects": {"model": LOSSES[loss]}}
+    facts = loss_facts(loss, LOSSES[loss])
     return replace(measured, table=replace(measured.table, columns={**measured.table.columns, **facts}))
 
 

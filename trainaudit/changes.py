@@ -79,6 +79,14 @@ LOSSES = (
     "kl",
 )
 """As in the settings and on the command line."""
+ON_LOGITS = {
+    "cross-entropy": "cross-entropy",
+    "nll": "cross-entropy",
+    "categorical-crossentropy": "cross-entropy",
+    "bce": "bce-with-logits",
+    "bce-with-logits": "bce-with-logits",
+}
+"""Loss → the one that computes the same from logits."""
 
 KINDS: Mapping[str, Kind] = {
     "initialize": Kind(

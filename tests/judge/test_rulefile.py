@@ -89,7 +89,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         (
             'safety = "changes-training"',
             'safety = "changes-training"\nrecipe = [{ change = 3 }]',
-            "a list of tables of texts",
+            "fix.recipe.change is not a text",
         ),
         ('safety = "changes-training"', 'safety = "changes-training"\nrecipe = 3', "fix.recipe is not a list"),
         ("[[references]]", "[references]", "references is not tables"),

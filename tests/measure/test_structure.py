@@ -6,6 +6,7 @@ import dataclasses
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.measure.structure_graphs import IMAGE, Sketch, facts, placed
@@ -55,12 +56,14 @@ def varied() -> Graph:
 
 
 def stacked() -> Graph:
-    """Plain convolutions and dense layers, and a dense layer on a feature map: what `varied` has none of."""
-    g = Sketch({"x": IMAGE})
+    """Plain convolutions and dense layers, a dense layer on a feature map, and a recurrent layer: what `varied` has none of."""
+    g = Sketch({"x": IMAGE, "steps": (7, "batch", 6)})
     h = relu(g, g.conv("conv2", relu(g, g.conv("conv1", "x", 8)), 16, stride=2))
     cells = g.dense("cells", g.transpose("last", h, 0, 2, 3, 1), 5)
     h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 16), start_dim=1)
-    return g.graph(g.dense("head", relu(g, g.dense("hidden", h, 8)), 4), cells)
+    weights = {"input_weight": np.ones((1, 5, 6)), "recurrent_weight": np.ones((1, 5, 5))}
+    states = g.layer(Op.RNN, "rnn", "steps", shape=(7, "batch", 5), hidden_size=5, **weights)
+    return g.graph(g.dense("head", relu(g, g.dense("hidden", h, 8)), 4), cells, states)
 
 
 def test_every_fact_is_in_the_catalog_with_its_type_and_words() -> None:
@@ -109,7 +112,7 @@ def test_subjects_stand_at_their_layers() -> None:
 
 def test_facts_of_the_model() -> None:
     columns = facts(varied())
-    model = {fact: column["model"] for fact, column in columns.items() if fact.startswith("model.")}
+    model = {fact: column["model"] for fact, column in columns.items() if fact.startswith("model.") and column}
     assert model["model.name"] == "net.onnx"
     assert model["model.leaked_path_count"] == 2
     assert model["model.leaked_path_example"] == "/home/…/model.py"

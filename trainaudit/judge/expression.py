@@ -53,6 +53,26 @@ def parse(text: str, subject: str, thresholds: Mapping[str, float]) -> Node:
     `subject` is the kind that the rule is about: it decides which facts can be seen. Raises `TrainauditError("bad-expression")`
     that quotes the part which is not in the language, not in the catalog or of the wrong type.
     """
+    node = _parsed(text, subject, thresholds)
+    if node.type != BOOLEAN:
+        raise _error(f"{_quoted(text)} is a {node.type}, not a condition", "Compare it with a threshold.")
+    if next(facts_in(node), None) is None:
+        raise _error(f"{_quoted(text)} reads no fact", "`trainaudit fact list` prints all facts.")
+    return node
+
+
+def parse_amount(text: str, subject: str, thresholds: Mapping[str, float]) -> Node:
+    """A computation of a number in the same language, or one fact that is a word and holds numbers, one on each line. Raises as `parse` does."""
+    node = _parsed(text, subject, thresholds)
+    if node.type != NUMBER and not (isinstance(node, Fact) and node.type == WORD):
+        raise _error(
+            f"{_quoted(text)} is a {node.type}, not a number",
+            "Write a number, a fact that is one, or a computation with them.",
+        )
+    return node
+
+
+def _parsed(text: str, subject: str, thresholds: Mapping[str, float]) -> Node:
     if len(text) > MAX_LENGTH:
         raise _error(
             f"A condition of {len(text):,} characters is too long",
@@ -72,12 +92,7 @@ def parse(text: str, subject: str, thresholds: Mapping[str, float]) -> Node:
             f"{_quoted(text)} cannot be read as a condition ({detail})",
             "Conditions look like: layer.gain > limit and layer.has_bias",
         ) from None
-    node = _Parser(text, subject, thresholds).node(tree.body, 1)
-    if node.type != BOOLEAN:
-        raise _error(f"{_quoted(text)} is a {node.type}, not a condition", "Compare it with a threshold.")
-    if next(facts_in(node), None) is None:
-        raise _error(f"{_quoted(text)} reads no fact", "`trainaudit fact list` prints all facts.")
-    return node
+    return _Parser(text, subject, thresholds).node(tree.body, 1)
 
 
 @frozen

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from trainaudit.frozen import frozen
+from trainaudit.judge.changing import changes_of
 from trainaudit.judge.evaluation import Columns, evidence
 from trainaudit.judge.probed import SILENT, WITHDRAWN, Verdict
 from trainaudit.judge.rule import FixAdvice, Rule
@@ -112,6 +113,7 @@ def _occurrence(violation: Violation, target: str, locations: Mapping[str, Locat
         message=fill(rule.message, violation.value, limits),
         evidence=evidence(rule.when.node, limits, because, violation.columns, subject.id, rule.message.facts),
         fingerprint=fingerprint(rule.id, target, subject.id),
+        changes=changes_of(rule, violation.columns, subject.id),
     )
 
 

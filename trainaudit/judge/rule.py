@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainaudit.frozen import frozen
 from trainaudit.judge.template import Template
-from trainaudit.judge.tree import BOOLEAN, Literal, Node, facts_in
+from trainaudit.judge.tree import BOOLEAN, Literal, Node, facts_in, unparse
 from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, TRAINING
 from trainaudit.result import Reference, RuleInfo, Severity, ThresholdInfo
 
@@ -30,13 +30,23 @@ NEVER = Condition("", Literal(False, BOOLEAN))
 
 
 @frozen
+class ChangeAdvice:
+    """A change that a machine can make, before it is known where: see `changes.KINDS` for its parts and `changing` for how they are filled in."""
+
+    kind: str
+    where: Template
+    to: Template
+    amount: Node | None = None
+
+
+@frozen
 class FixAdvice:
-    """How to repair. `torch` names the layer through placeholders; `recipe` is the list of changes that a machine can make."""
+    """How to repair. `torch` names the layer through placeholders; `recipe` is what a machine can change, () where only a person can."""
 
     summary: Template
     safety: str
     torch: Template
-    recipe: tuple[Mapping[str, str], ...] = ()
+    recipe: tuple[ChangeAdvice, ...] = ()
 
 
 @frozen
@@ -139,6 +149,14 @@ def rule_info(rule: Rule) -> RuleInfo:
         references=rule.references,
         follows=rule.follows,
     )
+
+
+def change_text(advice: ChangeAdvice) -> str:
+    """In one line, placeholders unfilled: "initialize {layer.weight}: kaiming_normal, layer.wanted_gain"."""
+    what = f"{advice.kind} {template_text(advice.where)}".rstrip()
+    amount = "" if advice.amount is None else unparse(advice.amount)
+    how = ", ".join(text for text in (template_text(advice.to), amount) if text)
+    return f"{what}: {how}" if how else what
 
 
 def template_text(template: Template) -> str:

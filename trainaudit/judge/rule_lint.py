@@ -11,7 +11,7 @@ from trainaudit.frozen import frozen
 from trainaudit.judge.rule import Rule, template_text
 from trainaudit.judge.rule_table import PROBE_LEVELS
 from trainaudit.judge.rulefile import load_rule, read_examples, rule_files
-from trainaudit.judge.tree import thresholds_in
+from trainaudit.judge.tree import facts_in, thresholds_in
 from trainaudit.measure.catalog import CATALOG
 
 NAME_LENGTH = (10, 90)
@@ -181,9 +181,14 @@ def _pair_faults(rules: Collection[str], tests: Path) -> Iterator[Problem]:
 
 def _facts_read(rule: Rule) -> Iterator[str]:
     yield from (*rule.needs, *rule.probe_needs)
-    texts = [rule.message] if rule.fix is None else [rule.message, rule.fix.summary, rule.fix.torch]
+    texts, recipe = [rule.message], () if rule.fix is None else rule.fix.recipe
+    if rule.fix is not None:
+        texts += [rule.fix.summary, rule.fix.torch, *(text for advice in recipe for text in (advice.where, advice.to))]
     for text in texts:
         yield from (spec.name for spec in text.facts)
+    for advice in recipe:
+        if advice.amount is not None:
+            yield from (spec.name for spec in facts_in(advice.amount))
 
 
 def _length(what: str, text: str, bounds: tuple[int, int]) -> Iterator[str]:

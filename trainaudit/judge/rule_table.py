@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trainaudit.changes import KINDS
 from trainaudit.errors import TrainauditError
-from trainaudit.judge.expression import parse, visible_kinds
-from trainaudit.judge.rule import NEVER, Condition, FixAdvice, ProbeClauses, Rule
+from trainaudit.judge.expression import parse, parse_amount, visible_kinds
+from trainaudit.judge.rule import NEVER, ChangeAdvice, Condition, FixAdvice, ProbeClauses, Rule
 from trainaudit.judge.template import Template, parse_template
+from trainaudit.judge.tree import NUMBER, Literal, Node
 from trainaudit.measure.catalog import PROBED
 from trainaudit.recipe import STEPS
 from trainaudit.result import Reference, Severity, ThresholdInfo
@@ -30,7 +32,7 @@ _KEYS = {
 }  # fmt: skip
 _THRESHOLD_KEYS = {"value": True, "unit": True, "because": True}
 _FIX_KEYS = {"summary": True, "safety": True, "torch": False, "recipe": False}
-_CHANGE_KEYS = {"change": True, "to": False, "where": False}
+_CHANGE_KEYS = {"change": True, "where": False, "to": False, "amount": False}
 _REFERENCE_KEYS = {"title": True, "url": True}
 _PROBE_KEYS = {
     "applies_to": False, "when": False, "message": False, "severity": False, "confirmed_when": False, "withdrawn_when": False, "says": False,
@@ -57,7 +59,7 @@ def rule_of(table: dict[str, Any], path: Path) -> Rule:
         message=parse_template(words["message"], subject, units),
         why=words["why"],
         thresholds=thresholds,
-        fix=_fix(table["fix"], subject, units) if "fix" in table else None,
+        fix=_fix(table["fix"], subject, units, limits) if "fix" in table else None,
         references=_references(table.get("references", [])),
         evidence=_word(table, "evidence") if "evidence" in table else "",
         follows=_follows(table.get("follows", [])),
@@ -156,21 +158,73 @@ def _thresholds(tables: object) -> dict[str, ThresholdInfo]:
     return thresholds
 
 
-def _fix(table: object, subject: str, units: Mapping[str, str]) -> FixAdvice:
+def _fix(table: object, subject: str, units: Mapping[str, str], limits: Mapping[str, float]) -> FixAdvice:
     check_keys(table, _FIX_KEYS, "fix")
     assert isinstance(table, dict)
     _choice(_word(table, "safety", "fix"), SAFETIES, "fix.safety")
-    recipe = table.get("recipe", [])
-    expect(isinstance(recipe, list), "fix.recipe", "a list of changes")
-    for change in recipe:
-        check_keys(change, _CHANGE_KEYS, "fix.recipe")
-        expect(all(isinstance(value, str) for value in change.values()), "fix.recipe", "a list of tables of texts")
     return FixAdvice(
         summary=parse_template(_word(table, "summary", "fix"), subject, units),
         safety=table["safety"],
         torch=parse_template(_word(table, "torch", "fix") if "torch" in table else "", subject, units),
-        recipe=tuple(recipe),
+        recipe=_recipe(table.get("recipe", []), table["safety"], subject, units, limits),
     )
+
+
+def _recipe(
+    tables: object, safety: str, subject: str, units: Mapping[str, str], limits: Mapping[str, float]
+) -> tuple[ChangeAdvice, ...]:
+    if not isinstance(tables, list):
+        raise wrong("fix.recipe", "a list of changes, each under [[fix.recipe]]")
+    expect(
+        not tables or safety != "advice-only",
+        "fix.safety",
+        '"changes-training" or "changes-architecture", since a recipe stands below it',
+    )
+    return tuple(_change(table, subject, units, limits) for table in tables)
+
+
+def _change(table: object, subject: str, units: Mapping[str, str], limits: Mapping[str, float]) -> ChangeAdvice:
+    """One entry of a recipe, its parts as its kind has them (see `changes.KINDS`)."""
+    check_keys(table, _CHANGE_KEYS, "fix.recipe")
+    assert isinstance(table, dict)
+    kind = _word(table, "change", "fix.recipe")
+    _choice(kind, KINDS, "fix.recipe.change")
+    known, needs = KINDS[kind], f'without which "{kind}" means nothing'
+    expect(
+        ("where" in table) == bool(known.subject),
+        "fix.recipe.where",
+        f"the name of a {known.subject}, {needs}" if known.subject else f'left out, since "{kind}" has none',
+    )
+    expect(
+        ("to" in table) == bool(known.words),
+        "fix.recipe.to",
+        f"a word, {needs}" if known.words else f'left out, since "{kind}" has none',
+    )
+    may_lack = not known.takes_amount or kind == "initialize"
+    expect("amount" in table or may_lack, "fix.recipe.amount", f"a number or a computation, {needs}")
+    expect("amount" not in table or known.takes_amount, "fix.recipe.amount", f'left out, since "{kind}" has none')
+    to = parse_template(_word(table, "to", "fix.recipe") if "to" in table else "", subject, units)
+    if not to.facts and known.words:
+        _choice(table["to"].strip(), known.words, "fix.recipe.to")
+    return ChangeAdvice(
+        kind,
+        parse_template(_word(table, "where", "fix.recipe") if "where" in table else "", subject, units),
+        to,
+        _amount(table["amount"], subject, limits) if "amount" in table else None,
+    )
+
+
+def _amount(value: object, subject: str, limits: Mapping[str, float]) -> Node:
+    """A number, or a text in the language of conditions that comes to one. A fact that is a word gives a number on each of its lines."""
+    if isinstance(value, str) and value.strip():
+        return parse_amount(value.strip(), subject, limits)
+    expect(
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300,
+        "fix.recipe.amount",
+        'a finite number, or a computation such as "training.learning_rate / 10"',
+    )
+    assert isinstance(value, int | float)
+    return Literal(float(value), NUMBER)
 
 
 def _references(tables: object) -> tuple[Reference, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainaudit.errors import TrainauditError
-from trainaudit.judge.rule import ProbeClauses, Rule, template_text
+from trainaudit.judge.rule import ProbeClauses, Rule, change_text, template_text
 from trainaudit.judge.rulefile import read_examples
 from trainaudit.judge.template import format_value
 from trainaudit.measure.catalog import BY_NAME, CATALOG, FactSpec
@@ -88,6 +88,7 @@ def rule_record(rule: Rule, examples: bool = True) -> dict[str, Any]:
         ],
         "fix": None if rule.fix is None else {
             "summary": template_text(rule.fix.summary), "safety": rule.fix.safety, "torch": template_text(rule.fix.torch),
+            "recipe": [change_text(advice) for advice in rule.fix.recipe],
         },
         "references": [{"title": item.title, "url": item.url} for item in rule.references],
     }  # fmt: skip
@@ -113,6 +114,7 @@ def _explain_text(rule: Rule) -> str:
         parts.append(
             _section(f"Fix ({rule.fix.safety})", [template_text(rule.fix.summary)]) + (f"\n\n{code}" if code else "")
         )
+        parts.append(_section("What a machine changes", [change_text(advice) for advice in rule.fix.recipe]))
     parts.append(_section("May follow from", [", ".join(rule.follows)] if rule.follows else []))
     parts.append(_section("References", [f"{item.title}\n{item.url}" for item in rule.references]))
     examples = [
@@ -146,6 +148,9 @@ def _explain_markdown(rule: Rule) -> str:
             f"### Fix ({rule.fix.safety})\n\n{template_text(rule.fix.summary)}"
             + (f"\n\n```python\n{code}\n```" if code else "")
         )
+        if rule.fix.recipe:
+            changes = [f"- `{change_text(advice)}`" for advice in rule.fix.recipe]
+            parts.append("What a machine changes:\n\n" + "\n".join(changes))
     if rule.follows:
         parts.append("### May follow from\n\n" + ", ".join(f"`{item}`" for item in rule.follows))
     if rule.references:

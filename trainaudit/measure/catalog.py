@@ -51,6 +51,14 @@ _MODEL = (
           "cross-entropy", "nll", "categorical-crossentropy", "bce", "bce-with-logits", "mse", "l1", "huber", "hinge", "kl"),
     _word("model.loss_expects", SETTINGS, "what that loss expects of the model's output",
           "logits", "log-probabilities", "probabilities", "values", "scores"),
+    _word("model.logits_loss", SETTINGS, "the loss that computes the same from logits", "cross-entropy", "bce-with-logits"),
+    _word("model.output_layer", GRAPH, "name of the weighted layer that the primary output comes from, with nothing but activation functions and reshapes behind it"),
+    _word("model.output_weight", GRAPH, "name of its weight"),
+    _word("model.output_bias", GRAPH, "name of its bias"),
+    _word("model.output_activation_layer", GRAPH, "name of the activation function that the primary output passes last"),
+    _word("model.unnormalized_layers", GRAPH,
+          "names of the hidden dense layers and convolutions that an activation function follows and no normalization, one on each line"),
+    _word("model.fitting_normalizations", GRAPH, "layer.fitting_normalization of each, in step with them"),
 )  # fmt: skip
 
 _INPUT = (
@@ -68,6 +76,8 @@ _OUTPUT = (
           "op of the activation function that the output passes last (behind it only reshapes, casts, selections), or none", *_OPS_OR_NONE),
     _word("output.final_activation_layer", GRAPH, "name of that layer"),
     _word("output.earlier_activation", GRAPH, "op of the activation function straight before the final one, or none", *_OPS_OR_NONE),
+    _word("output.earlier_activation_layer", GRAPH, "name of that layer"),
+    _word("output.logits_loss", GRAPH, "loss on logits for an output of so many units: of a yes or no for one unit or a sigmoid, else of one class of many"),
     _count("output.unit_count", "units", GRAPH, "size of the axis that counts units or classes: axis 1 or the last"),
     _count("output.rank", "axes", GRAPH, "number of axes of the output"),
     _boolean("output.is_trunk_feature", GRAPH,
@@ -173,6 +183,15 @@ _LAYER_WEIGHTS = (
             "standard deviation of the attention scores that standardised, independent inputs would give: scale·√d·gain(q)·gain(k)"),
     _number("layer.feeding_gain", "ratio", WEIGHTS,
             "gain of the fresh weighted layer whose output this activation function takes directly (reshapes and casts aside)"),
+    _word("layer.feeding_layer", GRAPH, "name of the weighted layer whose output this activation function takes directly (reshapes and casts aside)"),
+    _word("layer.feeding_weight", GRAPH, "name of its weight"),
+    _word("layer.feeding_bias", GRAPH, "name of its bias"),
+    _word("layer.feeding_normalization", GRAPH, "normalization that is usual behind that layer", "layer_norm", "batch_norm"),
+    _word("layer.weight", GRAPH, "name of a weighted layer's weight (of a recurrent one, for its input)"),
+    _word("layer.recurrent_weight", GRAPH, "name of a recurrent layer's weight for its state"),
+    _word("layer.bias", GRAPH, "name of the layer's bias, or of its shift"),
+    _word("layer.activation_layer", GRAPH, "name of the activation function that alone takes a weighted layer's or normalization's output (reshapes aside)"),
+    _word("layer.fitting_normalization", GRAPH, "normalization that is usual behind such a layer", "layer_norm", "batch_norm"),
 )  # fmt: skip
 
 _SIGNAL = (
@@ -213,6 +232,12 @@ _SIGNAL = (
            "weighted layers on the deepest path between two places that set the scale anew (normalization, residual sum), an output head left out"),
     _word("segment.first_layer", SIGNAL, "name of the first of them"),
     _word("segment.last_layer", SIGNAL, "name of the last of them"),
+    _word("segment.weighted_layers", SIGNAL, "names of all of them, one on each line"),
+    _word("segment.fitting_normalizations", SIGNAL, "layer.fitting_normalization of each, in step with them"),
+    _word("segment.weights", SIGNAL, "names of their weights, in step with them"),
+    _word("segment.biases", SIGNAL, "names of their biases, in step with them; an empty line where there is none"),
+    _word("segment.wanted_gains", SIGNAL, "layer.wanted_gain of each, in step with them"),
+    _word("segment.squashed_layers", SIGNAL, "names of the sigmoid, tanh and softsign functions behind them, one on each line"),
     _word("segment.worst_layer", SIGNAL, "name of the layer where the damage starts: the earliest whose own factor is at least half of the largest, in logarithms"),
     _word("segment.closing", SIGNAL, "what stands behind the last of them", "normalization", "residual", "recurrence", "output"),
     _count("segment.sigmoid_count", "layers", SIGNAL, "most sigmoid layers in a row, that of the output head included"),

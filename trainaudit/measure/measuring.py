@@ -14,6 +14,7 @@ from trainaudit.measure.facts import NO_GRAPH, Columns, FactTable, Subject, Unme
 from trainaudit.measure.intervals.singularities import FACTS, measure_singularities
 from trainaudit.measure.signal.signal_facts import measure_signal, not_predicted
 from trainaudit.measure.static.index import Index, build_index
+from trainaudit.measure.static.places import loss_facts
 from trainaudit.measure.static.structure import loss_in_graph, measure_structure
 from trainaudit.measure.static.weights import measure_weights
 
@@ -39,8 +40,7 @@ def measure(
         subjects, columns = measure_structure(graph, index)
     loss = loss or loss_in_graph(graph)
     no_loss = _NO_LOSS if graph.is_connected else NO_GRAPH
-    columns["model.loss"] = {"model": loss or no_loss}
-    columns["model.loss_expects"] = {"model": expects.get(loss or "", no_loss)}
+    columns.update(loss_facts(loss, expects.get(loss or ""), no_loss))
     if graph.is_connected:
         columns.update(_guarded(lambda: measure_weights(graph, columns), WEIGHTS, subjects))
         columns.update(_ranges(graph, columns, ranges or {}))

@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from trainaudit.ir.graph import Layer, Role
 from trainaudit.measure.facts import Columns, FactValue, Subject
 from trainaudit.measure.signal.readings import Readings, first_largest
 from trainaudit.measure.signal.segments import RESIDUAL, Segment
 from trainaudit.measure.static.index import Index
+from trainaudit.measure.static.places import FITTING
 
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 _TANHS = ("tanh", "hard_tanh", "softsign")
@@ -40,6 +42,7 @@ def measure_segments(
             "segment.closing": segment.closing,
             "segment.sigmoid_count": _longest_run(words, _SIGMOIDS),
             "segment.tanh_count": _longest_run(words, _TANHS),
+            **_lines([index.layers[i] for i in segment.chain], structure),
         }
         for layer in (*names, *(index.layers[i].name for i in segment.beside)) if segment.closing != RESIDUAL else ():
             columns.setdefault("layer.predicted_segment_end_std", {})[layer] = facts["segment.predicted_end_std"]
@@ -47,6 +50,22 @@ def measure_segments(
         for fact, value in facts.items():
             columns.setdefault(fact, {})[name] = value
     return subjects, columns
+
+
+def _lines(chain: Sequence[Layer], structure: Columns) -> dict[str, FactValue]:
+    """The chain's layers, one on each line, and in step with them what a fix needs to know of each."""
+    gains, activations = structure.get("layer.wanted_gain", {}), structure.get("layer.activation", {})
+    behind = structure.get("layer.activation_layer", {})
+    squashed = [str(behind[layer.name]) for layer in chain if activations.get(layer.name) in _SIGMOIDS + _TANHS]
+    wanted = [gains.get(layer.name) for layer in chain]
+    return {
+        "segment.weighted_layers": "\n".join([layer.name for layer in chain]),
+        "segment.fitting_normalizations": "\n".join([FITTING.get(layer.op, "") for layer in chain]),
+        "segment.weights": "\n".join([layer.parameters.get(Role.WEIGHT, "") for layer in chain]),
+        "segment.biases": "\n".join([layer.parameters.get(Role.BIAS, "") for layer in chain]),
+        "segment.wanted_gains": "\n".join([f"{gain:.6g}" if isinstance(gain, float) else "1" for gain in wanted]),
+        "segment.squashed_layers": "\n".join(squashed),
+    }
 
 
 def _changes(index: Index, segment: Segment, read: Readings) -> tuple[dict[str, FactValue], int]:

@@ -19,6 +19,7 @@ def measure_neighbors(index: Index) -> Columns:
     layers, ops, uses = index.layers, index.ops, index.uses
     outputs = index.output_layers()
     activation: dict[str, FactValue] = {}
+    activation_layer: dict[str, FactValue] = {}
     previous: dict[str, FactValue] = {}
     previous_layer: dict[str, FactValue] = {}
     normalization: dict[str, FactValue] = {}
@@ -35,7 +36,10 @@ def measure_neighbors(index: Index) -> Columns:
             normalization[name] = OP_WORDS[following] if is_normalized and following is not None else "none"
             normalization_layer[name] = layers[follower].name if is_normalized and follower is not None else "none"
             if op in _MULTIPLYING:
-                activation[name] = OP_WORDS[following] if following in ACTIVATIONS and following is not None else "none"
+                is_activated = following in ACTIVATIONS
+                activation[name] = OP_WORDS[following] if is_activated and following is not None else "none"
+                if is_activated and follower is not None:
+                    activation_layer[name] = layers[follower].name
             elif op in ACTIVATIONS:
                 dropout[name] = _dropout(ops, uses, i)
                 beside[name] = is_normalized or (above >= 0 and ops[above] in NORMALIZATIONS)
@@ -47,6 +51,7 @@ def measure_neighbors(index: Index) -> Columns:
                 previous[name] = previous_layer[name] = "none"
     return {
         "layer.activation": activation,
+        "layer.activation_layer": activation_layer,
         "layer.previous_activation": previous,
         "layer.previous_activation_layer": previous_layer,
         "layer.next_normalization": normalization,

@@ -23,6 +23,7 @@ from trainaudit.measure.static.neighbors import measure_neighbors
 from trainaudit.measure.static.normalization import measure_normalization
 from trainaudit.measure.static.outputs import measure_ends
 from trainaudit.measure.static.parameters import audited_parameters, measure_parameters, trainable_sizes
+from trainaudit.measure.static.places import measure_places
 from trainaudit.measure.static.progressions import measure_progressions
 from trainaudit.measure.static.roles import layer_roles, measure_roles
 from trainaudit.measure.static.softmax import measure_softmax
@@ -88,6 +89,7 @@ def measure_structure(graph: Graph, index: Index | None = None) -> tuple[Subject
                 columns[fact].update(column)
             else:
                 columns[fact] = column
+    columns.update(measure_places(graph, index, columns))
     return subjects_of(graph, blocks), columns
 
 
