@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 STAGE = "proving fixes"
 SHARE = 0.6
 """Of the time budget, for proofs; what the probe leaves of its own share comes on top."""
-STEPS = 100
-"""Of each run, where the plan names no number: as many as the example of the recipe's first runs need to tell networks apart that train from those that do
-not, and the same on every machine."""
+STEPS = 60
+"""Of each run, where the plan names no number: the same on every machine, and enough to tell networks that train from those that do not."""
 _LEAST_SEEDS = 3
 """Fewer pairs have no spread to hold a difference against."""
 _SCALED = frozenset({"loss", "mean-loss", "minimize", "standardize-targets", "batch-size", "align-target"})

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from trainaudit.changes import Change
 from trainaudit.errors import TrainauditError
-from trainaudit.fix.comparing import gain, is_open, verdict
+from trainaudit.fix.comparing import RELEVANT, gain, is_open, verdict
 from trainaudit.fix.course import Course, CutError, train_course
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.probe.budget import Allowance
@@ -158,7 +158,7 @@ def _gain(compared: str, before: Course, after: Course) -> float:
 def prove_together(trial: Trial, alone: Sequence[Proof]) -> Proof | None:
     """The best fix, and of the others, best first, each that still helps on top; where none helps alone all of them are tried at once. None where
     nothing helps."""
-    tried = [proof for proof in alone if proof.gain is not None and proof.verdict != WORSE]
+    tried = [proof for proof in alone if proof.gain is not None and proof.gain > -RELEVANT]
     ranked = sorted(tried, key=lambda proof: (proof.verdict != PROVED, -(proof.gain or 0.0)))
     if not ranked:
         return None
