@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainaudit.changes import shown as described
 from trainaudit.errors import TrainauditError
 from trainaudit.invocation import exit_code, read_flags, run_record
 from trainaudit.judge.rule import Rule
 from trainaudit.output import put
-from trainaudit.report.escaping import visible
+from trainaudit.report.escaping import visible, visible_lines
 from trainaudit.result import Audit, Finding, Severity
 from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
-    from trainaudit.fixing import Comparison, Repair
+    from trainaudit.fixing import CodeRepair, Comparison, Repair
     from trainaudit.load.target import Target
     from trainaudit.probe.plan import ProbePlan
 
@@ -48,7 +50,9 @@ def fix_target(
     rules = chosen_rules(settings, probed=prove)
     plan = plan_for(target, settings, asked)
     if target.kind is Kind.PYTHON:
-        raise TrainauditError("cannot-fix", f"{word} is Python.", "")
+        return _fix_code(
+            target, plan, settings, rules, output_file, prove=prove, unsafe=unsafe, write=write, quiet=quiet
+        )
     if write:
         raise TrainauditError(
             "bad-usage", "--write is for Python; a model file is never written over.", "Name a new file with -o."
@@ -108,7 +112,58 @@ def _fix_file(
     return code
 
 
-def _left(repair: Repair, settings: Settings) -> int:
+def _fix_code(
+    target: Target, plan: ProbePlan, settings: Settings, rules: Sequence[Rule], out: Path | None, *, prove: bool, unsafe: bool,
+    write: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """The changes in the user's Python: a diff, or with `write` the files themselves."""
+    from trainaudit import fixing
+    from trainaudit.fix.source.proposing import write_patches
+    from trainaudit.progress import shown
+
+    proved = None
+    if prove:
+        with shown(quiet=quiet) as progress:
+            proved = fixing.prove(target, plan, settings, rules, progress)
+    repair = fixing.plan_code(target, settings, rules, unsafe=unsafe, spec=plan.spec, folder=Path.cwd(), proved=proved)
+    diff, count = repair.proposal.diff, len(repair.proposal.patches)
+    lines = _code_lines(repair, proved)
+    if out is not None:
+        put(diff, out)
+    elif diff:
+        lines += ["", *visible_lines(diff)]
+    if write and count:
+        write_patches(repair.proposal.patches)
+        names = ", ".join(patch.name for patch in repair.proposal.patches)
+        lines += ["", f"Wrote {visible(names)}. Audit it again: trainaudit {visible(shlex.quote(repair.found.target))}"]
+    elif count:
+        lines += ["", "Nothing was written: --write changes the files."]
+    else:
+        lines += ["", "Nothing was written: there is nothing to make whose place is certain."]
+    put("\n".join(line.rstrip() for line in lines) + "\n", None)
+    return _left(repair, settings)
+
+
+def _code_lines(repair: CodeRepair, proved: Audit | None) -> list[str]:
+    taken = {id(group) for group in repair.proposal.taken}
+    count = len(repair.choices)
+    lines = [f"{visible(repair.found.target)}: {count} {'finding' if count == 1 else 'findings'}"]
+    for choice in repair.choices:
+        changes = list(
+            dict.fromkeys(change for group in choice.wanted if id(group) in taken for change in group.changes)
+        )
+        if changes:
+            lines += ["", f"make  {_title(choice.finding)}{_proof(proved, choice.finding)}"]
+            lines += [f"  {visible(described(change))}" for change in changes[:_SHOWN]]
+            lines += [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+    for finding, reason in repair.reasons:
+        lines += ["", f"leave {_title(finding)}", f"  {visible(reason)}."]
+        if finding.fix is not None and finding.fix.code and not reason.endswith("--unsafe admits that"):
+            lines += ["  Code to paste:", *(f"    {line}" for line in visible_lines(finding.fix.code.strip("\n")))]
+    return lines
+
+
+def _left(repair: Repair | CodeRepair, settings: Settings) -> int:
     """1 where a finding at or above `--fail-on` would stay."""
     if settings.fail_on == "never":
         return 0

@@ -5,21 +5,24 @@ May import `probing`, `auditing` and the rooms below them; nothing is printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainaudit.auditing import judge_measured, open_and_measure
-from trainaudit.changes import GRAPH, KINDS
 from trainaudit.errors import TrainauditError
 from trainaudit.fix.file.applying import Plan, Wanted, plan, write
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.judge.rule import Rule
-from trainaudit.load.target import Kind, Target
+from trainaudit.load.target import Kind, Target, split_python
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.result import PROVED, Audit, Finding
 from trainaudit.settings import Settings
+
+if TYPE_CHECKING:
+    from trainaudit.fix.source.proposing import Proposal
 
 ADVICE = "no machine can make it"
 """Why a finding without changes is left."""
@@ -47,13 +50,29 @@ class Repair:
     @property
     def reasons(self) -> tuple[tuple[Finding, str], ...]:
         """Findings that stay, or that stay in some places, and why."""
-        refused = {id(item.wanted): item.reason for item in self.plan.refused}
-        found: list[tuple[Finding, str]] = []
-        for choice in self.choices:
-            why = [choice.reason] if choice.reason else []
-            why += [refused[id(group)] for group in choice.wanted if id(group) in refused]
-            found += [(choice.finding, reason) for reason in dict.fromkeys(why)]
-        return tuple(found)
+        return _reasons(self.choices, {id(item.wanted): item.reason for item in self.plan.refused})
+
+
+@frozen(eq=False)
+class CodeRepair:
+    """The same for Python, where what is made is a proposal: patches, and changes whose place is not certain."""
+
+    found: Audit
+    choices: tuple[Choice, ...]
+    proposal: Proposal
+
+    @property
+    def reasons(self) -> tuple[tuple[Finding, str], ...]:
+        return _reasons(self.choices, {id(item.wanted): item.reason for item in self.proposal.unplaced})
+
+
+def _reasons(choices: Iterable[Choice], refused: Mapping[int, str]) -> tuple[tuple[Finding, str], ...]:
+    found: list[tuple[Finding, str]] = []
+    for choice in choices:
+        why = [choice.reason] if choice.reason else []
+        why += [refused[id(group)] for group in choice.wanted if id(group) in refused]
+        found += [(choice.finding, reason) for reason in dict.fromkeys(why)]
+    return tuple(found)
 
 
 def plan_repair(
@@ -73,6 +92,39 @@ def plan_repair(
     choices = choices_of(found if proved is None else proved, is_proved=proved is not None)
     wanted = [group for choice in choices for group in choice.wanted]
     return Repair(target, graph, found, choices, plan(target.path, graph, wanted, unsafe=unsafe, seed=seed))
+
+
+def plan_code(
+    target: Target,
+    settings: Settings,
+    rules: Sequence[Rule],
+    *,
+    unsafe: bool,
+    spec: str,
+    folder: Path,
+    proved: Audit | None = None,
+) -> CodeRepair:
+    """Audits what the user's Python makes and proposes changes of the files below `folder`. The code is imported, as an audit does.
+
+    `spec` is the file whose make_optimizer counts, "" for the target's own file. Raises `TrainauditError` where the target cannot be audited.
+    """
+    from trainaudit.fix.source.proposing import propose
+    from trainaudit.load.torch.importing import attribute_of, import_target
+    from trainaudit.load.torch.quiet import aside
+    from trainaudit.load.torch.resolving import resolve
+
+    graph, measured = open_and_measure(target, settings, detail=False)
+    found = judge_measured(measured, settings, rules, detail=False).audit
+    choices = choices_of(found if proved is None else proved, is_proved=proved is not None)
+    wanted = [group for choice in choices for group in choice.wanted]
+    name, attribute = split_python(target.spec) or (target.spec, "")
+    with aside():
+        model = resolve(target).model
+        factory = attribute_of(import_target(name, target.root), attribute, name)
+        own = name if name.endswith(".py") else ""
+        return CodeRepair(
+            found, choices, propose(model, factory, graph, wanted, folder, spec=spec or own, unsafe=unsafe)
+        )
 
 
 def prove(
@@ -113,13 +165,6 @@ def _unproved(finding: Finding, kept: set[str] | None) -> str:
     if proof.verdict != PROVED:
         return f"{proof.verdict}: {proof.reason}"
     return "" if kept is None else "beside the others it does not help any more"
-
-
-def needs_unsafe(choices: Iterable[Choice]) -> bool:
-    """Some change is one of the architecture."""
-    return any(
-        KINDS[change.kind].part == GRAPH for choice in choices for group in choice.wanted for change in group.changes
-    )
 
 
 @frozen
