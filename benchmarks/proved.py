@@ -3,13 +3,14 @@
     python -m benchmarks.proved faults FOLDER     a folder with cases.json and py/<id>__faulty.py, __fixed.py: proved_faults.md
 
 `--jobs N` (1) takes N cases at a time, `--budget S` (300) gives each probe S seconds with its proofs; `--only ID…` prints the table of some cases and writes
-nothing. `--keep FOLDER` keeps the metrics of trained variants there, and takes those that it finds; `--baselines` trains the faulty and the repaired variants alone. Each case is a process of its own with one thread. Needs torch.
+nothing. `--keep FOLDER` keeps what was found for each case there, and takes what it finds; `--kept` makes the table of that alone. Each case is a process of its own with one thread. Needs torch.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,20 @@ from benchmarks.proved_faults import Mended
 HERE = Path(__file__).parent
 
 
-def _one(folder: Path, case: dict[str, Any], budget: float, keep: Path | None, is_baseline: bool) -> Mended:
+def _one(folder: Path, case: dict[str, Any], budget: float, keep: Path | None) -> Mended:
     import torch
 
     torch.set_num_threads(1)
-    if is_baseline:
-        faulty, repaired = proved_faults.baselines(folder, case, keep)
-        return Mended(case, faulty=faulty[0], repaired=repaired[0], metric=repaired[1])
     return proved_faults.run(folder, case, budget, keep)
+
+
+def _all(folder: Path, cases: list[dict[str, Any]], budget: float, keep: Path | None, jobs: int) -> Iterator[Mended]:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
+        for future in [pool.submit(_one, folder, case, budget, keep) for case in cases]:
+            one = future.result()
+            print(proved_faults.row(one), flush=True)
+            yield one
 
 
 def main() -> None:
@@ -39,18 +46,18 @@ def main() -> None:
     faults.add_argument("folder", type=Path)
     faults.add_argument("--only", nargs="*", default=[])
     faults.add_argument("--keep", type=Path)
-    faults.add_argument("--baselines", action="store_true")
+    faults.add_argument("--kept", action="store_true")
     given = parser.parse_args()
     cases = [case for case in proved_faults.cases(given.folder) if not given.only or case["id"] in given.only]
-    found: list[Mended] = []
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.jobs, mp_context=spawn, max_tasks_per_child=1) as pool:
-        rest = given.budget, given.keep, given.baselines
-        for future in [pool.submit(_one, given.folder, case, *rest) for case in cases]:
-            found.append(future.result())
-            print(proved_faults.table(found[-1:])[6], flush=True)
+    if given.kept:
+        found = [one for case in cases if (one := proved_faults.kept(case, given.keep)) is not None]
+    else:
+        found = list(_all(given.folder, cases, given.budget, given.keep, given.jobs))
     lines = proved_faults.table(found)
-    if given.only or given.baselines:
+    missing = len(cases) - len(found)
+    if missing:
+        lines = [f"{missing} of the {len(cases)} cases are not in this table: they were not run.", "", *lines]
+    if given.only:
         print("\n".join(lines))
         return
     head = [

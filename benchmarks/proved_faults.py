@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from trainaudit.changes import Change, shown
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph
 from trainaudit.load.target import Target
+from trainaudit.plain import decoded, encoded, finite
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probing import probe_target
 from trainaudit.report.proof_lines import made
@@ -40,7 +42,7 @@ WITHIN = 0.9
 class Mended:
     """One case: its metric as it is, with the best fix alone, with the top fix, and repaired as published. None where it could not be trained."""
 
-    case: Mapping[str, Any]
+    case: Mapping[str, object]
     proofs: tuple[Proof, ...] = ()
     together: Proof | None = None
     best: Proof | None = None
@@ -85,8 +87,24 @@ def baselines(folder: Path, case: Mapping[str, Any], keep: Path | None) -> tuple
     return _kept_metric(folder, case, "faulty", (), keep), _kept_metric(folder, case, "fixed", (), keep)
 
 
+def kept(case: Mapping[str, Any], keep: Path | None) -> Mended | None:
+    """What an earlier run found."""
+    if keep is None or not (file := keep / f"{case['id']}.json").exists():
+        return None
+    return decoded(Mended, json.loads(file.read_text(encoding="utf-8")))
+
+
 def run(folder: Path, case: Mapping[str, Any], budget: float, keep: Path | None) -> Mended:
     """Probes the faulty variant with proofs, and trains all variants."""
+    found = kept(case, keep)
+    if found is None:
+        found = _run(folder, case, budget, keep)
+        if keep is not None:
+            (keep / f"{case['id']}.json").write_text(json.dumps(finite(encoded(found))), encoding="utf-8")
+    return found
+
+
+def _run(folder: Path, case: Mapping[str, Any], budget: float, keep: Path | None) -> Mended:
     path = str(folder / "py" / f"{case['id']}__faulty.py")
     settings = replace(Settings(), loss=LOSSES.get(case["net"]["loss"]))
     plan = ProbePlan(spec=path, time_budget=budget, prove_fixes=True)
@@ -99,6 +117,7 @@ def run(folder: Path, case: Mapping[str, Any], budget: float, keep: Path | None)
     proofs = tuple(finding.proof for finding in audit.findings if finding.proof is not None)
     proved = [proof for proof in proofs if proof.verdict == PROVED]
     best = max(proved, key=lambda proof: proof.gain or 0.0, default=None)
+    print(case["id"], [(proof.rules[0], proof.verdict) for proof in proofs], file=sys.stderr, flush=True)
     return replace(
         whole,
         proofs=proofs,
@@ -193,7 +212,7 @@ def table(found: Sequence[Mended]) -> list[str]:
         "",
         "| case | evidence | metric | faulty | best fix alone | top fix | repaired | mended | top fix: rules |",
         "|---|---|---|---|---|---|---|---|---|",
-        *(_row(one) for one in found),
+        *(row(one) for one in found),
         "",
         "## Fixes that did not help",
         "",
@@ -201,7 +220,7 @@ def table(found: Sequence[Mended]) -> list[str]:
         "",
         "| case | rule | verdict | what was made | why |",
         "|---|---|---|---|---|",
-        *(_refuted(one.case["id"], proof) for one in found for proof in one.proofs if proof.verdict != PROVED),
+        *(_refuted(str(one.case["id"]), proof) for one in found for proof in one.proofs if proof.verdict != PROVED),
     ]
 
 
@@ -214,7 +233,7 @@ def _is_alone(one: Mended) -> bool:
     return one.best is not None and reaches(one.alone, one.repaired)
 
 
-def _row(one: Mended) -> str:
+def row(one: Mended) -> str:
     numbers = [_number(value) for value in (one.faulty, one.alone, one.mended, one.repaired)]
     word = "yes" if one.is_mended else "no"
     if not one.is_mended and one.is_harmless:
@@ -222,7 +241,14 @@ def _row(one: Mended) -> str:
     rules = one.failure or (
         "no fix" if not one.proofs else "none helped" if one.together is None else ", ".join(one.together.rules)
     )
-    cells = [one.case["id"], one.case["detectability"], f"{one.metric} after {one.steps}", *numbers, word, rules]
+    cells = [
+        str(one.case["id"]),
+        str(one.case["detectability"]),
+        f"{one.metric} after {one.steps}",
+        *numbers,
+        word,
+        rules,
+    ]
     return "| " + " | ".join(cells) + " |"
 
 

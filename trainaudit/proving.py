@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 STAGE = "proving fixes"
 SHARE = 0.6
 """Of the time budget, for proofs; what the probe leaves of its own share comes on top."""
-STEPS = 60
-"""Of each run, where the plan names no number: the same on every machine, and enough to tell networks that train from those that do not."""
+STEPS, MORE_STEPS, SMALL = 60, 300, 1_000_000
+"""Of each run, where the plan names no number: enough to tell networks that train from those that do not. Where parameters times examples in a batch are
+fewer than a million a step costs next to nothing, and more of them show what is slow, too. The same on every machine."""
 _LEAST_SEEDS = 3
 """Fewer pairs have no spread to hold a difference against."""
 _SCALED = frozenset({"loss", "mean-loss", "minimize", "standardize-targets", "batch-size", "align-target"})
@@ -91,10 +92,15 @@ def _trial(audit: Audit, trainee: Trainee, graph: Graph, plan: ProbePlan, allowa
         alters_loss=partial(alters_loss, graph, trainee.loss),
         predict=_predicted,
         seeds=tuple(plan.seed + 1 + place for place in range(max(plan.repeats, _LEAST_SEEDS))),
-        steps=plan.steps or STEPS,
+        steps=plan.steps or _steps(trainee),
         allowance=allowance,
         command=command,
     )
+
+
+def _steps(trainee: Trainee) -> int:
+    parameters = sum(item.numel() for item in trainee.model.parameters())
+    return MORE_STEPS if parameters * trainee.train[0].size < SMALL else STEPS
 
 
 def _proof(trial: Trial, finding: Finding, changes: Changes) -> Proof:
