@@ -117,7 +117,7 @@ class Activations:
         number = self.numbers.get(key)
         if number is None or number in sampling.sizes:
             return
-        maker, place, output, shape = output.grad_fn, output.output_nr, output.detach(), output.shape
+        maker, place, shape = output.grad_fn, output.output_nr, output.shape
         op = self.record.calls[number].op
         axis = unit_axis(op, shape, sampling.units)
         units = shape[axis]
@@ -127,22 +127,23 @@ class Activations:
         slot = self.slots.taps[number]
         if slot.units != units or not output.is_floating_point():
             return  # not the tensor that it was at first
-        size = readings.read_activation(output, axis, slot)
+        with torch.no_grad():
+            size = readings.read_activation(output, axis, slot)
+            if sampling.is_detailed:
+                gram = readings.gram_of(output, axis, self.slots.rows)
+                self.slots.extras.append(((number, "gram"), gram.reshape(-1)))
         sampling.samples = sampling.samples or shape[0]
-        sampling.sizes[number] = (size, output.numel(), sampling.samples)
-        if sampling.is_detailed:
-            gram = readings.gram_of(output, axis, self.slots.rows)
-            self.slots.extras.append(((number, "gram"), gram.reshape(-1)))
-        if (
-            maker is not None
-        ):  # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
+        sampling.sizes[number] = (size, shape.numel(), sampling.samples)
+        if maker is not None:
+            # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
             maker.register_prehook(partial(self._read_gradient, sampling, number, axis, place))
 
     def _read_gradient(self, sampling: Sampling, number: int, axis: int, place: int, gradients: Any) -> None:
         gradient = gradients[place]
         if sampling is not self.sampling or gradient is None or gradient.layout is not torch.strided:
             return
-        gradient = gradient.detach()
+        if gradient.requires_grad:
+            gradient = gradient.detach()
         slot = self.slots.taps[number]
         slot.numbers[GRADIENT_SQUARES] = readings.sum_of_squares(gradient)
         sampling.gradient_sizes[number] = gradient.numel()

@@ -123,7 +123,10 @@ class Instruments:
                 if sampling.is_detailed:
                     self._read_in_detail(sampling)
             whole = torch.linalg.vector_norm(lengths)
-            self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
+            if whole.device.type == "cpu":
+                self.guards.append((self.index, (loss.item(), whole.item()), None))
+            else:
+                self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
 
     def read_noise(self, index: int, compute: Any, batch: Any, parts: int = 4) -> None:
         """Outside of a step, before that of this index: how much the gradients of parts of a batch differ (see `noise.gradient_noise`)."""

@@ -108,7 +108,7 @@ class _Recorder(Watch):
     """All calls of one forward pass and its loss. Results are kept alive, so that one identity is one tensor."""
 
     def __init__(self, model: Any) -> None:
-        super().__init__(model, lambda *_: None)
+        super().__init__(model, lambda *_: None, everywhere=True)
         self.made: list[_Made] = []
         self.makers: dict[int, int] = {}
         self.ordinals: dict[tuple[str, Op], int] = {}

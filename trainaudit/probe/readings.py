@@ -33,20 +33,19 @@ def wide(device: Any) -> Any:
 
 
 def read_activation(output: Any, axis: int, slot: Slot) -> int:
-    """Write an output's sample and extrema into its slots; the number of values in the sample.
+    """Write an output's sample and extrema into its slots, where gradients are off; the number of values in the sample.
 
     Once all units have varied (`slot.has_varied`), extrema by unit are of no more use, but to rectifiers, whose units may fall silent.
     """
     size = copy_sample(output, axis, slot.sample, slot.views, "sample")
-    if slot.has_varied and slot.op not in RECTIFIERS:
-        low, high = output.aminmax()
-        slot.lows[0], slot.highs[0] = low, high
+    is_for_all = slot.has_varied and slot.op not in RECTIFIERS
+    if is_for_all:
+        _extrema(output, slot)
     else:
-        high = _by_unit(output, axis, torch.amax, slot.highs)
-        low = high
+        _by_unit(output, axis, torch.amax, slot.highs)
         if not (slot.has_varied and slot.op in _NOT_NEGATIVE):
-            low = _by_unit(output, axis, torch.amin, slot.lows)
-    if output.device.type != "cpu" or not _fits_half(high, low):
+            _by_unit(output, axis, torch.amin, slot.lows)
+    if slot.seen is None or not _fits_half(*slot.seen, is_for_all=is_for_all):
         magnitudes = output.abs()
         slot.numbers[NON_FINITE] = output.numel() - torch.isfinite(magnitudes).sum()
         slot.numbers[OVERFLOW] = (magnitudes > HALF_MOST).sum()
@@ -119,19 +118,27 @@ def count_nonzero(values: Any, scratch: Any, out: Any) -> None:
 # --- extrema -------------------------------------------------------------------------------------------------------------
 
 
-def _fits_half(high: Any, low: Any) -> bool:
-    """Whether all is finite and representable in float16: on a CPU alone, where looking costs no waiting."""
-    if high is low:
-        return bool(high.max().item() <= HALF_MOST)
-    if high.ndim:
-        high, low = high.max(), low.min()
-    return bool(low.item() >= -HALF_MOST and high.item() <= HALF_MOST)
+def _fits_half(highs: Any, lows: Any, *, is_for_all: bool) -> bool:
+    """Whether all is finite and representable in float16."""
+    if is_for_all:
+        return bool(lows[0] >= -HALF_MOST and highs[0] <= HALF_MOST)
+    return bool(lows.min() >= -HALF_MOST and highs.max() <= HALF_MOST)
 
 
-def _by_unit(output: Any, axis: int, extremum: Any, out: Any) -> Any:
+def _extrema(output: Any, slot: Slot) -> None:
+    """Write the largest and smallest value of all into the slots of the first unit."""
+    if output.dtype is torch.float32:
+        torch.aminmax(output, out=slot.first)
+    else:
+        for place, found in zip(slot.first, output.aminmax(), strict=True):
+            place.copy_(found)
+
+
+def _by_unit(output: Any, axis: int, extremum: Any, out: Any) -> None:
     """Write the largest or smallest value of each unit into its slots."""
     if output.ndim == 1:
-        return out.copy_(output)
+        out.copy_(output)
+        return
     places: Any = [place for place in range(output.ndim) if place != axis]
     if output.is_contiguous():
         if axis == output.ndim - 1:
@@ -139,8 +146,9 @@ def _by_unit(output: Any, axis: int, extremum: Any, out: Any) -> Any:
         elif axis == 1:
             output, places = extremum(output.view(output.shape[0], output.shape[1], -1), 2), 0
     if output.dtype is torch.float32:
-        return extremum(output, places, out=out)
-    return out.copy_(extremum(output, places))
+        extremum(output, places, out=out)
+    else:
+        out.copy_(extremum(output, places))
 
 
 # --- in detail -----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,10 @@ class Slot:
     numbers: Any
     highs: Any
     lows: Any
+    first: Any
+    """(low, high) of the first unit."""
+    seen: Any
+    """highs and lows where looking costs no waiting: on a CPU; None elsewhere."""
     sample: Any
     gradient: Any
     has_varied: bool = False
@@ -84,12 +88,9 @@ class Slots:
 
     def add(self, op: Op, units: int) -> int:
         """Slots for a tap with so many units; its number."""
-        numbers, extrema, samples = (
-            self._zeros(AT_ONCE_COUNT),
-            self._zeros(2, units, kind=torch.float32),
-            self._zeros(2, CAP),
-        )
-        self.taps.append(Slot(op, units, _written_to(numbers), *extrema, *samples))
+        numbers, samples = self._zeros(AT_ONCE_COUNT), self._zeros(2, CAP)
+        extrema = self._zeros(2, units, kind=torch.float32)
+        self.taps.append(Slot(op, units, _written_to(numbers), *_extrema(extrema), *samples))
         return len(self.taps) - 1
 
     def _zeros(self, *sizes: int, kind: Any = None) -> Any:
@@ -105,7 +106,7 @@ class Slots:
             for number, tap in enumerate(self.taps):
                 tap.numbers = _written_to(self.numbers[number])
                 tap.sample, tap.gradient = self.samples[number], self.gradients[number]
-                tap.highs, tap.lows = self.extrema[:, place : place + tap.units]
+                tap.highs, tap.lows, tap.first, tap.seen = _extrema(self.extrema[:, place : place + tap.units])
                 tap.views.clear()
                 place += tap.units
             self.built = count
@@ -159,6 +160,12 @@ class Slots:
                 if tap.op is op and "sample" in tap.views:
                     sample = samples[number, : tap.views["sample"][4]]
                     count_nonzero(torch.hardshrink(sample - middle, distance), None, saturated[number])
+
+
+def _extrema(pair: Any) -> tuple[Any, Any, Any, Any]:
+    """A slot's highs, lows, `first` and `seen` in (2, units) values."""
+    highs, lows = pair
+    return highs, lows, (lows[0], highs[0]), pair.numpy() if pair.device.type == "cpu" else None
 
 
 def _written_to(numbers: Any) -> Any:

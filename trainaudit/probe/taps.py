@@ -66,11 +66,13 @@ time), and the call's first operand."""
 
 class Watch(TorchFunctionMode):
     """While it is entered, `seen` is called for every call in `FUNCTIONS` that a module below `root` makes outside of the backward pass, in order.
-    `begins` is called when the root's forward pass begins."""
+    `begins` is called when the root's forward pass begins. Calls of torch outside of modules (losses, the optimizer) take their usual way, unless `everywhere`."""
 
-    def __init__(self, root: Any, seen: Seen, begins: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, root: Any, seen: Seen, begins: Callable[[], None] = lambda: None, *, everywhere: bool = False
+    ) -> None:
         super().__init__()
-        self.seen, self.begins = seen, begins
+        self.seen, self.begins, self.everywhere = seen, begins, everywhere
         self.paths = {
             id(part): path.replace("_orig_mod.", "").removesuffix("_orig_mod") for path, part in root.named_modules()
         }
@@ -78,48 +80,55 @@ class Watch(TorchFunctionMode):
         self.weights: dict[int, str] = {id(tensor): name for name, tensor in root.named_parameters()}
         self.stack: list[str] = []
         self.handles: list[Any] = []
+        self.is_on = False
 
     def __enter__(self) -> Watch:
-        if not self.handles:
-            self.stack.clear()
-            self.handles = [
-                module_hooks.register_module_forward_pre_hook(self._enter_module),
-                module_hooks.register_module_forward_hook(self._leave_module, always_call=True),
-            ]
-        super().__enter__()  # type: ignore[no-untyped-call]
+        self.stack.clear()
+        self.handles = [
+            module_hooks.register_module_forward_pre_hook(self._enter_module),
+            module_hooks.register_module_forward_hook(self._leave_module, always_call=True),
+        ]
+        if self.everywhere:
+            self._turn(on=True)
         return self
 
-    def __exit__(self, *raised: Any) -> None:
-        if not self.depth:
-            for handle in self.handles:
-                handle.remove()
-            self.handles = []
-        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+    def __exit__(self, *_raised: Any) -> None:
+        self._turn(on=False)
+        for handle in self.handles:
+            handle.remove()
 
-    depth = 0
-    """Depth of composite functions that run opened."""
+    def _turn(self, *, on: bool) -> None:
+        if on and not self.is_on:
+            super().__enter__()  # type: ignore[no-untyped-call]
+        elif self.is_on and not on:
+            super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self.is_on = on
 
     def _enter_module(self, module: Any, _inputs: Any) -> None:
-        if id(module) == self.root and torch._C._current_graph_task_id() == -1:
+        is_forward = torch._C._current_graph_task_id() == -1
+        if id(module) == self.root and is_forward:
             self.stack.clear()
             self.begins()
         path = self.paths.get(id(module))
         if path is None and self.stack:
             path = self.stack[-1]  # a module that its owner has not registered
         self.stack.append("?" if path is None else path)
+        if is_forward:
+            self._turn(on=True)
 
     def _leave_module(self, _module: Any, _inputs: Any, _output: Any) -> None:
         if self.stack:
             self.stack.pop()
+        if not (self.stack or self.everywhere):
+            self._turn(on=False)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is _ATTENTION:
-            self.depth += 1
+            super().__enter__()  # type: ignore[no-untyped-call]
             try:
-                with self:
-                    return _OPENED_ATTENTION(*args, **(kwargs or {}))
+                return _OPENED_ATTENTION(*args, **(kwargs or {}))
             finally:
-                self.depth -= 1
+                super().__exit__(None, None, None)  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs) if kwargs else func(*args)
         self.observe(func, args, kwargs or {}, result)
         return result
