@@ -15,6 +15,7 @@ from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.fix.source import rewriting
 from trainaudit.fix.source.code import MODULES, initialization, normalization, number
 from trainaudit.fix.source.places import Home, home_of
+from trainaudit.fix.source.trees import prefix_of
 from trainaudit.frozen import frozen, slotted
 from trainaudit.ir.graph import Graph, Layer
 from trainaudit.ir.ops import Op
@@ -229,7 +230,7 @@ def _in_module(
 
 
 def _statement(sources: _Sources, tree: cst.Module, change: Change, module: Any, tensor: str) -> str:
-    nn = rewriting.prefix_of(tree)
+    nn = prefix_of(tree)
     if change.kind == "forget-gate-bias":
         hidden = getattr(module, "hidden_size", None)
         names = [name for name, _ in module.named_parameters() if name.startswith("bias_")]

@@ -6,7 +6,6 @@ Each function takes the tree and gives another one, or raises `NotApplicableErro
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainaudit.changes import Change
@@ -24,6 +23,19 @@ from trainaudit.fix.source.places import (
     text_of,
     walk,
 )
+from trainaudit.fix.source.trees import (
+    call_at,
+    checked,
+    imports,
+    is_method,
+    operand_of,
+    path_code,
+    prefix_of,
+    with_argument,
+    with_items,
+    with_new,
+    without,
+)
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -33,9 +45,6 @@ _ACTIVATIONS = frozenset(
     | {"PReLU", "ReLU6", "CELU", "Mish", "Hardtanh", "Hardsigmoid", "Hardswish", "Softsign"}
 )
 _KEEPING = _ACTIVATIONS | {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "Identity"}
-_FUNCTIONS = frozenset(
-    {name for name, _ in FUNCTIONS.values()} | {"dropout", "relu6", "mish", "celu", "prelu", "hardtanh", "softsign"}
-)
 _BIASED = {
     "Linear": 2,
     "Conv1d": 7,
@@ -67,7 +76,7 @@ def swap_module(tree: cst.Module, home: Home, change: Change) -> cst.Module:
     if not is_call_of(call, *_ACTIVATIONS):
         raise NotApplicableError(f"{shortened(call)} is no activation function")
     new = cst.parse_expression(f"{prefix_of(tree, call)}{MODULES[change.to]}")
-    return _checked(tree.deep_replace(call, new))
+    return checked(tree.deep_replace(call, new))
 
 
 def drop_module(tree: cst.Module, home: Home, _change: Change) -> cst.Module:
@@ -86,8 +95,8 @@ def drop_module(tree: cst.Module, home: Home, _change: Change) -> cst.Module:
         is_last = place == len(nodes) - 1
         mentioned = not name.isdigit() and re.search(rf"\.{name}\b", tree.code)
         if len(nodes) > 1 and not mentioned and (is_last or not name.isdigit()):
-            return _with_items(tree, nodes, _without(nodes, place))
-    return _checked(tree.deep_replace(call, cst.parse_expression(f"{prefix_of(tree, call)}Identity()")))
+            return with_items(tree, nodes, without(nodes, place))
+    return checked(tree.deep_replace(call, cst.parse_expression(f"{prefix_of(tree, call)}Identity()")))
 
 
 def drop_bias(tree: cst.Module, home: Home, _change: Change) -> cst.Module:
@@ -97,9 +106,9 @@ def drop_bias(tree: cst.Module, home: Home, _change: Change) -> cst.Module:
     kind = text_of(call.func).rsplit(".", 1)[-1]
     if kind not in _BIASED:
         raise NotApplicableError(f"{shortened(call)} is neither a linear layer nor a convolution")
-    if re.search(rf"{re.escape(_path(home.names).lstrip('.'))}\.bias\b", tree.code):
+    if re.search(rf"{re.escape(path_code(home.names).lstrip('.'))}\.bias\b", tree.code):
         raise NotApplicableError("its bias is used elsewhere in the file")
-    return _checked(tree.deep_replace(call, _with_argument(call, "bias", _BIASED[kind], cst.Name("False"))))
+    return checked(tree.deep_replace(call, with_argument(call, "bias", _BIASED[kind], cst.Name("False"))))
 
 
 def set_argument(tree: cst.Module, home: Home, change: Change) -> cst.Module:
@@ -116,8 +125,8 @@ def set_argument(tree: cst.Module, home: Home, change: Change) -> cst.Module:
         name, place = "dim", 0
     else:
         raise NotApplicableError(f"{shortened(call)} takes no such argument")
-    return _checked(
-        tree.deep_replace(call, _with_argument(call, name, place, cst.parse_expression(number(change.amount or 0.0))))
+    return checked(
+        tree.deep_replace(call, with_argument(call, name, place, cst.parse_expression(number(change.amount or 0.0))))
     )
 
 
@@ -138,7 +147,7 @@ def insert_module(tree: cst.Module, home: Home, constructor: str) -> cst.Module:
     code = f"{prefix_of(tree, call)}{constructor}"
     node = items[place].node
     if name.isdigit():
-        shown = _path(home.names[:-1]).lstrip(".") or returned_name(function)
+        shown = path_code(home.names[:-1]).lstrip(".") or returned_name(function)
         if re.search(rf"\b{re.escape(shown)}\[\s*-?\w", tree.code):
             raise NotApplicableError("the code counts on the places of the elements")
         new = node.with_changes(value=cst.parse_expression(code))
@@ -147,7 +156,7 @@ def insert_module(tree: cst.Module, home: Home, constructor: str) -> cst.Module:
         text = text_of(node.value.elements[0].value)
         quote = text[-1]
         new = node.with_changes(value=cst.parse_expression(f"({quote}{new_name}{quote}, {code})"))
-    return _with_items(tree, [item.node for item in items], _with_new([item.node for item in items], place, new))
+    return with_items(tree, [item.node for item in items], with_new([item.node for item in items], place, new))
 
 
 def move_dropout(tree: cst.Module, home: Home, _change: Change) -> cst.Module:
@@ -167,8 +176,8 @@ def move_dropout(tree: cst.Module, home: Home, _change: Change) -> cst.Module:
     else:
         raise NotApplicableError("no normalization or pooling follows in the same Sequential")
     nodes = [item.node for item in items]
-    rest = _without(nodes, first)
-    return _with_items(tree, nodes, _with_new(rest, last - 1, nodes[first]))
+    rest = without(nodes, first)
+    return with_items(tree, nodes, with_new(rest, last - 1, nodes[first]))
 
 
 def append(tree: cst.Module, home: Home, statement: str) -> cst.Module:
@@ -178,7 +187,7 @@ def append(tree: cst.Module, home: Home, statement: str) -> cst.Module:
     function = body_of(tree, home)
     call_of(function, home)  # made here, once
     owner = returned_name(function) if home.is_function else "self"
-    path = f"{owner}{_path(home.names)}"
+    path = f"{owner}{path_code(home.names)}"
     new = cst.parse_statement(statement.replace("{it}", path), config=tree.config_for_parsing)
     if text_of(new).strip() in text_of(function):
         return tree
@@ -192,28 +201,28 @@ def append(tree: cst.Module, home: Home, statement: str) -> cst.Module:
         new = new.with_changes(leading_lines=last.leading_lines)
         lines[-1] = last.with_changes(leading_lines=())
     changed = function.with_changes(body=function.body.with_changes(body=[*lines[:place], new, *lines[place:]]))
-    return _checked(tree.deep_replace(function, changed))
+    return checked(tree.deep_replace(function, changed))
 
 
 def swap_call(tree: cst.Module, line: int, old: str, change: Change) -> cst.Module:
     """Another activation function called, or the call unwrapped, on a line of `forward`. `old` is the op that is called there."""
     import libcst as cst
 
-    call = _call_at(tree, line, old)
-    inner = _operand(call)
+    call = call_at(tree, line, {old, f"{old}_", FUNCTIONS.get(old, (old, ""))[0]})
+    inner = operand_of(call)
     if change.kind == "drop-layer":
         new: Any = inner
         if not isinstance(inner, cst.Name | cst.Call | cst.Attribute | cst.Subscript) and not inner.lpar:
             new = inner.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
-        return _checked(tree.deep_replace(call, new))
+        return checked(tree.deep_replace(call, new))
     if change.kind == "softmax-axis":
-        place = 0 if _is_method(call) else 1
-        new = _with_argument(call, "dim", place, cst.parse_expression(number(change.amount or 0.0)))
-        return _checked(tree.deep_replace(call, new))
+        place = 0 if is_method(call) else 1
+        new = with_argument(call, "dim", place, cst.parse_expression(number(change.amount or 0.0)))
+        return checked(tree.deep_replace(call, new))
     name, more = FUNCTIONS[change.to]
-    room = "F." if _imports(tree, "F") else "torch.nn.functional."
+    room = "F." if imports(tree, "F") else "torch.nn.functional."
     arguments = ", ".join(part for part in (text_of(inner), more) if part)
-    return _checked(tree.deep_replace(call, cst.parse_expression(f"{room}{name}({arguments})")))
+    return checked(tree.deep_replace(call, cst.parse_expression(f"{room}{name}({arguments})")))
 
 
 def set_keyword(tree: cst.Module, function: str, keyword: str, value: float) -> cst.Module:
@@ -229,147 +238,4 @@ def set_keyword(tree: cst.Module, function: str, keyword: str, value: float) -> 
     ]
     if len(found) != 1 or len(arguments) != 1 or not isinstance(arguments[0].value, cst.Float | cst.Integer):
         raise NotApplicableError(f"{function} names no {keyword}, or not as one number")
-    return _checked(tree.deep_replace(arguments[0].value, cst.parse_expression(number(value))))
-
-
-# --- parts ----------------------------------------------------------------------------------------------------------------
-
-
-def _checked(tree: Any) -> cst.Module:
-    """Nodes that are replaced by identity stand once; what comes out must be Python."""
-    compile(tree.bytes, "<fixed>", "exec", dont_inherit=True)
-    made: cst.Module = tree
-    return made
-
-
-def _path(names: Sequence[str]) -> str:
-    return "".join(f"[{name}]" if name.isdigit() else f".{name}" for name in names)
-
-
-def prefix_of(tree: cst.Module, call: Any = None) -> str:
-    """How the file calls torch.nn: "nn.", "torch.nn."."""
-    written = "" if call is None else text_of(call.func).rpartition(".")[0]
-    if written in ("nn", "torch.nn"):
-        return f"{written}."
-    if _imports(tree, "nn"):
-        return "nn."
-    if _imports(tree, "torch"):
-        return "torch.nn."
-    raise NotApplicableError("the file does not import torch.nn under its usual name")
-
-
-def _imports(tree: cst.Module, name: str) -> bool:
-    import libcst as cst
-
-    for node in walk(tree):
-        if isinstance(node, cst.Import | cst.ImportFrom) and not isinstance(node.names, cst.ImportStar):
-            for item in node.names:
-                known = item.asname.name if item.asname is not None else item.name
-                if text_of(known) == name or (
-                    isinstance(node, cst.Import) and item.asname is None and text_of(known).split(".")[0] == name
-                ):
-                    return True
-    return False
-
-
-def _with_argument(call: cst.Call, name: str, place: int, value: Any) -> cst.Call:
-    import libcst as cst
-
-    arguments = list(call.args)
-    for index, argument in enumerate(arguments):
-        if argument.star:
-            raise NotApplicableError(f"the arguments of {shortened(call)} are not written out")
-        if (argument.keyword is not None and argument.keyword.value == name) or (
-            argument.keyword is None and index == place
-        ):
-            arguments[index] = argument.with_changes(value=value)
-            return call.with_changes(args=arguments)
-    tight = cst.AssignEqual(whitespace_before=cst.SimpleWhitespace(""), whitespace_after=cst.SimpleWhitespace(""))
-    new = cst.Arg(keyword=cst.Name(name), value=value, equal=tight)
-    return call.with_changes(args=_with_new(arguments, len(arguments) - 1, new) if arguments else [new])
-
-
-def _with_new(nodes: Sequence[Any], place: int, new: Any) -> list[Any]:
-    """A node behind the one at `place`; commas and the line breaks in them stay with the places, comments with the nodes."""
-    import libcst as cst
-
-    own, items = nodes[place], list(nodes)
-    if place < len(nodes) - 1:
-        return [*items[: place + 1], new.with_changes(comma=_plain(own.comma)), *items[place + 1 :]]
-    before = nodes[place - 1].comma if place > 0 else cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-    items[place] = own.with_changes(
-        comma=_plain(before) if isinstance(own.comma, cst.MaybeSentinel) or place else before
-    )
-    return [*items, new.with_changes(comma=own.comma)]
-
-
-def _without(nodes: Sequence[Any], place: int) -> list[Any]:
-    kept = [*nodes[:place], *nodes[place + 1 :]]
-    if place == len(nodes) - 1 and kept:
-        kept[-1] = kept[-1].with_changes(comma=nodes[place].comma)
-    return kept
-
-
-def _plain(comma: Any) -> Any:
-    """A comma without the comment behind it."""
-    import libcst as cst
-
-    after = getattr(comma, "whitespace_after", None)
-    if not isinstance(after, cst.ParenthesizedWhitespace):
-        return comma
-    first = after.first_line.with_changes(comment=None, whitespace=cst.SimpleWhitespace(""))
-    return comma.with_changes(whitespace_after=after.with_changes(first_line=first, empty_lines=()))
-
-
-def _with_items(tree: cst.Module, old: Sequence[Any], new: Sequence[Any]) -> cst.Module:
-    """The tree with other elements in the list, or arguments in the call, that held the old ones."""
-    for node in walk(tree):
-        for attribute in ("args", "elements"):
-            held = getattr(node, attribute, None)
-            if (
-                held is not None
-                and len(held) == len(old)
-                and all(one is other for one, other in zip(held, old, strict=True))
-            ):
-                return _checked(tree.deep_replace(node, node.with_changes(**{attribute: list(new)})))
-    raise NotApplicableError("the elements do not stand in one list")
-
-
-def _is_method(call: Any) -> bool:
-    """A call of a tensor's method: `x.relu()`."""
-    import libcst as cst
-
-    return isinstance(call.func, cst.Attribute) and text_of(call.func.value) not in (
-        "F",
-        "torch",
-        "torch.nn.functional",
-        "nn.functional",
-    )
-
-
-def _operand(call: Any) -> Any:
-    if _is_method(call):
-        return call.func.value
-    if not call.args or call.args[0].star or call.args[0].keyword:
-        raise NotApplicableError(f"what {shortened(call)} reads is not its first argument")
-    return call.args[0].value
-
-
-def _call_at(tree: cst.Module, line: int, old: str) -> Any:
-    """The only call of that function on a line."""
-    import libcst as cst
-    from libcst.metadata import MetadataWrapper, PositionProvider
-
-    wrapper = MetadataWrapper(tree, unsafe_skip_copy=True)
-    positions = wrapper.resolve(PositionProvider)
-    wanted = {old, FUNCTIONS.get(old, (old, ""))[0], f"{old}_"}
-    found = [
-        node
-        for node in walk(tree)
-        if isinstance(node, cst.Call)
-        and text_of(node.func).rsplit(".", 1)[-1] in wanted & _FUNCTIONS | {f"{old}_"}
-        and positions[node].start.line <= line <= positions[node].end.line
-    ]
-    if len(found) != 1:
-        raise NotApplicableError(f"line {line} holds {len(found) or 'no'} calls of {old}")
-    return found[0]
+    return checked(tree.deep_replace(arguments[0].value, cst.parse_expression(number(value))))
