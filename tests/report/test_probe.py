@@ -58,14 +58,14 @@ def test_what_an_experiment_had_cut_is_said_once() -> None:
 
 
 def test_the_charts_of_a_run() -> None:
-    titles = [chart.title for chart in probe_charts.run_charts(trace_samples.trace())]
+    titles = [chart.title for chart in probe_charts.run_charts(trace_samples.trace()).values()]
     assert titles == [
         "Loss of the run",
         "Learning-rate range test",
         "Overfitting one batch",
         "Training with and without the inputs",
     ]
-    loss = probe_charts.run_charts(trace_samples.trace())[0]
+    loss = probe_charts.run_charts(trace_samples.trace())["run"]
     words = [mark.text for mark in loss.marks if isinstance(mark, Text)]
     assert {"expected at the start 2.303", "floor of a second softmax 1.461", "not finite: gradient of layers.3"} <= {
         *words
@@ -74,7 +74,7 @@ def test_the_charts_of_a_run() -> None:
 
 
 def test_nothing_measured_gives_no_charts() -> None:
-    assert probe_charts.run_charts(replace(trace_samples.trace(), run=None, experiments={})) == []
+    assert probe_charts.run_charts(replace(trace_samples.trace(), run=None, experiments={})) == {}
 
 
 def test_lines_break_where_a_value_is_not_finite_and_run_on_where_there_is_none() -> None:

@@ -8,12 +8,17 @@ from collections.abc import Iterator, Sequence
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STEPS, Step
 from trainaudit.report import charts, numbers, proofs, view
+from trainaudit.report.card_charts import card_chart, gradient_chart
 from trainaudit.report.causes import grouped
+from trainaudit.report.drawing import Drawing
 from trainaudit.report.escaping import visible
+from trainaudit.report.probe_charts import run_charts
 from trainaudit.result import Audit, Evidence, Finding, Occurrence, Reference, RuleInfo, Run
 
 MAX_OTHERS = 60
 MAX_FIXES = 3
+MAX_CHARTS = 24
+"""Findings of a model that get a chart of their own, from the first on."""
 
 
 @frozen
@@ -29,11 +34,13 @@ class Measured:
 
 @frozen
 class Card:
-    """A finding as it is shown. `following` are those that may follow from it, `suspects` anchors and names of what it may follow from itself."""
+    """A finding as it is shown, with bars of its numbers where it has no `chart`. `sources` say where its limits come from; `following` are those that may follow from it, `suspects` anchors and names of what it may follow from itself."""
 
     finding: Finding
     anchor: str
+    chart: Drawing | None
     numbers: tuple[Measured, ...]
+    sources: tuple[str, ...]
     has_bars: bool
     others: int
     shown_others: tuple[Occurrence, ...]
@@ -50,19 +57,29 @@ def cards_of(run: Run, audit: Audit, seen: Counter[str]) -> tuple[Card, ...]:
     """The live findings, worst first. `seen` counts the anchors that the page has."""
     infos = {rule.id: rule for rule in run.rules}
     groups = grouped(run, view.live_findings(audit))
+    charts_of = _charts(audit)
     ordered = [finding for group in groups for finding in (group.root, *group.following)]
     anchors = {id(finding): _anchor(finding, seen) for finding in ordered}
 
     def card(finding: Finding, following: tuple[Card, ...] = (), suspects: Sequence[Finding] = ()) -> Card:
         named = tuple((anchors[id(other)], other.name) for other in suspects)
-        return _card(finding, infos.get(finding.rule), anchors[id(finding)], following, named)
+        chart = card_chart(audit, finding, charts_of) if ordered.index(finding) < MAX_CHARTS else None
+        return _card(finding, infos.get(finding.rule), anchors[id(finding)], chart, following, named)
 
     return tuple(card(group.root, tuple(map(card, group.following)), group.suspects) for group in groups)
 
 
 def lone_card(finding: Finding, info: RuleInfo | None, seen: Counter[str]) -> Card:
     """A finding apart from all others, as a comparison shows it."""
-    return _card(finding, info, _anchor(finding, seen), (), ())
+    return _card(finding, info, _anchor(finding, seen), None, (), ())
+
+
+def _charts(audit: Audit) -> dict[str, Drawing]:
+    """What the probe's charts show, by name."""
+    if audit.trace is None:
+        return {}
+    gradient = gradient_chart(audit.trace)
+    return {**run_charts(audit.trace), **({} if gradient is None else {"gradient": gradient})}
 
 
 def all_cards(cards: Sequence[Card]) -> Iterator[Card]:
@@ -105,6 +122,7 @@ def _card(
     finding: Finding,
     info: RuleInfo | None,
     anchor: str,
+    chart: Drawing | None,
     following: tuple[Card, ...],
     suspects: tuple[tuple[str, str], ...],
 ) -> Card:
@@ -115,8 +133,10 @@ def _card(
     return Card(
         finding=finding,
         anchor=anchor,
+        chart=chart,
         numbers=measured,
-        has_bars=any(item.bar for item in measured),
+        sources=tuple(dict.fromkeys(item.because for item in measured if item.because)),
+        has_bars=chart is None and any(item.bar for item in measured),
         others=len(others),
         shown_others=others[:MAX_OTHERS],
         layers=() if finding.kind in view.SINGLE_KINDS else tuple(layers),

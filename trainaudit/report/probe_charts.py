@@ -16,10 +16,15 @@ _RATES = ("learning_rate", "learning_rates", "rate", "rates")
 _STYLES = ("first", "second", "third")
 
 
-def run_charts(trace: Trace) -> list[Drawing]:
-    """The loss of the run, the learning-rate test, one batch trained on alone, and training without the inputs."""
-    found = [_loss_chart(trace), _rate_chart(trace), _overfit_chart(trace), _baseline_chart(trace)]
-    return [chart for chart in found if chart is not None]
+def run_charts(trace: Trace) -> dict[str, Drawing]:
+    """By name: the loss of the run, the learning-rate test, one batch trained on alone, and training without the inputs."""
+    found = {
+        "run": _loss_chart(trace),
+        "learning-rate-range": _rate_chart(trace),
+        "overfit-one-batch": _overfit_chart(trace),
+        "input-baseline": _baseline_chart(trace),
+    }
+    return {name: chart for name, chart in found.items() if chart is not None}
 
 
 # --- the run and its experiments -----------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def _probe(audit: Audit) -> Probe | None:
         headline=probe_view.headline(audit.trace),
         rows=tuple(probe_view.rows(audit)),
         experiments=tuple(probe_view.experiment_rows(audit.trace)),
-        run_charts=tuple(run_charts(audit.trace)),
+        run_charts=tuple(run_charts(audit.trace).values()),
     )
 
 
