@@ -98,16 +98,6 @@ def test_what_is_no_number_is_not_drawn(value: float | str | None) -> None:
     assert charts.evidence_bar(Evidence("layer.gain", 1.0, "", ">", value)) is None
 
 
-def test_parameters_are_summed_by_module() -> None:
-    rows = tuple(samples.row(index, f"{part}.{index}.fc") for part in ("encoder", "decoder") for index in range(20))
-    bars = charts.share_bars(replace(samples.clean_audit(), layers=rows))
-    assert [(bar.name, bar.share) for bar in bars] == [("encoder", "50 %"), ("decoder", "50 %")]
-    flat = tuple(samples.row(index, f"fc{index}") for index in range(20))
-    bars = charts.share_bars(replace(samples.clean_audit(), layers=flat))
-    assert bars[-1].name == "12 others"
-    assert len(bars) == charts.MAX_BARS + 1
-
-
 @pytest.mark.parametrize(
     ("gain", "wanted", "expected"),
     [

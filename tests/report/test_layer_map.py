@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from tests.report import samples, trace_samples
 from tests.report.drawings import decoded_dots, panels_of
+from trainaudit.report.depth_axis import LEFT, MAX_COLUMNS, columns_for, stretches
 from trainaudit.report.drawing import Drawing, Icon, Path, Text
 from trainaudit.report.layer_map import layer_map
 from trainaudit.report.sections import section
-from trainaudit.report.small_multiples import LEFT, MAX_COLUMNS, columns_for, stretches
 from trainaudit.report.to_html import render_html
 from trainaudit.report.view import live_findings
 from trainaudit.result import Audit, LayerRow, Run

@@ -7,11 +7,9 @@ from math import ceil, floor, isfinite, log10
 
 from trainaudit.frozen import frozen
 from trainaudit.report import numbers
-from trainaudit.report.escaping import shortened
-from trainaudit.result import Audit, Evidence, LayerRow
+from trainaudit.result import Evidence, LayerRow
 
 WIDTH = 440
-MAX_BARS = 8
 
 
 @frozen
@@ -25,14 +23,6 @@ class EvidenceBar:
     value: str
     expected: str
     is_log: bool
-
-
-@frozen
-class ShareBar:
-    name: str
-    share: str
-    count: str
-    width: float
 
 
 def evidence_bar(evidence: Evidence) -> EvidenceBar | None:
@@ -57,37 +47,6 @@ def evidence_bar(evidence: Evidence) -> EvidenceBar | None:
     is_upper = evidence.comparison in (">", ">=")
     good_from, good_to = (0.0, limit_at) if is_upper else (limit_at, float(WIDTH))
     return EvidenceBar(position(value), limit_at, good_from, good_to, measured, expected, is_log)
-
-
-def share_bars(audit: Audit) -> list[ShareBar]:
-    """The modules or layers with most parameters, and the rest as one bar."""
-    owners = {row.name: row.parameters for row in audit.layers if row.parameters > 0}
-    if len(owners) < 2:
-        return []
-    groups = sorted(_modules(owners).items(), key=lambda item: -item[1])
-    bars = [(shortened(name, 44), size) for name, size in groups[:MAX_BARS]]
-    rest = groups[MAX_BARS:]
-    if rest:
-        bars.append((f"{len(rest)} others", sum(size for _, size in rest)))
-    total, largest = sum(owners.values()), max(size for _, size in bars)
-    return [
-        ShareBar(name, numbers.share(size / total), numbers.large(size), WIDTH * size / largest) for name, size in bars
-    ]
-
-
-def _modules(owners: dict[str, int]) -> dict[str, int]:
-    """Sizes summed over the deepest common module paths that give at most `MAX_BARS` groups; by layer where none does."""
-    best = owners
-    for depth in range(1, 6):
-        groups: dict[str, int] = {}
-        for name, size in owners.items():
-            module = ".".join(name.split(".")[:depth])
-            groups[module] = groups.get(module, 0) + size
-        if len(groups) > MAX_BARS:
-            break
-        if len(groups) >= 2:
-            best = groups
-    return best
 
 
 def gain_bar(row: LayerRow) -> tuple[float, float] | None:
@@ -118,7 +77,8 @@ def scale(low: float, high: float, is_log: bool, start: float, end: float) -> Ca
 
 def linear_axis(low: float, high: float) -> tuple[float, float, list[float]]:
     """Ends and about five ticks at round numbers."""
-    high = high if high > low else low + 1.0
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value, or none apart as floats go
+        high = low + max(1.0, abs(low) / 10)
     rough = (high - low) / 4
     unit = 10.0 ** floor(log10(rough))
     step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough)

@@ -166,7 +166,9 @@ def _labels(
         text = f"{level.name} {numbers.number(level.at, 4)}"
         at = y(level.at)
         sides = (NARROW - RIGHT - 4 - width_of(text), LEFT + 6)
-        spots = [Spot(side, base) for base in (at - 5, at + 14) for side in sides]
+        is_under = any(0 < at - y(other.at) < 24 for other in levels)
+        bases = (at + 14, at - 5) if is_under else (at - 5, at + 14)
+        spots = [Spot(side, base) for base in bases for side in sides]
         spot = place_label(text, spots, points, taken, frame)
         marks.append(Text(f"halo {_tone(level.tone)}", spot.x, spot.y, text))
     named = [pair for pair in zip(curves, drawn, strict=True) if pair[1]]

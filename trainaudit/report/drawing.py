@@ -95,6 +95,15 @@ def diamonds(css: str, places: Sequence[tuple[float, float]], size: float = 4.0)
     )
 
 
+def without_shared(names: Sequence[str]) -> list[str]:
+    """Names without the modules that all of them begin with, for labels with little room."""
+    parts = [name.split(".") for name in names]
+    shared = 0
+    while parts and all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+    return [".".join(part[shared:]) for part in parts]
+
+
 def width_of(text: str) -> float:
     return LETTER * len(text)
 

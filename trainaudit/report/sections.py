@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, Step
-from trainaudit.report import charts, probe_view, proofs, view
+from trainaudit.report import probe_view, proofs, view
+from trainaudit.report.block_map import block_map
 from trainaudit.report.cards import Card, all_cards, cards_of, first_fixes
 from trainaudit.report.drawing import Drawing
 from trainaudit.report.layer_map import layer_map
 from trainaudit.report.probe_charts import run_charts
+from trainaudit.report.ridges import ridge_charts
 from trainaudit.report.tips import Rung, rungs
+from trainaudit.report.treemap import treemap
 from trainaudit.result import Audit, Finding, LayerRow, RuleInfo, Run, State
 
 MAX_LAYERS = 200
@@ -27,6 +30,7 @@ class Probe:
     rows: tuple[tuple[str, str], ...]
     experiments: tuple[probe_view.ExperimentRow, ...]
     run_charts: tuple[Drawing, ...]
+    ridges: tuple[Drawing, ...]
 
 
 @frozen
@@ -55,9 +59,10 @@ class Section:
     together: proofs.Shown | None
     finding_layers: tuple[str, ...]
     probe: Probe | None
+    block_map: Drawing | None
     layer_map: Drawing | None
     signal_coverage: str
-    shares: tuple[charts.ShareBar, ...]
+    treemap: Drawing | None
     rows: tuple[LayerRow, ...]
     rows_left_out: int
     marked: dict[str, str]
@@ -125,9 +130,10 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         together=None if audit.together is None else proofs.shown(audit.together),
         finding_layers=_finding_layers(cards),
         probe=probe,
+        block_map=block_map(audit, shown),
         layer_map=layer_map(run, audit, shown),
         signal_coverage=view.coverage_sentence(audit),
-        shares=tuple(charts.share_bars(audit)),
+        treemap=treemap(audit),
         rows=rows,
         rows_left_out=len(audit.layers) - len(rows),
         marked=marked,
@@ -149,6 +155,7 @@ def _probe(audit: Audit) -> Probe | None:
         rows=tuple(probe_view.rows(audit)),
         experiments=tuple(probe_view.experiment_rows(audit.trace)),
         run_charts=tuple(run_charts(audit.trace).values()),
+        ridges=tuple(ridge_charts(audit.trace)),
     )
 
 
