@@ -71,6 +71,7 @@ def _tensor_of(editing: Editing, parameter: Parameter) -> Tensor:
     if any(layer.attributes.get("reparametrized") for layer in layers) and parameter.role is not Role.BIAS:
         raise NotApplicableError(f"the graph scales {name} before it uses it")
     roles = {word.rstrip("_0123456789") for layer in layers for word, used in layer.parameters.items() if used == name}
+    roles = {Role.WEIGHT if role in (Role.EMBEDDING, Role.WEIGHT) else role for role in roles}  # an embedding tied to the head
     twins = [other for other in graph.parameters if other.startswith(f"{name} (") and other.endswith(")")]
     if len(roles) > 1 or twins:
         raise NotApplicableError(f"the file stores {name} together with equal numbers that mean something else")
