@@ -26,10 +26,19 @@ def _given(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorated
 
 
+def _rules(_context: click.Context, _option: click.Parameter, begun: str) -> list[str]:
+    """For shells that complete words: rules and categories that go on as the last of those that are typed begins."""
+    from trainaudit.resources import rules_folder
+
+    done, comma, last = begun.rpartition(",")
+    names = {name for path in rules_folder().glob("*/*.toml") for name in (path.stem, path.parent.name)}
+    return [f"{done}{comma}{name}" for name in sorted(names) if name.startswith(last)]
+
+
 selection = _given(
-    click.option("--select", multiple=True, metavar="RULES", help="Rules, categories or globs to run, comma-separated."),
-    click.option("--extend-select", multiple=True, metavar="RULES", help="Add to the selection (also preview rules)."),
-    click.option("--ignore", multiple=True, metavar="RULES", help="Rules, categories or globs not to run."),
+    click.option("--select", multiple=True, metavar="RULES", shell_complete=_rules, help="Rules, categories or globs to run, comma-separated."),
+    click.option("--extend-select", multiple=True, metavar="RULES", shell_complete=_rules, help="Add to the selection (also preview rules)."),
+    click.option("--ignore", multiple=True, metavar="RULES", shell_complete=_rules, help="Rules, categories or globs not to run."),
     click.option("--rules", "rule_folders", multiple=True, type=_PATH, metavar="DIR",
                  help="A folder with rule files of your own (data, nothing in it is executed)."),
     click.option("--config", type=_PATH, metavar="PATH", help="Settings file to use."),

@@ -209,7 +209,7 @@ def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]
     ]
     before = sum(finding.is_live for finding in repair.found.findings)
     after = sum(finding.is_live for finding in compared.after.findings)
-    lines += [f"Audited again: {before} findings before, {after} after."]
+    lines += [f"Audited again: {before} {'finding' if before == 1 else 'findings'} before, {after} after."]
     for word, items in (("mended", compared.mended), ("left", compared.left), ("new", compared.new)):
         if items:
             lines.append(f"  {word}: {_counted(items)}")
