@@ -189,29 +189,23 @@ def _change(table: object, subject: str, units: Mapping[str, str], limits: Mappi
     assert isinstance(table, dict)
     kind = _word(table, "change", "fix.recipe")
     _choice(kind, KINDS, "fix.recipe.change")
-    known, needs = KINDS[kind], f'without which "{kind}" means nothing'
-    expect(
-        ("where" in table) == bool(known.subject),
-        "fix.recipe.where",
-        f"the name of a {known.subject}, {needs}" if known.subject else f'left out, since "{kind}" has none',
-    )
-    expect(
-        ("to" in table) == bool(known.words),
-        "fix.recipe.to",
-        f"a word, {needs}" if known.words else f'left out, since "{kind}" has none',
-    )
-    may_lack = not known.takes_amount or kind == "initialize"
-    expect("amount" in table or may_lack, "fix.recipe.amount", f"a number or a computation, {needs}")
-    expect("amount" not in table or known.takes_amount, "fix.recipe.amount", f'left out, since "{kind}" has none')
-    to = parse_template(_word(table, "to", "fix.recipe") if "to" in table else "", subject, units)
-    if not to.facts and known.words:
+    known = KINDS[kind]
+    for key, has, what in (
+        ("where", known.subject, f"the name of a {known.subject}"),
+        ("to", known.words, "a word"),
+        ("amount", known.takes_amount, "a number or a computation"),
+    ):
+        if (key in table) != bool(has) and not (key == "amount" and kind == "initialize"):
+            raise wrong(f"fix.recipe.{key}", f'{what}, which "{kind}" needs' if has else f'left out: "{kind}" has none')
+    to = _template(table, "to", subject, units)
+    if known.words and not to.facts:
         _choice(table["to"].strip(), known.words, "fix.recipe.to")
-    return ChangeAdvice(
-        kind,
-        parse_template(_word(table, "where", "fix.recipe") if "where" in table else "", subject, units),
-        to,
-        _amount(table["amount"], subject, limits) if "amount" in table else None,
-    )
+    amount = _amount(table["amount"], subject, limits) if "amount" in table else None
+    return ChangeAdvice(kind, _template(table, "where", subject, units), to, amount)
+
+
+def _template(table: Mapping[str, object], key: str, subject: str, units: Mapping[str, str]) -> Template:
+    return parse_template(_word(table, key, "fix.recipe"), subject, units) if key in table else Template(())
 
 
 def _amount(value: object, subject: str, limits: Mapping[str, float]) -> Node:
