@@ -15,7 +15,7 @@ from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.answers import right_share
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.floors import nearest_floor, references
-from trainaudit.probe.experiments.robust import adam, descend, robust_rate
+from trainaudit.probe.experiments.robust import RATES, adam, descend, robust_rate
 from trainaudit.probe.experiments.standardized import standardized
 from trainaudit.probe.experiments.torch_functions import without_dropout
 from trainaudit.probe.optimizer_settings import without_weight_decay
@@ -69,7 +69,7 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     compared = references(trainee, batch, started)
     known = _known(compared, abs(start))
 
-    def attempt(rate: float | None, allowance: Allowance, batch: Batch = batch) -> _Attempt:
+    def attempt(rate: float | None, allowance: Allowance, batch: Batch) -> _Attempt:
         with fresh(trainee, seed) as model, prepared(trainee, model, batch):
             ready = learner(trainee, model, None if rate is None else adam(model, rate))
             without_weight_decay(ready.optimizer)
@@ -79,27 +79,33 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
                 losses = descend(ready, batch, _MOST_STEPS, allowance, known)
             return _Attempt(losses, _accuracy(trainee, ready, batch), not allowance.is_over())
 
+    def slower_and_slower(rate: float, batch: Batch) -> tuple[float, _Attempt]:
+        """The best of Adam at this rate and, as long as it stands still, at a tenth of it: a rate that is best for a few steps may leave a network at
+        a constant's answer for good."""
+        latest = attempt(rate, conditions.allowance, batch)
+        best = rate, latest
+        while _is_stuck(latest, known) and rate > 2 * RATES[-1] and not conditions.allowance.is_over():
+            rate /= 10
+            latest = attempt(rate, conditions.allowance, batch)
+            best = min(best, (rate, latest), key=lambda one: _rank(one[1].final))
+        return best
+
     def is_learnt() -> bool:
         return any(found.losses[-1] <= known for found in attempts.values())
 
     attempts: dict[str, _Attempt] = {}
     rate = searched = None
     if fitting >= 2 * _STEPS:
-        attempts["user"] = attempt(None, conditions.allowance.share(0.4))
+        attempts["user"] = attempt(None, conditions.allowance.share(0.4), batch)
     if not is_learnt():
         searched = _searched_rate(conditions, batch)
-        rate = _USUAL_RATE if searched is None else searched
-        attempts["own"] = attempt(rate, conditions.allowance)
-        if _is_stuck(attempts["own"], known) and not conditions.allowance.is_over():  # a rate that kills small networks
-            slower = attempt(rate / 10, conditions.allowance)
-            if _rank(slower.final) < _rank(attempts["own"].final):
-                attempts["own"], rate = slower, rate / 10
+        rate, attempts["own"] = slower_and_slower(_USUAL_RATE if searched is None else searched, batch)
     if not (is_learnt() or "user" in attempts or conditions.allowance.is_over()):
-        attempts["user"] = attempt(None, conditions.allowance)
+        attempts["user"] = attempt(None, conditions.allowance, batch)
     is_scale = False
     if not (is_learnt() or conditions.allowance.is_over()) and (scaled := standardized(trainee, batch)) is not None:
         searched = _searched_rate(conditions, scaled)
-        is_scale = searched is not None and attempt(searched, conditions.allowance, scaled).final <= _NEARLY * known
+        is_scale = searched is not None and slower_and_slower(searched, scaled)[1].final <= _NEARLY * known
     better = min(attempts, key=lambda name: _rank(attempts[name].final))
     best = attempts[better]
     values: dict[str, float | str | bool] = {
@@ -145,7 +151,9 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
 
 
 def _is_stuck(attempt: _Attempt, known: float) -> bool:
-    return not attempt.final <= _NEARLY * known and _is_stalled(attempt.losses)
+    """It stands still, with answers that are wrong: not at the floor of a loss that asks for more than right answers."""
+    is_good = attempt.final <= _NEARLY * known or attempt.accuracy == 1.0
+    return not is_good and (_is_stalled(attempt.losses) or not math.isfinite(attempt.final))
 
 
 def _known(compared: Mapping[str, float], start: float) -> float:
