@@ -7,20 +7,10 @@ from math import isfinite
 
 from trainaudit.report import numbers
 from trainaudit.report.curves import Curve, curve_chart
+from trainaudit.report.depth_axis import AXIS, Pin, columns_for, draw_axis, draw_strip
 from trainaudit.report.drawing import WIDE, Drawing, Mark, left_out, marks_of, thinned
 from trainaudit.report.escaping import shortened, visible
-from trainaudit.report.small_multiples import (
-    AXIS,
-    HEAD,
-    PLOT,
-    Panel,
-    Pin,
-    Series,
-    columns_for,
-    draw_axis,
-    draw_panel,
-    draw_strip,
-)
+from trainaudit.report.small_multiples import HEAD, PLOT, Panel, Series, draw_panel
 from trainaudit.report.view import SINGLE_KINDS
 from trainaudit.result import Audit, Evidence, Finding, Scalar
 from trainaudit.trace.trace import Trace
