@@ -59,7 +59,7 @@ def prove_findings(
     try:
         for number, (place, changes) in enumerate(wanted.items()):
             progress(STAGE, number / (len(wanted) + 1))
-            proofs[place] = _proof(trial, audit.findings[place], changes)
+            proofs[place] = _proof(trial, audit, audit.findings[place], changes)
         progress(STAGE, len(wanted) / (len(wanted) + 1))
         together = prove_together(trial, list(proofs.values()))
     except KeyboardInterrupt:
@@ -103,11 +103,11 @@ def _steps(trainee: Trainee) -> int:
     return MORE_STEPS if parameters * trainee.train[0].size < SMALL else STEPS
 
 
-def _proof(trial: Trial, finding: Finding, changes: Changes) -> Proof:
+def _proof(trial: Trial, audit: Audit, finding: Finding, changes: Changes) -> Proof:
     from trainaudit.fix.proving import prove
 
     proof = prove(trial, (finding.rule,), changes)
-    if proof.gain is None or not _stands_on_overfitting(finding):
+    if proof.gain is None or not _stands_on_overfitting(audit, finding):
         return proof
     return replace(proof, effects=(*proof.effects, *_overfit(trial, changes)))
 
@@ -188,8 +188,12 @@ def _predicted(trainee: Trainee) -> Mapping[str, float] | str:
     return known or "nothing is predicted: no signal is predicted for this model"
 
 
-def _stands_on_overfitting(finding: Finding) -> bool:
-    return any("overfit" in evidence.fact for evidence in finding.root.evidence)
+def _stands_on_overfitting(audit: Audit, finding: Finding) -> bool:
+    """One batch was not learned by heart, and that is what the finding says, or it is about the output, which such a floor comes from."""
+    if any("overfit" in evidence.fact for evidence in finding.root.evidence):
+        return True
+    ran = None if audit.trace is None else audit.trace.experiments.get("overfit-one-batch")
+    return finding.category == "output" and ran is not None and bool(ran.values.get("is_stalled"))
 
 
 def _overfit(trial: Trial, changes: Changes) -> tuple[Effect, ...]:
