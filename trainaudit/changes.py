@@ -87,6 +87,8 @@ ON_LOGITS = {
     "bce-with-logits": "bce-with-logits",
 }
 """Loss → the one that computes the same from logits."""
+ENDINGS = {"nll": "log_softmax", "kl": "log_softmax", "categorical-crossentropy": "softmax", "bce": "sigmoid"}
+"""Loss → the activation function that a model for it ends in; losses on logits and on values have none."""
 
 KINDS: Mapping[str, Kind] = {
     "initialize": Kind(
@@ -118,7 +120,7 @@ KINDS: Mapping[str, Kind] = {
     "mean-loss": Kind("take the mean of the loss over the batch in place of its sum", TRAINING),
     "minimize": Kind("go down the loss in place of up", TRAINING),
     "align-target": Kind("give the target the shape of the output before the loss", TRAINING),
-    "batch-size": Kind("train with batches of `amount` examples", DATA, NOWHERE, (), True),
+    "batch-size": Kind("train with batches of `amount` examples, or of all that there are", DATA, NOWHERE, (), True),
     "shuffle": Kind("draw the examples of each batch at random", DATA),
     "standardize-inputs": Kind("subtract the inputs' mean and divide by their standard deviation, feature by feature (channel by channel)", DATA),
     "standardize-targets": Kind("subtract the targets' mean and divide by their standard deviation", DATA),

@@ -63,6 +63,7 @@ def test_a_network_without_weights() -> None:
 
 def test_the_loss_on_logits() -> None:
     assert loss_facts("nll", "log-probabilities")["model.logits_loss"] == {"model": "cross-entropy"}
+    assert loss_facts("nll", "log-probabilities")["model.loss_activation"] == {"model": "log_softmax"}
     assert loss_facts("mse", "values")["model.logits_loss"] == {}
     missing = loss_facts(None, None)
     assert missing["model.logits_loss"] == {}

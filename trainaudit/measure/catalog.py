@@ -52,6 +52,7 @@ _MODEL = (
     _word("model.loss_expects", SETTINGS, "what that loss expects of the model's output",
           "logits", "log-probabilities", "probabilities", "values", "scores"),
     _word("model.logits_loss", SETTINGS, "the loss that computes the same from logits", "cross-entropy", "bce-with-logits"),
+    _word("model.loss_activation", SETTINGS, "activation function that a model for that loss ends in", "softmax", "log_softmax", "sigmoid"),
     _word("model.output_layer", GRAPH, "name of the weighted layer that the primary output comes from, with nothing but activation functions and reshapes behind it"),
     _word("model.output_weight", GRAPH, "name of its weight"),
     _word("model.output_bias", GRAPH, "name of its bias"),

@@ -218,8 +218,9 @@ def test_larger_and_shuffled_batches_hold_the_same_examples() -> None:
     rows = sorted(tuple(row.tolist()) for batch in mixed.train for row in batch.args[0])
     assert rows == sorted(tuple(row.tolist()) for batch in trainee.train for row in batch.args[0])
     assert not torch.equal(mixed.train[0].args[0], trainee.train[0].args[0])
-    with pytest.raises(NotApplicableError, match="16 examples"):
-        apply(trainee, None, [Change("batch-size", amount=64)])
+    assert [batch.size for batch in apply(trainee, None, [Change("batch-size", amount=64)]).train] == [16]
+    with pytest.raises(NotApplicableError, match="4 examples"):
+        apply(trainee_of(Net(), classes(4)), None, [Change("batch-size", amount=64)])
 
 
 def test_the_trainee_stays_as_it_was() -> None:

@@ -42,9 +42,9 @@ def _whole(trainee: Trainee) -> Batch:
 
 def _in_batches_of(trainee: Trainee, size: int) -> Trainee:
     whole = _whole(trainee)
-    if not 0 < size <= whole.size:
+    if size < 1 or whole.size <= trainee.train[0].size < size:
         raise NotApplicableError(f"{whole.size} examples were read, too few for batches of {size}")
-    return replace(trainee, train=_cut(whole, size))
+    return replace(trainee, train=_cut(whole, min(size, whole.size)))
 
 
 def _cut(whole: Batch, size: int) -> tuple[Batch, ...]:

@@ -5,7 +5,7 @@ A fact of several names has one on each line. May import `ir`, `changes`, `measu
 
 from __future__ import annotations
 
-from trainaudit.changes import ON_LOGITS
+from trainaudit.changes import ENDINGS, ON_LOGITS
 from trainaudit.ir.graph import Graph, Layer, Role
 from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECURRENT, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
@@ -126,10 +126,12 @@ def _bare(fitting: dict[str, FactValue], columns: Columns) -> Columns:
 
 
 def loss_facts(loss: str | None, expects: str | None, missing: Unmeasured = _NO_LOSS) -> Columns:
-    """What is known of the declared loss: its name, what it wants of the output, and the loss on logits that goes with it."""
+    """What is known of the declared loss: its name, what it wants of the output, the activation function that goes with it, and
+    the loss on logits that does without."""
     on_logits: dict[str, FactValue] = {"model": ON_LOGITS[loss]} if loss in ON_LOGITS else {}
     return {
         "model.loss": {"model": loss or missing},
         "model.loss_expects": {"model": expects or missing},
         "model.logits_loss": on_logits,
+        "model.loss_activation": {"model": ENDINGS[loss]} if loss in ENDINGS else {},
     }
