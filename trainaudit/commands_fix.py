@@ -14,11 +14,11 @@ from trainaudit.invocation import exit_code, read_flags, run_record
 from trainaudit.judge.rule import Rule
 from trainaudit.output import put
 from trainaudit.report.escaping import visible, visible_lines
-from trainaudit.result import Audit, Finding, Severity
+from trainaudit.result import Finding, Severity
 from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
-    from trainaudit.fixing import CodeRepair, Comparison, Repair
+    from trainaudit.fixing import Choice, CodeRepair, Comparison, Repair
     from trainaudit.load.target import Target
     from trainaudit.probe.plan import ProbePlan
 
@@ -98,7 +98,7 @@ def _fix_file(
         with shown(quiet=quiet) as progress:
             proved = fixing.prove(target, plan, settings, rules, progress)
     repair = fixing.plan_repair(target, settings, rules, unsafe=unsafe, seed=plan.seed, proved=proved)
-    lines = _planned_lines(repair, proved)
+    lines = _planned_lines(repair)
     code = _left(repair, settings)
     if not repair.plan.taken:
         lines += ["", "Nothing was written: there is nothing to make." if out else "There is nothing to make."]
@@ -127,7 +127,7 @@ def _fix_code(
             proved = fixing.prove(target, plan, settings, rules, progress)
     repair = fixing.plan_code(target, settings, rules, unsafe=unsafe, spec=plan.spec, folder=Path.cwd(), proved=proved)
     diff, count = repair.proposal.diff, len(repair.proposal.patches)
-    lines = _code_lines(repair, proved)
+    lines = _code_lines(repair)
     if out is not None:
         put(diff, out)
     elif diff:
@@ -144,7 +144,7 @@ def _fix_code(
     return _left(repair, settings)
 
 
-def _code_lines(repair: CodeRepair, proved: Audit | None) -> list[str]:
+def _code_lines(repair: CodeRepair) -> list[str]:
     taken = {id(group) for group in repair.proposal.taken}
     count = len(repair.choices)
     lines = [f"{visible(repair.found.target)}: {count} {'finding' if count == 1 else 'findings'}"]
@@ -153,7 +153,7 @@ def _code_lines(repair: CodeRepair, proved: Audit | None) -> list[str]:
             dict.fromkeys(change for group in choice.wanted if id(group) in taken for change in group.changes)
         )
         if changes:
-            lines += ["", f"make  {_title(choice.finding)}{_proof(proved, choice.finding)}"]
+            lines += ["", f"make  {_title(choice.finding)}{_proof(choice)}"]
             lines += [f"  {visible(described(change))}" for change in changes[:_SHOWN]]
             lines += [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
     for finding, reason in repair.reasons:
@@ -171,7 +171,7 @@ def _left(repair: Repair | CodeRepair, settings: Settings) -> int:
     return int(any(finding.severity.rank >= limit for finding, _ in repair.reasons))
 
 
-def _planned_lines(repair: Repair, proved: Audit | None) -> list[str]:
+def _planned_lines(repair: Repair) -> list[str]:
     edits = {edit.change: edit for edit in repair.plan.made}
     taken = {id(group) for group in repair.plan.taken}
     count = len(repair.choices)
@@ -182,7 +182,7 @@ def _planned_lines(repair: Repair, proved: Audit | None) -> list[str]:
         )
         if not changes:
             continue
-        lines += ["", f"make  {_title(choice.finding)}{_proof(proved, choice.finding)}"]
+        lines += ["", f"make  {_title(choice.finding)}{_proof(choice)}"]
         lines += [f"  {visible(edits[change].line)}" for change in changes[:_SHOWN] if change in edits]
         lines += [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
     for finding, reason in repair.reasons:
@@ -196,10 +196,8 @@ def _title(finding: Finding) -> str:
     return f"{finding.severity}[{finding.rule}] {visible(places[0])}{more}"
 
 
-def _proof(proved: Audit | None, finding: Finding) -> str:
-    if proved is None or finding.proof is None:
-        return ""
-    return f" ({finding.proof.verdict}: {visible(finding.proof.reason)})"
+def _proof(choice: Choice) -> str:
+    return f" ({visible(choice.proof)})" if choice.proof else ""
 
 
 def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]:

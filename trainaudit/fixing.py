@@ -5,12 +5,13 @@ May import `probing`, `auditing` and the rooms below them; nothing is printed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainaudit.auditing import judge_measured, open_and_measure
+from trainaudit.changes import GRAPH, KINDS, TRAINING, WEIGHTS
 from trainaudit.errors import TrainauditError
 from trainaudit.fix.file.applying import Plan, Wanted, plan, write
 from trainaudit.frozen import frozen
@@ -18,7 +19,7 @@ from trainaudit.ir.graph import Graph
 from trainaudit.judge.rule import Rule
 from trainaudit.load.target import Kind, Target, split_python
 from trainaudit.probe.plan import ProbePlan
-from trainaudit.result import PROVED, Audit, Finding
+from trainaudit.result import PROVED, Audit, Finding, Proof
 from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Choice:
     finding: Finding
     wanted: tuple[Wanted, ...]
     reason: str = ""
+    proof: str = ""
+    """By which proof they are made, in words; "" where none was asked for."""
 
 
 @frozen(eq=False)
@@ -89,7 +92,8 @@ def plan_repair(
         )  # fmt: skip
     graph, measured = open_and_measure(target, settings, detail=False)
     found = judge_measured(measured, settings, rules, detail=False).audit
-    choices = choices_of(found if proved is None else proved, is_proved=proved is not None)
+    parts = (WEIGHTS, GRAPH) if unsafe else (WEIGHTS,)
+    choices = choices_of(found if proved is None else proved, parts, is_proved=proved is not None)
     wanted = [group for choice in choices for group in choice.wanted]
     return Repair(target, graph, found, choices, plan(target.path, graph, wanted, unsafe=unsafe, seed=seed))
 
@@ -115,7 +119,8 @@ def plan_code(
 
     graph, measured = open_and_measure(target, settings, detail=False)
     found = judge_measured(measured, settings, rules, detail=False).audit
-    choices = choices_of(found if proved is None else proved, is_proved=proved is not None)
+    parts = (WEIGHTS, GRAPH, TRAINING) if unsafe else (WEIGHTS, TRAINING)
+    choices = choices_of(found if proved is None else proved, parts, is_proved=proved is not None)
     wanted = [group for choice in choices for group in choice.wanted]
     name, attribute = split_python(target.spec) or (target.spec, "")
     with aside():
@@ -136,35 +141,54 @@ def prove(
     return probe_target(target, replace(asked, prove_fixes=True), settings, rules, progress).audit
 
 
-def choices_of(audit: Audit, *, is_proved: bool) -> tuple[Choice, ...]:
-    """What is to be made of each live finding. With proofs it is what is proved alone, and of that what helped together where that was tried."""
-    together = audit.together
-    kept = None if together is None or together.verdict != PROVED else set(together.rules)
+def choices_of(audit: Audit, parts: Collection[str], *, is_proved: bool) -> tuple[Choice, ...]:
+    """What is to be made of each live finding. `parts` are those of the vocabulary that can be made here (`changes.KINDS`).
+
+    With proofs it is what is proved alone, less what did not help any more beside the others; and what helps together with others, where all of
+    these can be made here.
+    """
+    kept = _kept(audit, parts) if is_proved else None
     made: list[Choice] = []
     for finding in audit.findings:
         if not finding.is_live:
             continue
         groups = tuple(Wanted(one.changes, finding.rule) for one in finding.occurrences if one.changes)
-        reason = "" if groups else _advice(finding)
+        reason, proof = ("" if groups else _advice(finding)), ""
         if groups and is_proved:
-            reason = _unproved(finding, kept)
-        made.append(Choice(finding, () if reason else groups, reason))
+            reason, proof = _proved(finding, kept)
+        made.append(Choice(finding, () if reason else groups, reason, proof))
     return tuple(made)
+
+
+def _kept(audit: Audit, parts: Collection[str]) -> Proof | None:
+    """The proof of several fixes together, where it is one and all of them can be made here."""
+    together = audit.together
+    if together is None or together.verdict != PROVED:
+        return None
+    return together if all(KINDS[change.kind].part in parts for change in together.changes) else None
 
 
 def _advice(finding: Finding) -> str:
     return ADVICE if finding.fix is None else f"{ADVICE}: {finding.fix.summary.rstrip('.')}"
 
 
-def _unproved(finding: Finding, kept: set[str] | None) -> str:
+def _proved(finding: Finding, kept: Proof | None) -> tuple[str, str]:
+    """Why the finding's fix is not made ("" where it is), and by which proof it is made."""
     proof = finding.proof
-    if kept is not None and finding.rule in kept:
-        return ""
+    is_kept = kept is not None and finding.rule in kept.rules
+    if proof is not None and proof.verdict == PROVED and (is_kept or kept is None):
+        return "", f"{proof.verdict}: {proof.reason}"
+    if is_kept:
+        assert kept is not None
+        return (
+            "",
+            f"proved together with {' and '.join(rule for rule in kept.rules if rule != finding.rule)}: {kept.reason}",
+        )
     if proof is None:
-        return "it was not proved"
-    if proof.verdict != PROVED:
-        return f"{proof.verdict}: {proof.reason}"
-    return "" if kept is None else "beside the others it does not help any more"
+        return "it was not proved", ""
+    if proof.verdict == PROVED:
+        return "beside the others it does not help any more", ""
+    return f"{proof.verdict}: {proof.reason}", ""
 
 
 @frozen
