@@ -162,13 +162,25 @@ def test_findings_stand_beside_their_box_with_shape_and_words() -> None:
     error = samples.finding("zero-init-hidden", *(samples.occurrence(f"h.{index}.mlp.up") for index in range(3)))
     note = replace(samples.finding("bias-before-batchnorm", samples.occurrence("embed")), severity=Severity.NOTE)
     drawing = drawn(*rows, findings=(note, error))
-    assert [mark.name for mark in drawing.marks if isinstance(mark, Icon)] == ["note", "error"]
+    assert [mark.name for mark in drawing.marks if isinstance(mark, Icon)] == [
+        "note",
+        "note",
+        "error",
+        "error",
+    ]  # in the box and beside it
     assert {"zero-init-hidden, 3 layers", "bias-before-batchnorm"} <= {*texts(drawing)}
     assert len(css(drawing, "node-error")) == 1
     assert len(css(drawing, "node-note")) == 1
     found = {row[0]: row[-1] for row in drawing.table}
     assert found["mlp"] == "error zero-init-hidden (3)"
     assert found["attn"] == ""
+
+
+def test_what_is_said_of_the_whole_model_stands_at_the_top() -> None:
+    finding = replace(samples.finding("double-softmax", samples.occurrence("model")), kind="model")
+    drawing = drawn(*resnet(2), findings=(finding,))
+    assert {"the model as a whole", "double-softmax"} <= {*texts(drawing)}
+    assert drawing.description.endswith("Of the model as a whole: double-softmax.")
 
 
 def test_parameters_in_the_table_are_the_records() -> None:

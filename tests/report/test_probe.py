@@ -114,6 +114,6 @@ def test_a_long_run_is_thinned_and_keeps_its_peaks() -> None:
         sum(mark.d.count("L") for mark in chart.marks if isinstance(mark, Path) and mark.css == "line-first")
         <= MAX_POINTS
     )
-    assert len(chart.table) <= 40
-    assert chart.note == "40 of 20,000 rows are listed; the JSON record holds all."
+    assert len(chart.table) <= 30
+    assert chart.note == "30 of 20,000 rows are listed; the JSON record holds all."
     assert "highest 1,000" in chart.description

@@ -18,6 +18,7 @@ HEADER = 28.0
 EDGE, BESIDE = 574.0, 590.0
 """Where boxes end, and where the findings stand beside them."""
 _INDENT = 14.0
+_LINE = 17.0
 _PLUMBING = frozenset({"range", "logical", "compare", "triangle", "constant", "shape", "where", "cumsum"})
 """Operations that make masks and positions, not signals."""
 _Said = Counter[tuple[str, str]]
@@ -33,7 +34,8 @@ def block_map(audit: Audit, findings: Sequence[Finding]) -> Drawing | None:
     marks: list[Mark] = []
     placed: list[Placed] = []
     frames: list[Mark] = []
-    top = _ends(audit.model.inputs, "input", 0.0, marks)
+    whole = _whole(findings)
+    top = _ends(audit.model.inputs, "input", max(0.0, _LINE * min(3, len(whole)) - 32.0), marks)
     bottom = _place(blocks, layers, top, 0, _module([row.name for row in layers]), placed, frames)
     where = {id(item.block): order for order, item in enumerate(placed)}
     home = {row: where[id(block)] for row, block in boxes(blocks).items()}
@@ -45,12 +47,14 @@ def block_map(audit: Audit, findings: Sequence[Finding]) -> Drawing | None:
         rows[order].append(row)
     for order, item in enumerate(placed):
         marks += _box(item, layers, rows[order], said.get(order, Counter()))
+    if whole:
+        marks += [Text("", BESIDE, 14, "the model as a whole"), *_listed(whole, 18.0)]
     end = _ends(audit.model.outputs, "output", bottom, marks)
     drawn_skips = sum(edge.is_joined for edge in edges)
     folded = [item for item in _all(blocks) if len(item.copies) > 1]
     return Drawing(
         title="The model as blocks",
-        description=_description(layers, placed, folded, drawn_skips, said),
+        description=_description(layers, placed, folded, drawn_skips, said, whole),
         width=WIDE,
         height=end,
         marks=marks_of(marks),
@@ -66,7 +70,7 @@ def _all(blocks: Sequence[Block]) -> list[Block]:
 
 def _ends(names: Sequence[str], word: str, top: float, marks: list[Mark]) -> float:
     """What goes into the model, or comes out of it."""
-    text = shortened(", ".join(names), 60) if names else word
+    text = shortened(", ".join(names), 52) if names else word
     marks.append(Text("ink", SPINE - 14, top + 14, f"{word}: {text}" if names else word))
     return top + 22 + (GAP if word == "input" else 0)
 
@@ -156,6 +160,9 @@ def _box(item: Placed, layers: Sequence[LayerRow], rows: Sequence[int], said: _S
         marks += [box("node", left + shift, top + shift, right - left, HEIGHT) for shift in (7.0, 3.5)]
     marks.append(box(f"node-{worst}" if worst else "node", left, top, right - left, HEIGHT))
     x = left + 14
+    if worst:
+        marks.append(Icon(worst, x - 2, top + 7, 15))
+        x += 18
     end = right - 10
     if len(block.copies) > 1:
         times = f"× {len(block.copies)}"
@@ -168,23 +175,34 @@ def _box(item: Placed, layers: Sequence[LayerRow], rows: Sequence[int], said: _S
         marks.append(Text("e", end, top + 19, size))
         end -= width_of(size) + 12
     marks.append(Text("strong", x, top + 19, shortened(item.title, int((end - x) / 8.2))))
-    marks.append(Text("", x, top + 37, _chain(block, layers, int((right - 10 - x) / 7.3))))
+    marks.append(Text("", left + 14, top + 37, _chain(block, layers, int((right - 24 - left) / 7.3))))
     return [*marks, *_beside(said, top)]
 
 
 def _beside(said: _Said, top: float) -> list[Mark]:
-    """The findings of a box at its right, worst first."""
+    """The findings of a box at its right."""
+    return _listed(said, top + (HEIGHT - _LINE * min(3, len(said))) / 2)
+
+
+def _listed(said: _Said, top: float) -> list[Mark]:
+    """Three lines of findings at most, worst first."""
     marks: list[Mark] = []
     ordered = sorted(said.items(), key=lambda item: (_RANK[item[0][0]], -item[1]))
     shown = ordered if len(ordered) <= 3 else ordered[:2]
-    start = top + (HEIGHT - 17 * min(3, len(ordered))) / 2
     for place, ((severity, rule), count) in enumerate(shown):
         words = rule + (f", {count} layers" if count > 1 else "")
-        base = start + 17 * place
+        base = top + _LINE * place
         marks += [Icon(severity, BESIDE, base + 1, 14), Text("ink", BESIDE + 20, base + 13, shortened(words, 34))]
     if len(ordered) > len(shown):
-        marks.append(Text("", BESIDE + 20, start + 17 * 2 + 13, f"and {len(ordered) - len(shown)} more"))
+        marks.append(Text("", BESIDE + 20, top + _LINE * 2 + 13, f"and {len(ordered) - len(shown)} more"))
     return marks
+
+
+def _whole(findings: Sequence[Finding]) -> _Said:
+    """What is said of no layer: severity and rule."""
+    return Counter(
+        {(finding.severity.value, visible(finding.rule)): 1 for finding in findings if finding.kind in SINGLE_KINDS}
+    )
 
 
 def _said(layers: Sequence[LayerRow], home: Mapping[int, int], findings: Sequence[Finding]) -> dict[int, _Said]:
@@ -221,7 +239,12 @@ def _row(item: Placed, layers: Sequence[LayerRow], rows: Sequence[int], said: _S
 
 
 def _description(
-    layers: Sequence[LayerRow], placed: Sequence[Placed], folded: Sequence[Block], skips: int, said: Mapping[int, _Said]
+    layers: Sequence[LayerRow],
+    placed: Sequence[Placed],
+    folded: Sequence[Block],
+    skips: int,
+    said: Mapping[int, _Said],
+    whole: _Said,
 ) -> str:
     parts = [
         f"{numbers.count(len(layers), 'layer')} in {numbers.count(len(placed), 'box', 'boxes')}, from input to output."
@@ -237,4 +260,6 @@ def _description(
         for order, found in sorted(said.items())
     ]
     parts.append(f"Findings at {'; '.join(marked)}." if marked else "No finding stands on a layer.")
+    if whole:
+        parts.append(f"Of the model as a whole: {', '.join(rule for _, rule in whole)}.")
     return " ".join(parts)

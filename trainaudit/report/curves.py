@@ -28,8 +28,8 @@ from trainaudit.report.drawing import (
 from trainaudit.report.escaping import shortened, visible
 
 Points = Sequence[float | None]
-MAX_TABLE = 40
-MAX_POINTS = 300
+MAX_TABLE = 30
+MAX_POINTS = 180
 HEIGHT = 236.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
 _ROW = 16.0

@@ -124,11 +124,15 @@ def _outline(histogram: Histogram, x: Callable[[float], float], base: float, *, 
     width = (histogram.high - histogram.low) / len(counts)
     if x(histogram.high) - x(histogram.low) < 1.0:
         return f"M{short(x(histogram.low))} {short(base)}v-{short(PEAK)}h1.5v{short(PEAK)}" + ("z" if closed else "")
-    parts = [f"M{short(x(histogram.low))} {short(base)}"]
-    for place, count in enumerate(counts):
-        top = base - PEAK * max(0, count) / most
-        parts.append(f"V{short(top)}H{short(x(histogram.low + width * (place + 1)))}")
-    return "".join(parts) + f"V{short(base)}" + ("z" if closed else "")
+    at, height, wide = round(x(histogram.low), 1), 0, 0.0
+    parts = [f"M{short(at)} {short(base)}"]
+    for place, count in enumerate([*counts, 0]):
+        higher = round(PEAK * max(0, count) / most)
+        if higher != height or place == len(counts):
+            parts.append((f"h{short(wide)}" if wide else "") + (f"v{height - higher}" if higher != height else ""))
+            at, height, wide = round(at + wide, 1), higher, 0.0
+        wide = round(x(histogram.low + width * (place + 1)) - at, 1)
+    return "".join(parts) + ("z" if closed else "")
 
 
 def _tick(value: float, is_log: bool) -> str:
