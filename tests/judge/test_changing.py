@@ -116,13 +116,29 @@ def test_a_change_whose_facts_do_not_apply_is_left_out_and_the_first_one_decides
     assert filled([{"change": "drop-layer", "where": "{layer.previous_activation_layer}"}], table) == ()
 
 
-def test_a_fact_that_was_not_measured_leaves_no_recipe() -> None:
+def test_a_change_whose_facts_were_not_measured_is_left_out() -> None:
     table = make_table(1, layer__weight={"l0": "w"}, layer__wanted_gain={"l0": Unmeasured("the shape is not known")})
     recipe = [
         {"change": "scale", "where": "{layer.weight}", "amount": 0.1},
         {"change": "initialize", "where": "{layer.weight}", "to": "kaiming_normal", "amount": "layer.wanted_gain"},
     ]
-    assert filled(recipe, table) == ()
+    assert filled(recipe, table) == (Change("scale", "w", "", 0.1),)
+    assert filled(recipe[1:], table) == ()
+
+
+def test_of_two_rates_the_later_one_holds_where_it_has_a_value() -> None:
+    recipe = [
+        {"change": "learning-rate", "amount": "training.learning_rate / 10"},
+        {"change": "learning-rate", "amount": "training.suggested_learning_rate"},
+    ]
+    table = make_table(1)
+    known = {"training.learning_rate": {"training": 1.0}, "training.suggested_learning_rate": {"training": 0.25}}
+    both = FactTable(table.subjects, {**table.columns, **known})
+    assert filled(recipe, both) == (Change("learning-rate", amount=0.25),)
+    none = {**known, "training.suggested_learning_rate": {"training": Unmeasured("it was not run")}}
+    assert filled(recipe, FactTable(table.subjects, {**table.columns, **none})) == (
+        Change("learning-rate", amount=0.1),
+    )
 
 
 def test_a_division_by_zero_leaves_no_recipe() -> None:

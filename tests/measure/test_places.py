@@ -14,7 +14,7 @@ def plain() -> Columns:
     h = g.layer(Op.TANH, "tanh2", g.norm("bn", g.conv("conv2", h, 8)))
     h = g.layer(Op.GLOBAL_AVERAGE_POOL, "pool", h, shape=("batch", 8, 1, 1))
     h = g.layer(Op.FLATTEN, "flat", h, shape=("batch", 8), start_dim=1)
-    h = g.layer(Op.SIGMOID, "sigmoid", g.dense("hidden", h, 6))
+    h = g.layer(Op.SIGMOID, "sigmoid", g.dense("hidden", h, 32))
     h = g.layer(Op.RELU, "late", g.dense("head", h, 4, bias=False))
     return facts(g.graph(g.layer(Op.SOFTMAX, "softmax", h, dim=1)))
 
@@ -24,7 +24,7 @@ def test_weights_and_biases_by_layer() -> None:
     assert found["layer.weight"] == {name: f"{name}.weight" for name in ("conv1", "conv2", "hidden", "head")}
     assert found["layer.bias"] == {"conv1": "conv1.bias", "bn": "bn.shift", "hidden": "hidden.bias"}
     assert found["layer.fitting_normalization"] == {
-        "conv1": "batch_norm", "conv2": "batch_norm", "hidden": "layer_norm", "head": "layer_norm",
+        "conv1": "batch_norm", "conv2": "batch_norm", "hidden": "layer_norm", "head": "batch_norm",
     }  # fmt: skip
 
 

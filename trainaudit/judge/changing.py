@@ -1,8 +1,9 @@
 """What a machine can change where a rule is violated: a rule's recipe, filled in with the subject's facts. May import the rest of `judge`, `changes` and
 `measure.facts`.
 
-A fact of several lines makes a change of each line, and others with as many lines go in step with it. A change whose facts do not apply on the subject (a
-layer without bias; the word "none") is left out; where that is the first one, or a fact is not measured, there is no recipe for the subject.
+A fact of several lines makes a change of each line, and others with as many lines go in step with it. A change whose facts have no value on the subject (a
+layer without bias, the word "none", what was not measured) is left out; where that is the first one, there is no recipe for the subject. Of two changes
+of one setting of the training the later one holds.
 """
 
 from __future__ import annotations
@@ -18,24 +19,18 @@ from trainaudit.measure.facts import FactValue, Unmeasured
 _NOTHING = ("", "none")
 
 
-class _UnmeasuredError(Exception):
-    """A fact that the recipe needs applies and could not be had."""
-
-
 def changes_of(rule: Rule, columns: Columns, subject: str) -> tuple[Change, ...]:
     """The recipe of a rule on one subject, () where there is none."""
     if rule.fix is None or not rule.fix.recipe:
         return ()
-    found: list[Change] = []
-    try:
-        for advice in rule.fix.recipe:
-            made = _changes(advice, rule, columns, subject)
-            if not made and not found:
-                return ()
-            found += made
-    except _UnmeasuredError:
-        return ()
-    return tuple(dict.fromkeys(found))
+    found: dict[Change | str, Change] = {}
+    for advice in rule.fix.recipe:
+        made = _changes(advice, rule, columns, subject)
+        if not made and not found:
+            return ()
+        is_setting = not KINDS[advice.kind].subject
+        found |= {advice.kind if is_setting else change: change for change in made}
+    return tuple(found.values())
 
 
 def _changes(advice: ChangeAdvice, rule: Rule, columns: Columns, subject: str) -> list[Change]:
@@ -58,7 +53,7 @@ def _changes(advice: ChangeAdvice, rule: Rule, columns: Columns, subject: str) -
 
 
 def _lines(template: Template, rule: Rule, columns: Columns, subject: str) -> list[str] | None:
-    """The text as it is after its facts are put in, a line each; None where one does not apply."""
+    """The text as it is after its facts are put in, a line each; None where one has no value."""
     parts = []
     for piece in template.pieces:
         if isinstance(piece, str):
@@ -67,9 +62,7 @@ def _lines(template: Template, rule: Rule, columns: Columns, subject: str) -> li
         value: FactValue | None = (
             rule.limits[piece[0]] if isinstance(piece, tuple) else columns[piece.name].get(subject)
         )
-        if isinstance(value, Unmeasured):
-            raise _UnmeasuredError
-        if value is None:
+        if value is None or isinstance(value, Unmeasured):
             return None
         parts.append(str(value))
     return "".join(parts).split("\n")
@@ -79,8 +72,6 @@ def _amounts(advice: ChangeAdvice, rule: Rule, columns: Columns, subject: str) -
     if advice.amount is None:
         return [None]
     value = evaluator(advice.amount, rule.limits)(columns, subject)
-    if isinstance(value, Unmeasured):
-        raise _UnmeasuredError
     if isinstance(value, str):
         numbers: list[float | None] = [float(line) for line in value.split("\n")]
         return numbers

@@ -192,7 +192,7 @@ _LAYER_WEIGHTS = (
     _word("layer.recurrent_weight", GRAPH, "name of a recurrent layer's weight for its state"),
     _word("layer.bias", GRAPH, "name of the layer's bias, or of its shift"),
     _word("layer.activation_layer", GRAPH, "name of the activation function that alone takes a weighted layer's or normalization's output (reshapes aside)"),
-    _word("layer.fitting_normalization", GRAPH, "normalization that is usual behind such a layer", "layer_norm", "batch_norm"),
+    _word("layer.fitting_normalization", GRAPH, "normalization for what such a layer gives: by channel behind convolutions, by unit behind dense layers of fewer than 16 units, else over features", "layer_norm", "batch_norm"),
 )  # fmt: skip
 
 _SIGNAL = (

@@ -12,7 +12,7 @@ from trainaudit.measure.facts import Columns, FactValue, Subject
 from trainaudit.measure.signal.readings import Readings, first_largest
 from trainaudit.measure.signal.segments import RESIDUAL, Segment
 from trainaudit.measure.static.index import Index
-from trainaudit.measure.static.places import FITTING
+from trainaudit.measure.static.places import fitting_normalization
 
 _SIGMOIDS = ("sigmoid", "hard_sigmoid")
 _TANHS = ("tanh", "hard_tanh", "softsign")
@@ -60,7 +60,7 @@ def _lines(chain: Sequence[Layer], structure: Columns) -> dict[str, FactValue]:
     wanted = [gains.get(layer.name) for layer in chain]
     return {
         "segment.weighted_layers": "\n".join([layer.name for layer in chain]),
-        "segment.fitting_normalizations": "\n".join([FITTING.get(layer.op, "") for layer in chain]),
+        "segment.fitting_normalizations": "\n".join([fitting_normalization(layer) for layer in chain]),
         "segment.weights": "\n".join([layer.parameters.get(Role.WEIGHT, "") for layer in chain]),
         "segment.biases": "\n".join([layer.parameters.get(Role.BIAS, "") for layer in chain]),
         "segment.wanted_gains": "\n".join([f"{gain:.6g}" if isinstance(gain, float) else "1" for gain in wanted]),

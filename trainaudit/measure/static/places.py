@@ -12,8 +12,9 @@ from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.index import Index, through
 from trainaudit.measure.static.layer_facts import main_parameter
 
-FITTING = {Op.LINEAR: "layer_norm", Op.CONV: "batch_norm", Op.CONV_TRANSPOSE: "batch_norm"}
-"""What is usual behind a layer of that kind."""
+_FITTING = {Op.LINEAR: "layer_norm", Op.CONV: "batch_norm", Op.CONV_TRANSPOSE: "batch_norm"}
+_FEW = 16
+"""Features of one example of which mean and deviation say little: a layer normalization would take too much of what they tell."""
 _FARTHEST = 64
 _NO_LOSS = Unmeasured("the loss is not known")
 _PASSED = SHAPING | DROPOUTS | ACTIVATIONS
@@ -30,8 +31,8 @@ def measure_places(graph: Graph, index: Index, columns: Columns) -> Columns:
         name, main = layer.name, main_parameter(graph, layer)
         if main is not None:
             weight[name] = main.name
-        if layer.op in FITTING:
-            fitting[name] = FITTING[layer.op]
+        if layer.op in _FITTING:
+            fitting[name] = fitting_normalization(layer)
         elif layer.op in RECURRENT and Role.RECURRENT_WEIGHT in layer.parameters:
             recurrent[name] = layer.parameters[Role.RECURRENT_WEIGHT]
     for layer in index.layers:
@@ -48,6 +49,13 @@ def measure_places(graph: Graph, index: Index, columns: Columns) -> Columns:
     return found | _feeding(index, weight, bias) | _ends(graph, index, weight, bias, columns) | _bare(fitting, columns)
 
 
+def fitting_normalization(layer: Layer) -> str:
+    """The normalization for what such a layer gives, "" for other layers: by channel behind convolutions, and by unit behind narrow dense layers."""
+    width = layer.attributes.get("out_features")
+    is_narrow = layer.op is Op.LINEAR and isinstance(width, int) and width < _FEW
+    return "batch_norm" if is_narrow else _FITTING.get(layer.op, "")
+
+
 def _feeding(index: Index, weight: dict[str, FactValue], bias: dict[str, FactValue]) -> Columns:
     """Of activation functions: the weighted layer whose output they take directly."""
     layers: dict[str, FactValue] = {}
@@ -57,8 +65,8 @@ def _feeding(index: Index, weight: dict[str, FactValue], bias: dict[str, FactVal
         if above >= 0 and index.ops[above] in WEIGHTED:
             name = index.layers[i].name
             layers[name] = index.layers[above].name
-            if index.ops[above] in FITTING:
-                fitting[name] = FITTING[index.ops[above]]
+            if index.ops[above] in _FITTING:
+                fitting[name] = fitting_normalization(index.layers[above])
     return {
         "layer.feeding_layer": layers,
         "layer.feeding_normalization": fitting,
