@@ -17,7 +17,6 @@ from trainaudit.settings import Settings
 
 MENDED = tuple(name for name, rule in RULES.items() if rule.fix is not None and rule.fix.recipe)
 LEFT = {
-    "missing-output-activation": "a matter of training",
     "wrong-loss-for-output": "a matter of training",
     "predicted-exploding-gradient": "no machine can make it",
     "saturated-activation": "no machine can make it",
