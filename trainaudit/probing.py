@@ -21,12 +21,14 @@ from trainaudit.auditing import (
     measure_module,
     open_and_measure,
     with_loss,
+    with_own_loss,
 )
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph
 from trainaudit.judge.rule import Rule
 from trainaudit.load.opening import require_torch
 from trainaudit.load.target import Kind, Target, split_python
+from trainaudit.measure.catalog import TRAINING
 from trainaudit.measure.dynamic.measuring import measure_trace
 from trainaudit.measure.static.rows import layer_rows
 from trainaudit.probe.plan import ProbePlan
@@ -86,7 +88,8 @@ def probe_target(
     from trainaudit.load.torch.quiet import aside
 
     with aside():
-        proved = prove_findings(audited.audit, trainee, graph, plan, started + plan.time_budget, progress)
+        path = target.path if target.kind is Kind.ONNX else ""
+        proved = prove_findings(audited.audit, trainee, graph, plan, started + plan.time_budget, progress, path)
     return replace(audited, audit=proved)
 
 
@@ -194,8 +197,9 @@ def _refuse_other_model(trace: Trace, graph: Graph, shown: str) -> None:
 def with_trace(measured: Measured, trace: Trace, graph: Graph) -> Measured:
     """What is known of a model, with what a probe of it saw."""
     started = time.perf_counter()
-    is_known = trace.settings.loss in LOSSES and not trace.settings.is_loss_inferred
-    measured = with_loss(measured, trace.settings.loss if is_known else None)
+    settings = trace.settings
+    if settings.evidence == TRAINING and not settings.is_loss_inferred:
+        measured = with_loss(measured, settings.loss) if settings.loss in LOSSES else with_own_loss(measured)
     table = measure_trace(trace, measured.table)
     timings = {**measured.timings, **trace.timings, "measure trace": time.perf_counter() - started}
     return replace(measured, table=table, trace=trace, layers=layer_rows(graph, table.columns), timings=timings)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainaudit.changes import Change
@@ -39,10 +40,16 @@ _ANY_OUTPUT = ("cross-entropy", "bce-with-logits", "mse", "l1", "huber")
 
 
 def prove_findings(
-    audit: Audit, trainee: Trainee, graph: Graph, plan: ProbePlan, ends: float, progress: Callable[[str, float], None]
+    audit: Audit,
+    trainee: Trainee,
+    graph: Graph,
+    plan: ProbePlan,
+    ends: float,
+    progress: Callable[[str, float], None],
+    path: str = "",
 ) -> Audit:
     """The audit with the proof of every live finding's fix that a machine can make, and of the fixes together. `ends` is a time of
-    `time.perf_counter`. Ctrl-C ends it with the proofs that are there."""
+    `time.perf_counter`, `path` that of an ONNX file that the trainee was made of. Ctrl-C ends it with the proofs that are there."""
     from trainaudit.fix.proving import prove_together
 
     began = time.perf_counter()
@@ -53,7 +60,7 @@ def prove_findings(
     }
     if not wanted:
         return audit
-    trial = _trial(audit, trainee, graph, plan, Allowance(ends))
+    trial = _trial(audit, trainee, graph, plan, Allowance(ends), path)
     proofs: dict[int, Proof] = {}
     together = None
     try:
@@ -81,7 +88,7 @@ def changes_of(finding: Finding) -> tuple[Change, ...]:
     return tuple(dict.fromkeys(change for one in finding.occurrences for change in one.changes))
 
 
-def _trial(audit: Audit, trainee: Trainee, graph: Graph, plan: ProbePlan, allowance: Allowance) -> Trial:
+def _trial(audit: Audit, trainee: Trainee, graph: Graph, plan: ProbePlan, allowance: Allowance, path: str) -> Trial:
     from trainaudit.fix.module.applying import apply
     from trainaudit.fix.proving import Trial
 
@@ -90,7 +97,7 @@ def _trial(audit: Audit, trainee: Trainee, graph: Graph, plan: ProbePlan, allowa
         trainee=trainee,
         apply=lambda made, changes, seed: apply(made, graph, changes, seed=seed),
         alters_loss=partial(alters_loss, graph, trainee.loss),
-        predict=_predicted,
+        predict=partial(_predicted, graph=graph, path=path),
         seeds=tuple(plan.seed + 1 + place for place in range(max(plan.repeats, _LEAST_SEEDS))),
         steps=plan.steps or _steps(trainee),
         allowance=allowance,
@@ -159,33 +166,52 @@ def _is_behind_weights(graph: Graph, name: str) -> bool:
 # --- what is told beside the runs ----------------------------------------------------------------------------------------
 
 
-def _predicted(trainee: Trainee) -> Mapping[str, float] | str:
-    """From graph and weights alone, of the module as it is with its changes."""
-    from trainaudit.load.torch.opening import open_object
-    from trainaudit.load.torch.quiet import aside
-    from trainaudit.probe.batches import take
-
-    if trainee.conversion is not None:
-        return "nothing is predicted for a fix of an ONNX file: it is tried on the module that was made of the file"
-    batch = take(trainee.train[0], range(min(trainee.train[0].size, 2)))
-    if bool(batch.args) == bool(batch.kwargs):
-        return "nothing is predicted: the module takes its inputs in a way that its graph is not read with"
+def _predicted(trainee: Trainee, changes: Changes, graph: Graph, path: str) -> Mapping[str, float] | str:
+    """From graph and weights alone: of an ONNX file that is changed likewise, or of the module as it is with its changes."""
     try:
-        with aside():
-            graph = open_object(trainee.model, batch.args or dict(batch.kwargs), (), type(trainee.model).__name__)
+        if changes:
+            found = _file_with(path, graph, changes) if path else _graph_of(trainee)
+            if isinstance(found, str):
+                return f"nothing is predicted: {found}"
+            graph = found
         columns = measure(graph, loss=None, expects={}, ranges={}).columns
     except Exception as error:  # whatever a tracer raises on a module that was changed
-        return f"nothing is predicted: the changed module could not be read ({type(error).__name__})"
+        return f"nothing is predicted: the changed model could not be read ({type(error).__name__})"
     ratio = columns.get("model.predicted_gradient_ratio", {}).get("model")
     shares = [share for share in columns.get("layer.predicted_dead_share", {}).values() if isinstance(share, float)]
     deviations = [std for std in columns.get("layer.predicted_logit_std", {}).values() if isinstance(std, float)]
-    found = {
+    values = {
         "gradient ratio": ratio if isinstance(ratio, float) else None,
         "dead share": max(shares, default=None),
         "logit std": max(deviations, default=None),
     }
-    known = {name: value for name, value in found.items() if value is not None}
+    known = {name: value for name, value in values.items() if value is not None}
     return known or "nothing is predicted: no signal is predicted for this model"
+
+
+def _graph_of(trainee: Trainee) -> Graph | str:
+    from trainaudit.load.torch.opening import open_object
+    from trainaudit.load.torch.quiet import aside
+    from trainaudit.probe.batches import take
+
+    batch = take(trainee.train[0], range(min(trainee.train[0].size, 2)))
+    if bool(batch.args) == bool(batch.kwargs):
+        return "the module takes its inputs in a way that its graph is not read with"
+    with aside():
+        return open_object(trainee.model, batch.args or dict(batch.kwargs), (), type(trainee.model).__name__)
+
+
+def _file_with(path: str, graph: Graph, changes: Changes) -> Graph | str:
+    """The graph of a changed copy of the file, which is gone afterwards."""
+    from tempfile import TemporaryDirectory
+
+    from trainaudit.fix.file.applying import apply
+    from trainaudit.load.from_onnx import load_onnx
+
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / Path(path).name
+        refused = apply(path, graph, changes, out, unsafe=True).refused
+        return refused[0].reason if refused else load_onnx(str(out))
 
 
 def _stands_on_overfitting(audit: Audit, finding: Finding) -> bool:

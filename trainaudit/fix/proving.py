@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trainaudit.changes import Change
+from trainaudit.changes import GRAPH, KINDS, WEIGHTS, Change
 from trainaudit.errors import TrainauditError
 from trainaudit.fix.comparing import RELEVANT, gain, is_open, verdict
 from trainaudit.fix.course import Course, CutError, train_course
@@ -35,13 +35,13 @@ Changes = tuple[Change, ...]
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What all fixes of one model are tried with. `apply(trainee, changes, seed)` makes changes on a copy of a trainee; `alters_loss` says whether they change what the loss is of,
-    so that two losses cannot be compared; `predict` gives numbers from graph and weights alone, or why there are none. `courses` are those that
+    so that two losses cannot be compared; `predict` gives numbers from graph and weights alone of a trainee with these changes made, or why there are none. `courses` are those that
     were run, by changes and seed."""
 
     trainee: Trainee
     apply: Callable[[Trainee, Changes, int], Trainee]
     alters_loss: Callable[[Changes], bool]
-    predict: Callable[[Trainee], Mapping[str, float] | str]
+    predict: Callable[[Trainee, Changes], Mapping[str, float] | str]
     seeds: tuple[int, ...]
     steps: int
     allowance: Allowance
@@ -63,10 +63,11 @@ class Trial:
         return self.courses[key]
 
     def numbers(self, changes: Changes) -> Mapping[str, float] | str:
-        """What is predicted with the changes."""
-        if changes not in self.predicted:
-            self.predicted[changes] = self.predict(self.made(changes, self.seeds[0]))
-        return self.predicted[changes]
+        """What is predicted with those of the changes that graph and weights show."""
+        seen = tuple(change for change in changes if KINDS[change.kind].part in (WEIGHTS, GRAPH))
+        if seen not in self.predicted:
+            self.predicted[seen] = self.predict(self.made(seen, self.seeds[0]), seen)
+        return self.predicted[seen]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,12 @@ from trainaudit.result import NO_EFFECT, NOT_RUN, PROVED, WORSE, Effect, Proof
 
 torch = pytest.importorskip("torch")
 
-HEAL, NOTHING, HARM, SLOWER = (Change(kind) for kind in ("heal", "nothing", "harm", "slower"))
+HEAL, NOTHING, HARM = (
+    Change("initialize", "all", "kaiming_normal"),
+    Change("scale", "all", "", 1.0),
+    Change("scale", "all", "", 100.0),
+)
+SAME, IMPOSSIBLE = Change("learning-rate", amount=0.01), Change("drop-layer", "nowhere")
 
 
 def tiny(scale: float = 0.05) -> Any:
@@ -45,19 +50,20 @@ def trial(model: Any, *, seconds: float = 1e6, steps: int = 40, loss: str = "cro
         made = copy.deepcopy(given.model)
         generator = torch.Generator().manual_seed(seed)
         for change in changes:
-            if change.kind == "impossible":
+            if change == IMPOSSIBLE:
                 raise NotApplicableError("the layer is not found")
             for item in made.parameters():
-                if item.ndim > 1 and change.kind in ("heal", "harm"):
-                    deviation = (2 / item.shape[1]) ** 0.5 * (1 if change.kind == "heal" else 100)
-                    item.data.normal_(0, deviation, generator=generator)
+                if item.ndim > 1 and change == HEAL:
+                    item.data.normal_(0, (2 / item.shape[1]) ** 0.5, generator=generator)
+                elif item.ndim > 1 and change == HARM:
+                    item.data.mul_(1e4)
         return replace(given, model=made)
 
     return Trial(
         trainee,
         apply,
         lambda _: False,
-        lambda _: "not here",
+        lambda _, __: "not here",
         (1, 2, 3),
         steps,
         Allowance(time.perf_counter() + seconds),
@@ -102,7 +108,7 @@ def test_a_fix_that_harms_is_worse() -> None:
 
 
 def test_a_fix_that_cannot_be_made_is_not_run_and_says_why() -> None:
-    proof = prove(trial(tiny()), ("rule",), (Change("impossible"),))
+    proof = prove(trial(tiny()), ("rule",), (IMPOSSIBLE,))
     assert (proof.verdict, proof.reason, proof.command) == (NOT_RUN, "the layer is not found", "")
 
 
@@ -143,7 +149,7 @@ def test_fixes_are_taken_together_best_first_as_long_as_they_help_on_top() -> No
 
 def test_where_nothing_helps_nothing_is_recommended_together() -> None:
     tried = trial(tiny())
-    alone = [prove(tried, (name,), (change,)) for name, change in (("n", NOTHING), ("s", SLOWER), ("x", HARM))]
+    alone = [prove(tried, (name,), (change,)) for name, change in (("n", NOTHING), ("s", SAME), ("x", HARM))]
     assert prove_together(tried, alone) is None
     assert prove_together(tried, []) is None
 
