@@ -1,8 +1,8 @@
 """What do the instruments cost? `python -m benchmarks.overhead` writes overhead.md. Needs torch; wandb, tensorboard and torchmortem where they are installed.
 
-Two copies of a network train side by side in one process and on one thread, one bare and one instrumented: a pair is a step (or ten) of each, next to each
-other in time, in turn one before the other. A figure is the median of the pairs' quotients of CPU time; wall time stands beside it. `--only TEXT` keeps the
-networks whose name holds the text and writes no file, `--pairs N` sets how many.
+Two copies of a network train side by side in one process and on one thread, one bare and one instrumented, a step of each next to each other in time, in
+turn one before the other. Of single steps a figure is the median of the pairs' quotients of CPU time; of runs of ten steps it is all the time with
+instruments over all the time without. `--only TEXT` keeps the networks whose name holds the text, `--way TEXT` the rows; both write no file. `--pairs N` sets how many pairs.
 """
 
 from __future__ import annotations
@@ -21,29 +21,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.overhead_networks import CASES, Case
+from trainaudit.ir.graph import Graph
 from trainaudit.load.torch.from_torch import load_module
 from trainaudit.probe.instruments import Instruments
 
 Step = Callable[[nn.Module, Any, Tensor, Tensor, int], None]
 SAMPLED, UNSAMPLED = 0, 11
 """Indices of a step that the instruments read and of one that they only guard."""
+RUNS = 10
+"""Of ten steps with the default sampling: in one of them the sampled step is read in detail."""
 GUARD_LIMIT = (1.05, 1.02)
 """Of the default sampling: required, aim."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way of watching training. `start` gives the step to run; `steps` are made at once in each half of a pair."""
+    """A way of watching training. `start` gives the step to run; a pair is so many `steps` with it and as many without. `runs` stands for the number of
+    pairs where it is given."""
 
     name: str
     start: Callable[[nn.Module, Any, Tensor], Any]
     ours: bool = False
     steps: int = 1
+    runs: int | None = None
     package: str = ""
 
 
@@ -69,10 +75,21 @@ def plain(model: nn.Module, optimizer: Any, x: Tensor, target: Tensor, _index: i
 # --- the ways ------------------------------------------------------------------------------------------------------------
 
 
+GRAPHS: dict[str, Graph] = {}
+
+
+def graph_of(model: nn.Module, x: Tensor) -> Graph:
+    """Made once for each network."""
+    key = str(model)
+    if key not in GRAPHS:
+        GRAPHS[key] = load_module(model, x, name="model")
+    return GRAPHS[key]
+
+
 def instrumented(index: Callable[[int], int], *, is_last: bool = False) -> Callable[[nn.Module, Any, Tensor], Any]:
     @contextmanager
     def start(model: nn.Module, optimizer: Any, x: Tensor) -> Iterator[Step]:
-        with Instruments(model, optimizer, load_module(model, x, name="model")) as instruments:
+        with Instruments(model, optimizer, graph_of(model, x)) as instruments:
 
             def step(model: nn.Module, optimizer: Any, x: Tensor, target: Tensor, number: int) -> None:
                 with instruments.step(index(number), last=is_last):
@@ -171,8 +188,15 @@ WAYS = (
     Way("bare against bare", bare),
     Way("trainaudit, a sampled step", instrumented(lambda _: SAMPLED), ours=True),
     Way("trainaudit, a sampled step in detail", instrumented(lambda _: SAMPLED, is_last=True), ours=True),
+    Way(
+        "trainaudit, ten sampled steps, one of them in detail",
+        instrumented(lambda _: SAMPLED),
+        ours=True,
+        steps=10,
+        runs=4,
+    ),
     Way("trainaudit, a step that is not sampled", instrumented(lambda _: UNSAMPLED), ours=True),
-    Way("trainaudit, every 10th step", instrumented(lambda number: number + 10), ours=True, steps=10),
+    Way("trainaudit, every 10th step", instrumented(lambda number: number + 10), ours=True, steps=10, runs=RUNS),
     Way("naive hooks with .item()", naive_hooks),
     Way('wandb.watch(log="all", log_freq=1)', wandb_watch, package="wandb"),
     Way("TensorBoard histograms of weights and gradients", tensorboard, package="tensorboard"),
@@ -203,45 +227,45 @@ def _paired(way: Way, case: Case, pairs: int) -> Measured:
     models = case.build(), case.build()
     optimizers = [torch.optim.AdamW(model.parameters()) for model in models]
     x, target = case.batch()
-    cpu: list[float] = []
-    wall: list[float] = []
-    alone: list[float] = []
+    taken: list[Any] = []
+    """Of each pair ((CPU, wall) without, (CPU, wall) with), seconds."""
     with way.start(models[1], optimizers[1], x) as step:
         number = 0
 
-        def timed(place: int) -> tuple[float, float]:
+        def timed(place: int) -> Any:
             run = step if place else plain
             began, process = time.perf_counter(), time.process_time()
-            for offset in range(way.steps):
-                run(models[place], optimizers[place], x, target, number + offset)
-            return time.process_time() - process, time.perf_counter() - began
+            run(models[place], optimizers[place], x, target, number)
+            return np.array((time.process_time() - process, time.perf_counter() - began))
 
-        for pair in range(-2, pairs):  # two to warm up
-            halves = {place: timed(place) for place in ((0, 1) if pair % 2 else (1, 0))}
-            number += way.steps
+        for pair in range(-2 if way.steps == 1 else -1, pairs):  # the first to warm up
+            halves = np.zeros((2, 2))
+            for _ in range(way.steps):
+                for place in (0, 1) if number % 2 else (1, 0):
+                    halves[place] += timed(place)
+                number += 1
             if pair >= 0:
-                cpu.append(halves[1][0] / halves[0][0])
-                wall.append(halves[1][1] / halves[0][1])
-                alone.append(1000 * halves[0][0] / way.steps)
-    quarters = statistics.quantiles(cpu, n=4)
-    return Measured(
-        way,
-        statistics.median(cpu),
-        statistics.median(wall),
-        (quarters[0], quarters[2]),
-        statistics.median(alone),
-        pairs,
-    )
+                taken.append(halves)
+    times = np.array(taken)
+    quotients = times[:, 1] / times[:, 0]
+    cpu, wall = np.median(quotients, 0) if way.steps == 1 else times[:, 1].sum(0) / times[:, 0].sum(0)
+    low, high = np.quantile(quotients[:, 0], (0.25, 0.75))
+    alone = 1000 * float(np.median(times[:, 0, 0])) / way.steps
+    return Measured(way, float(cpu), float(wall), (float(low), float(high)), alone, pairs)
 
 
-def _required(way: Way, case: Case) -> str:
-    if way.name == WAYS[1].name:
-        return f"≤ {case.limit:.2f} (aim {case.aim:.2f})"
-    return f"≤ {GUARD_LIMIT[0]:.2f} (aim {GUARD_LIMIT[1]:.2f})" if way.name == WAYS[4].name else ""
+def _limit(way: Way, case: Case) -> tuple[float, float] | None:
+    """Required and aimed at."""
+    if way.runs is None:
+        return None
+    return GUARD_LIMIT if way.runs == RUNS else (case.limit, case.aim)
 
 
-def _limit(way: Way, case: Case) -> float | None:
-    return case.limit if way.name == WAYS[1].name else GUARD_LIMIT[0] if way.name == WAYS[4].name else None
+def _verdict(figure: float, limit: tuple[float, float] | None) -> str:
+    if limit is None:
+        return ""
+    required, aim = limit
+    return f" ≤ {required:.2f} (aim {aim:.2f}): {'holds' if figure <= required else 'MISSED'}"
 
 
 def table(name: str, case: Case, rows: list[Measured]) -> str:
@@ -254,8 +278,7 @@ def table(name: str, case: Case, rows: list[Measured]) -> str:
         if row.missing:
             lines.append(f"| {row.way.name} | not run: {row.missing} | | | | |")
             continue
-        limit = _limit(row.way, case)
-        verdict = "" if limit is None else f" {_required(row.way, case)}: {'holds' if row.cpu <= limit else 'MISSED'}"
+        verdict = _verdict(row.cpu, _limit(row.way, case))
         shown = f"**{row.cpu:.3f}**" if row.way.ours else f"{row.cpu:.3f}"
         lines.append(
             f"| {row.way.name} | {shown} | {row.spread[0]:.3f}–{row.spread[1]:.3f} | {row.wall:.3f} | {row.pairs} × {row.way.steps} |{verdict} |"
@@ -272,11 +295,11 @@ def table(name: str, case: Case, rows: list[Measured]) -> str:
 HEAD = """# What the instruments cost
 
 Made by `python -m benchmarks.overhead`: {machine}, torch {torch}, one thread; {packages}. Two copies of a network train side by side
-(cross-entropy, AdamW), one bare and one instrumented, a step of each next to each other in time. The figures are medians of the pairs' quotients; "bare against
-bare" says how far they can be trusted (load average {load:.1f} on {cores} cores: what else runs competes for caches and memory). A sampled step has
-activations and their gradients, norms of weights, gradients and updates;
-"in detail" adds histograms, effective ranks, underflow and the largest gradients (the first, every tenth sampled step and the last). wandb.watch, TensorBoard and torchmortem as their users call them,
-at every step.
+(cross-entropy, AdamW), one bare and one instrumented, a step of each next to each other in time. Of single steps the figures are medians of the pairs'
+quotients, of runs of ten steps all the time with instruments over all the time without; "bare against bare" says how far they can be trusted (load average
+{load:.1f} on {cores} cores: what else runs competes for caches and memory). A sampled step has activations and their gradients, norms of weights, gradients
+and updates; "in detail" adds histograms, effective ranks, underflow and the largest gradients (the first, every tenth sampled step and the last).
+wandb.watch, TensorBoard and torchmortem as their users call them, at every step.
 """
 
 
@@ -295,8 +318,7 @@ def main() -> None:
         for way in WAYS:
             if chosen.way not in way.name:
                 continue
-            pairs = chosen.pairs or case.pairs
-            rows.append(measure(way, case, max(pairs // 4, 2) if way.steps > 1 else pairs))
+            rows.append(measure(way, case, chosen.pairs or way.runs or case.pairs))
             print(f"{name:18} {way.name:48} {rows[-1].cpu:.3f} {rows[-1].missing}", flush=True)
         parts.append(table(name, case, rows))
         if not (chosen.only or chosen.way):

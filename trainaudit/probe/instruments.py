@@ -30,6 +30,7 @@ from trainaudit.probe.activations import Activations, Sampling
 from trainaudit.probe.collecting import ParameterState, Readings, Record, StepReadings
 from trainaudit.probe.layout import NUMBERS
 from trainaudit.probe.noise import gradient_noise
+from trainaudit.probe.readings import waits
 from trainaudit.probe.slots import Fetched, Slots, to_host
 
 DENSE_STEPS = 10
@@ -123,10 +124,10 @@ class Instruments:
                 if sampling.is_detailed:
                     self._read_in_detail(sampling)
             whole = torch.linalg.vector_norm(lengths)
-            if whole.device.type == "cpu":
-                self.guards.append((self.index, (loss.item(), whole.item()), None))
-            else:
+            if waits(whole):
                 self.guards.append((self.index, *to_host(torch.stack([loss.detach().reshape(()).to(whole), whole]))))
+            else:
+                self.guards.append((self.index, (loss.item(), whole.item()), None))
 
     def read_noise(self, index: int, compute: Any, batch: Any, parts: int = 4) -> None:
         """Outside of a step, before that of this index: how much the gradients of parts of a batch differ (see `noise.gradient_noise`)."""

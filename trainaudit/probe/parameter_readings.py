@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trainaudit.probe.layout import BLOCK, BLOCKS, CAP, WHOLE
-from trainaudit.probe.readings import copy_sample, wide
+from trainaudit.probe.readings import copy_sample, waits, wide
 
 _LEAST, _MOST = 1e-15, 1e15
 """Norms beyond are computed again in float64: float32 has lost squares of small numbers, or those of large ones have overflowed."""
@@ -24,8 +24,8 @@ def norms(tensors: Sequence[Any]) -> Any:
     (float32 where the device has no float64) from the start, since looking would mean waiting."""
     if not tensors:
         return torch.zeros(0, dtype=torch.float64)
-    device = tensors[0].device
-    if device.type != "cpu":
+    if waits(tensors[0]):
+        device = tensors[0].device
         kind = wide(device)
         return torch.stack([value.to(device, kind) for value in torch._foreach_norm(list(tensors), 2, dtype=kind)])
     lengths = [value.item() for value in torch._foreach_norm(list(tensors), 2)]

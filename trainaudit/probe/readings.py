@@ -27,6 +27,14 @@ _NOT_NEGATIVE = frozenset({Op.RELU, Op.RELU6})
 """Rectifiers whose smallest value tells nothing."""
 
 
+def waits(tensor: Any) -> bool:
+    """Whether looking at a number of the tensor would wait for the device that computes it."""
+    return bool(tensor.device.type != _HOST)
+
+
+_HOST = "cpu"
+
+
 def wide(device: Any) -> Any:
     """The widest type of numbers that the device has."""
     return torch.float32 if torch.device(device).type == "mps" else torch.float64
@@ -55,7 +63,7 @@ def read_activation(output: Any, axis: int, slot: Slot) -> int:
 def sum_of_squares(tensor: Any) -> Any:
     """A number on a CPU, where looking costs no waiting: in the tensor's own type, and again in float64 where that has lost or overflowed. Elsewhere
     a tensor, in float64 at once (float32 where the device has no float64)."""
-    if tensor.device.type != "cpu":
+    if waits(tensor):
         return torch.linalg.vector_norm(tensor, dtype=wide(tensor.device)).square_()
     if tensor.element_size() >= 4:
         flat = tensor.reshape(-1)

@@ -14,7 +14,7 @@ import torch
 
 from trainaudit.ir.ops import Op
 from trainaudit.probe.layout import AT_ONCE, CAP, RANK_COLUMNS, RANK_ROWS, SATURATION, SCALARS
-from trainaudit.probe.readings import count_nonzero, wide
+from trainaudit.probe.readings import count_nonzero, waits, wide
 
 AT_ONCE_COUNT, TOGETHER_COUNT = len(AT_ONCE), len(SCALARS) - len(AT_ONCE)
 
@@ -165,12 +165,12 @@ class Slots:
 def _extrema(pair: Any) -> tuple[Any, Any, Any, Any]:
     """A slot's highs, lows, `first` and `seen` in (2, units) values."""
     highs, lows = pair
-    return highs, lows, (lows[0], highs[0]), pair.numpy() if pair.device.type == "cpu" else None
+    return highs, lows, (lows[0], highs[0]), None if waits(pair) else pair.numpy()
 
 
 def _written_to(numbers: Any) -> Any:
     """On a CPU the same memory as a numpy array, which takes a number in a tenth of the time."""
-    return numbers.numpy() if numbers.device.type == "cpu" else numbers
+    return numbers if waits(numbers) else numbers.numpy()
 
 
 def to_host(tensor: Any) -> tuple[Any, Any]:
