@@ -135,6 +135,7 @@ def open_and_measure(target: Target, settings: Settings, *, detail: bool) -> tup
     return graph, replace(measured, notes=(*measured.notes, *notes)) if notes else measured
 
 
+_OWN_LOSS = Unmeasured("the loss is one of the user's own, and none of those that rules know by name")
 _UNUSED = "--input and -k (input and arguments in the settings) are for targets that are called, and were not used."
 
 
@@ -231,6 +232,14 @@ def with_loss(measured: Measured, loss: str | None) -> Measured:
     if loss is None:
         return measured
     facts = loss_facts(loss, LOSSES[loss])
+    return replace(measured, table=replace(measured.table, columns={**measured.table.columns, **facts}))
+
+
+def with_own_loss(measured: Measured) -> Measured:
+    """The same facts, where no loss was declared by name, under one of the user's own: nothing is left that could be declared."""
+    facts = loss_facts(None, None, _OWN_LOSS)
+    if not isinstance(measured.table.columns["model.loss"].get("model"), Unmeasured):
+        return measured
     return replace(measured, table=replace(measured.table, columns={**measured.table.columns, **facts}))
 
 

@@ -50,6 +50,13 @@ def test_two_players_whose_losses_balance_are_not_said_to_learn_nothing(played: 
     assert "shows no output" in reasons["cannot-overfit-one-batch"]
 
 
+def test_nobody_is_asked_for_a_loss_that_was_given(played: Audit) -> None:
+    """By --step, whose loss has no name."""
+    assert not [outcome.command for outcome in played.outcomes if "--loss" in outcome.command]
+    (reason,) = {outcome.reason for outcome in played.outcomes if outcome.rule == "wrong-loss-for-output"}
+    assert "one of the user's own" in reason
+
+
 def test_a_parameter_that_only_the_step_uses_is_not_said_to_be_unused(played: Audit) -> None:
     assert played.unmeasured.get("parameter.has_gradient") is None
     told = [finding.probe for finding in played.findings if finding.rule == "unused-parameter"]

@@ -285,7 +285,7 @@ def _command(rule: Rule, target: str, reason: str) -> str:
         return f"trainaudit probe {quoted}"
     if rule.evidence_level == DATA and (reason == NOT_RUN[DATA] or "synthetic" in reason):
         return f"trainaudit probe {quoted} --data MODULE:NAME"
-    is_loss = "loss" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
+    is_loss = "loss is not" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
     return f"trainaudit {quoted} --loss NAME" if is_loss else ""
 
 
