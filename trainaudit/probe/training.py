@@ -15,13 +15,12 @@ from trainaudit.probe.batches import cloned, take, versions
 from trainaudit.probe.budget import TRAINING, Allowance
 from trainaudit.probe.copies import fresh, is_out_of_memory
 from trainaudit.probe.device import device_name, synchronize
-from trainaudit.probe.non_finite import first_non_finite
 from trainaudit.probe.optimizer_settings import decayed_vector_count, is_adaptive, learning_rate, momentum, weight_decay
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.run_series import RunSeries
 from trainaudit.probe.stepping import Learner, backward, forward, learner, precise, step, types_computed_in, update
 from trainaudit.probe.trainee import Batch, Computed, Trainee
-from trainaudit.trace.trace import ActivationSeries, ParameterSeries, ProbeSettings, TrainingRun
+from trainaudit.trace.trace import ActivationSeries, NonFinite, ParameterSeries, ProbeSettings, TrainingRun
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the share of it that is done."""
@@ -143,6 +142,8 @@ def training_run(
                     with instruments.step(number, last=is_last):
                         rate = learning_rate(ready.optimizer)
                         series.note(_read_step(ready, instruments, batch), rate)
+                        if is_last:
+                            synchronize(trainee.device)  # after it no step is left to be told in
                         is_broken = any(_is_non_finite(ready, *seen) for seen in instruments.guard)
                         if not is_broken:
                             update(ready)
@@ -181,10 +182,10 @@ def training_run(
             return training_run(trainee, graph, replace(plan, steps=broken + 1), allowance, progress)
         run = series.made(readings, seconds)
         if broken is not None:
-            batch = trainee.train[broken % len(trainee.train)]
+            kind = "loss" if not math.isfinite(readings.loss[broken] or 0.0) else "gradient"
             stopped, run = (
                 "non-finite",
-                replace(run, first_non_finite=arose or first_non_finite(readings, broken, run.loss[-1], batch)),
+                replace(run, first_non_finite=arose or NonFinite(broken, kind, "loss")),
             )
         return Trained(
             run=run,
