@@ -8,8 +8,9 @@ from pathlib import Path
 from trainaudit.changes import GRAPH, KINDS, WEIGHTS, Change, shown
 from trainaudit.errors import TrainauditError
 from trainaudit.fix.file.describing import Edit, described, tensor_edit
+from trainaudit.fix.file.editing import Editing
 from trainaudit.fix.file.gates import change_forget_gate
-from trainaudit.fix.file.indexing import Editing, index_file
+from trainaudit.fix.file.indexing import index_file
 from trainaudit.fix.file.rewiring import rewire
 from trainaudit.fix.file.saving import save
 from trainaudit.fix.file.weights import change_weight
@@ -60,13 +61,13 @@ def plan(path: str, graph: Graph, wanted: Sequence[Wanted], *, unsafe: bool = Fa
     notes: list[str] = []
     done: dict[tuple[str, str], tuple[Change, str]] = {}
     for group in wanted:
-        before = editing.now.copied()
+        mark = len(editing.undo)
         try:
             _refuse_kinds(group, unsafe)
             new = [change for change in group.changes if not _is_made(change, done)]
             edits = [_make(editing, change, seed) for change in new]
         except NotApplicableError as error:
-            editing.now = before
+            editing.undo_to(mark)
             refused.append(Refused(group, error.reason, isinstance(error, _ArchitectureError)))
             continue
         taken.append(group)

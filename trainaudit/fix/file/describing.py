@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from trainaudit.changes import Change, shown
+from trainaudit.fix.file.editing import Editing
 from trainaudit.fix.file.encoding import decoded
-from trainaudit.fix.file.indexing import Editing
 from trainaudit.fix.file.weights import file_values, stored_shape
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Parameter

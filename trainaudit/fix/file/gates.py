@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from trainaudit.changes import Change
+from trainaudit.fix.file.editing import Editing, Tensor
 from trainaudit.fix.file.encoding import decoded, encoded
-from trainaudit.fix.file.indexing import Editing, Tensor
 from trainaudit.fix.file.weights import refuse_overflow, stored_shape, values_of
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.ir.graph import Layer
@@ -38,7 +38,7 @@ _MOST_NODES = 300
 
 def change_forget_gate(editing: Editing, change: Change) -> Layer:
     """Sets an LSTM's forget gate's bias: of the two that are added `amount` (1) in the first and 0 in the second. Raises `NotApplicableError`."""
-    layer = next((layer for layer in editing.graph.layers if layer.name == change.where), None)
+    layer = editing.layers.get(change.where)
     order = "" if layer is None else str(layer.attributes.get("gate_order", ""))
     if layer is None or "f" not in order:
         raise NotApplicableError(f"{change.where} is no LSTM")
@@ -77,7 +77,7 @@ def _set_some(editing: Editing, tensor: Tensor, numbers: dict[int, float]) -> No
         return encoded(values.reshape(shape), dtype)
 
     refuse_overflow(make, dtype, tensor.name)
-    editing.now.tensors[tensor.name] = replace(tensor, make=make)
+    editing.store(replace(tensor, make=make))
 
 
 def _places(editing: Editing, value: str) -> Any:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from trainaudit.fix.file.editing import Editing, Node
 from trainaudit.fix.file.encoding import WRITABLE
-from trainaudit.fix.file.indexing import Editing, Node
 from trainaudit.fix.file.weights import new_tensor
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.load.datatypes import Array

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import prod
 
+from trainaudit.fix.file.editing import Editing, Node, Tensor
 from trainaudit.fix.file.encoding import WRITABLE, decoded
 from trainaudit.fix.file.fields import exchanged, field
-from trainaudit.fix.file.indexing import Editing, Node, Tensor
 from trainaudit.fix.file.making import Nodes
 from trainaudit.fix.file.weights import constant_message, declared, file_values
 from trainaudit.fix.refusal import NotApplicableError
@@ -96,6 +96,8 @@ def members_of(editing: Editing, layer: Layer, end: Node) -> list[Node]:
                 waiting.append(maker)
         if len(members) > 10_000:
             raise NotApplicableError(f"{layer.name} cannot be told apart from the rest of the graph")
+    if len(members) == 1:
+        return [end]
     order = {item: place for place, item in enumerate(editing.now.nodes)}
     return sorted(members, key=lambda item: -order[item])
 
@@ -107,14 +109,10 @@ def sweep(editing: Editing, old: Iterable[Node]) -> None:
         dropped.update(item.inputs, item.outputs)
         if item in editing.now.nodes and not any(editing.is_read(name) for name in item.outputs if name):
             editing.put(item)
-    made = {name for item in editing.now.nodes for name in item.outputs}
-    for name in dropped - made:
-        if not name or editing.is_read(name):
+    for name in dropped:
+        if not name or editing.maker(name) is not None or editing.is_read(name):
             continue
-        if name in editing.now.tensors and name not in editing.inputs:
-            del editing.now.tensors[name]
-        if name not in editing.inputs:
-            editing.now.values.pop(name, None)
+        editing.drop(name)
 
 
 def drop_unread(editing: Editing, value: str) -> None:
@@ -122,8 +120,8 @@ def drop_unread(editing: Editing, value: str) -> None:
     maker = editing.maker(value)
     if maker is not None and maker.op == "Constant" and not editing.is_read(value):
         editing.put(maker)
-    if value in editing.now.tensors and value not in editing.inputs and not editing.is_read(value):
-        del editing.now.tensors[value]
+    if value in editing.now.tensors and not editing.is_read(value):
+        editing.drop(value)
 
 
 def stored_number(editing: Editing, value: str) -> float | None:

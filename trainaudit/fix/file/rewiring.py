@@ -10,8 +10,8 @@ import numpy as np
 
 from trainaudit.changes import Change
 from trainaudit.fix.file.describing import Edit
+from trainaudit.fix.file.editing import Editing, Node
 from trainaudit.fix.file.fields import exchanged, field
-from trainaudit.fix.file.indexing import Editing, Node
 from trainaudit.fix.file.making import Nodes, activation, away_from_zero, floor, node, normalization
 from trainaudit.fix.file.placing import (
     ATTRIBUTE,
@@ -41,14 +41,16 @@ _POOLINGS = frozenset({Op.MAX_POOL, Op.AVERAGE_POOL, Op.LP_POOL, Op.GLOBAL_MAX_P
 
 def rewire(editing: Editing, change: Change) -> Edit:
     """Notes a change of the architecture. Raises `NotApplicableError`."""
-    layer = next((layer for layer in editing.graph.layers if layer.name == change.where), None)
+    layer = editing.layers.get(change.where)
     if layer is None:
         raise NotApplicableError(f"the file holds no layer {change.where}")
     if layer.scope:
         raise NotApplicableError(f"{layer.name} stands inside a body of control flow")
-    before = Counter(item.op for item in editing.now.nodes)
+    start = len(editing.exchanges)
     _KINDS[change.kind](editing, layer, change)
-    after = Counter(item.op for item in editing.now.nodes)
+    done = editing.exchanges[start:]
+    before = Counter(old.op for old, _ in done)
+    after = Counter(item.op for _, new in done for item in new)
     taken, put = (before - after).elements(), (after - before).elements()
     return Edit(change, layer.name, (layer.name,), taken=tuple(taken), put=tuple(put))
 
@@ -176,14 +178,14 @@ def _move_dropout(editing: Editing, layer: Layer, _change: Change) -> None:
         dropout, inputs=(inner, *dropout.inputs[1:]), outputs=(result, *dropout.outputs[1:]), content=content,
         start=-1, payload=-1, stop=-1,
     )  # fmt: skip
-    for item in [item for item in editing.now.nodes if dropped in item.inputs]:
+    for item in editing.readers(dropped):
         changed = with_inputs(
             editing, item, {place: value for place, name in enumerate(item.inputs) if name == dropped}
         )
         last = changed if item is last else last
     changed = with_output(editing, last, result, inner)
     editing.put(changed, changed, moved)
-    editing.now.values.pop(dropped, None)
+    editing.drop(dropped)
 
 
 def _goal(editing: Editing, layer: Layer) -> Layer:

@@ -14,9 +14,10 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from trainaudit.errors import TrainauditError
+from trainaudit.fix.file.editing import INITIALIZER, INPUT, NODE, Editing, Tensor
 from trainaudit.fix.file.encoding import CODES, DATA_LOCATION, EXTERNAL_DATA, moved_message, renamed, with_values
 from trainaudit.fix.file.fields import entry, field, head, message_parts
-from trainaudit.fix.file.indexing import INITIALIZER, INPUT, NODE, Editing, Tensor, external_locations
+from trainaudit.fix.file.indexing import external_locations
 from trainaudit.fix.file.weights import declared, stored_shape
 from trainaudit.frozen import frozen
 from trainaudit.load.cutting import encoded_varint

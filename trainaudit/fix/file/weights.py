@@ -15,9 +15,9 @@ import numpy as np
 
 from trainaudit.changes import Change
 from trainaudit.fix.drawing import drawn
+from trainaudit.fix.file.editing import Editing, Node, Tensor
 from trainaudit.fix.file.encoding import CODES, DATA_TYPE, DIMS, WRITABLE, decoded, encoded, renamed, tensor_message
 from trainaudit.fix.file.fields import fields, message_parts
-from trainaudit.fix.file.indexing import Editing, Node, Tensor
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.ir.graph import Parameter, Role
 from trainaudit.load.cutting import Marker
@@ -49,7 +49,7 @@ def change_weight(editing: Editing, change: Change, seed: int) -> Parameter:
         return encoded(decoded(before(), dtype).astype(np.float64) * number, dtype)
 
     refuse_overflow(make, dtype, parameter.name)
-    editing.now.tensors[tensor.name] = replace(tensor, make=make)
+    editing.store(replace(tensor, make=make))
     return parameter
 
 
@@ -71,9 +71,10 @@ def _tensor_of(editing: Editing, parameter: Parameter) -> Tensor:
     if any(layer.attributes.get("reparametrized") for layer in layers) and parameter.role is not Role.BIAS:
         raise NotApplicableError(f"the graph scales {name} before it uses it")
     roles = {word.rstrip("_0123456789") for layer in layers for word, used in layer.parameters.items() if used == name}
-    roles = {Role.WEIGHT if role in (Role.EMBEDDING, Role.WEIGHT) else role for role in roles}  # an embedding tied to the head
-    twins = [other for other in graph.parameters if other.startswith(f"{name} (") and other.endswith(")")]
-    if len(roles) > 1 or twins:
+    roles = {
+        Role.WEIGHT if role in (Role.EMBEDDING, Role.WEIGHT) else role for role in roles
+    }  # an embedding tied to the head
+    if len(roles) > 1 or name in editing.twins:
         raise NotApplicableError(f"the file stores {name} together with equal numbers that mean something else")
     if any(layer.scope for layer in layers):
         raise NotApplicableError(f"{name} is used inside a body of control flow")
@@ -109,7 +110,7 @@ def _own_tensor(editing: Editing, alias: Node, source: Tensor) -> Tensor:
         raise NotApplicableError(f"{name} is an output of the model")
     made = replace(source, name=name, make=None, is_new=True)
     editing.put(alias)
-    editing.now.tensors[name] = made
+    editing.store(made)
     return made
 
 
@@ -123,7 +124,7 @@ def _tensor_of_constant(editing: Editing, node: Node) -> Tensor:
     content = renamed(message_parts(constant_message(editing.message(node))), node.key)
     made = Tensor(node.key, content=content, is_new=True)
     editing.put(node)
-    editing.now.tensors[node.key] = made
+    editing.store(made)
     return made
 
 
@@ -192,4 +193,4 @@ def file_values(editing: Editing, tensor: Tensor) -> Array:
 def new_tensor(editing: Editing, name: str, dtype: str, values: Array) -> None:
     """Notes a new initializer."""
     stored = np.ascontiguousarray(values, "<i8") if dtype == "int64" else encoded(values, dtype)
-    editing.now.tensors[name] = Tensor(name, content=tensor_message(name, dtype, values.shape, stored), is_new=True)
+    editing.store(Tensor(name, content=tensor_message(name, dtype, values.shape, stored), is_new=True))
