@@ -15,6 +15,7 @@ from itertools import pairwise
 import pytest
 
 from tests.report import samples, trace_samples
+from trainaudit.recipe import STEPS
 from trainaudit.report.to_html import MAX_MODELS, page, render_html
 from trainaudit.report.to_json import from_json
 from trainaudit.result import Evidence, Fix, Run, State
@@ -32,6 +33,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.open: list[str] = []
         self.texts: dict[str, list[str]] = {}
+        self.parts: list[str] = []
         self.feed(text)
         self.close()
 
@@ -50,9 +52,16 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open:
             self.texts.setdefault(self.open[-1], []).append(data)
+            if not {"script", "style", "head"}.intersection(self.open):
+                self.parts.append(data)
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def flow(self) -> str:
+        """All that can be read, in order."""
+        return " ".join(" ".join(self.parts).split())
 
     @property
     def text(self) -> str:
@@ -138,15 +147,86 @@ def test_the_record_stands_in_the_page(name: str) -> None:
 
 def test_a_large_record_leaves_its_tables_out_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     run = trace_samples.probed()
-    whole = len(render_html(run))
-    monkeypatch.setattr("trainaudit.report.to_html.MAX_RECORD", 100)
+    whole = next(link["href"] for link in Page(render_html(run)).all("a") if link.get("id") == "record")
+    monkeypatch.setattr("trainaudit.report.to_html.MAX_RECORD", len(whole) - 4_000)
     parsed = Page(render_html(run))
     again = from_json(record(parsed))
     assert again.audits[0].findings == run.audits[0].findings
     assert again.audits[0].trace is None
     assert again.audits[0].layers == ()
     assert "without the tables of facts and layers and the trace of a probe" in parsed.text
-    assert len(render_html(run)) < whole
+    monkeypatch.setattr("trainaudit.report.to_html.MAX_RECORD", 100)
+    parsed = Page(render_html(run))
+    assert not any(link.get("id") == "record" for link in parsed.all("a"))
+    assert "The audit record is too large for this page" in parsed.text
+
+
+def test_a_page_that_would_be_too_large_shows_less_and_says_so() -> None:
+    names = [f"part{index}.{'deep' * 15}" for index in range(100)]
+    places = [samples.occurrence(name, evidence=(samples.ZERO,)) for name in names]
+    findings = tuple(samples.finding("zero-init-hidden", *places) for _ in range(300))
+    run = samples.run_of(replace(samples.clean_audit(), findings=findings))
+    text = render_html(run)
+    parsed = Page(text)
+    assert len(text.encode()) <= 2_000_000
+    shown = len(parsed.all("article"))
+    assert 0 < shown < 300
+    assert f"{300 - shown} more findings would make this page too large; the JSON report holds all." in parsed.text
+
+
+def test_what_was_audited_comes_first() -> None:
+    """Name, hash, parameters, form, evidence, data, device and seed, before the recipe; and how a probe ended that was cut short."""
+    text = Page(render_html(trace_samples.probed())).flow
+    head = text[: text.index("The recipe")]
+    for part in (
+        "deep.onnx",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "25.6 M",
+        "Form training",
+        "level 3 of 3: a training run",
+        "real: 32 batches of my_pkg.data:batches",
+        "cpu (2 cores), float32",
+        "Seed 7",
+        "40 of 100 steps; ended by the time budget",
+    ):
+        assert part in head, part
+    static = Page(render_html(samples.clean())).flow
+    assert "level 1 of 3: structure and weights Run nothing was run: no data, no device, no seed" in static
+
+
+def test_each_tip_has_its_state_and_its_evidence() -> None:
+    parsed = Page(render_html(trace_samples.probed()))
+    ladder = parsed.flow[parsed.flow.index("The recipe") : parsed.flow.index("Contents")]
+    assert [step.title in ladder for step in STEPS.values()] == [True] * len(STEPS)
+    assert "overfit one batch: loss 2.3 → 1.461 in 60 steps on 32 examples" in ladder
+    assert "loss of the run: " in ladder
+    links = [link["href"] for link in parsed.all("a") if link["href"].startswith("#")]
+    assert links.count("#predicted-vanishing-gradient") >= 2
+
+
+def test_what_was_not_run_says_what_would_run_it() -> None:
+    run = trace_samples.probed()
+    audit = run.audits[0]
+    waiting = (
+        samples.outcome(
+            "zero-init-hidden",
+            State.NOT_MEASURED,
+            "the run was cut after 2 steps: give it more time with --time-budget",
+        ),
+        samples.outcome(
+            "linear-stack", State.NOT_MEASURED, "the experiment was not run: more than the time budget leaves"
+        ),
+        samples.outcome("half-overflow", State.NOT_MEASURED, "no validation data were given: --validation"),
+        samples.outcome("double-softmax", State.NOT_MEASURED, "the graph is not known"),
+    )
+    text = Page(render_html(replace(run, audits=(replace(audit, outcomes=waiting),)))).flow
+    text = text[
+        text.index("These rules said nothing") : text.index("Passed and not applicable", text.index("These rules"))
+    ]
+    command = "trainaudit probe models/deep.onnx --data my_pkg.data:batches"
+    assert f"This runs them: {command} --time-budget 300" in text
+    assert f"This runs it: {command} --validation MODULE:NAME" in text
+    assert text.index("--time-budget 300") < text.index("MODULE:NAME") < text.index("the graph is not known")
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ class Card:
     suspects: tuple[tuple[str, str], ...]
 
 
-def cards_of(run: Run, audit: Audit, seen: Counter[str]) -> tuple[Card, ...]:
-    """The live findings, worst first. `seen` counts the anchors that the page has."""
+def cards_of(run: Run, audit: Audit, seen: Counter[str], most_places: int = MAX_OTHERS) -> tuple[Card, ...]:
+    """The live findings, worst first, each with `most_places` of its places. `seen` counts the anchors that the page has."""
     infos = {rule.id: rule for rule in run.rules}
     groups = grouped(run, view.live_findings(audit))
     charts_of = _charts(audit)
@@ -64,7 +64,7 @@ def cards_of(run: Run, audit: Audit, seen: Counter[str]) -> tuple[Card, ...]:
     def card(finding: Finding, following: tuple[Card, ...] = (), suspects: Sequence[Finding] = ()) -> Card:
         named = tuple((anchors[id(other)], other.name) for other in suspects)
         chart = card_chart(audit, finding, charts_of) if ordered.index(finding) < MAX_CHARTS else None
-        return _card(finding, infos.get(finding.rule), anchors[id(finding)], chart, following, named)
+        return _card(finding, infos.get(finding.rule), anchors[id(finding)], chart, following, named, most_places)
 
     return tuple(card(group.root, tuple(map(card, group.following)), group.suspects) for group in groups)
 
@@ -125,10 +125,11 @@ def _card(
     chart: Drawing | None,
     following: tuple[Card, ...],
     suspects: tuple[tuple[str, str], ...],
+    most_places: int = MAX_OTHERS,
 ) -> Card:
     measured = tuple(map(_measured, finding.root.evidence))
     others = finding.occurrences[1:]
-    places = (finding.root, *others[:MAX_OTHERS])
+    places = (finding.root, *others[:most_places])
     layers = dict.fromkeys(visible(place.location.layer or place.subject) for place in places)
     return Card(
         finding=finding,
@@ -138,7 +139,7 @@ def _card(
         sources=tuple(dict.fromkeys(item.because for item in measured if item.because)),
         has_bars=chart is None and any(item.bar for item in measured),
         others=len(others),
-        shown_others=others[:MAX_OTHERS],
+        shown_others=others[:most_places],
         layers=() if finding.kind in view.SINGLE_KINDS else tuple(layers),
         stage=finding.recipe.split(".", 1)[0],
         step=STEPS.get(finding.recipe),

@@ -45,8 +45,7 @@ class ExperimentRow:
 def headline(trace: Trace) -> str:
     """ "200 of 200 steps on cpu (2 cores), float32, seed 0, 8.25 s"; how it ended, where that is not as planned."""
     settings = trace.settings
-    made = len(trace.sampled_steps) if trace.run is None or settings.evidence == "forward" else len(trace.run.loss)
-    of = f"{made} of {numbers.count(settings.steps, *(('batch', 'batches') if settings.evidence == 'forward' else ('step',)))}"
+    of = _made(trace)
     where = visible(settings.device) + (f" ({visible(settings.device_name)})" if settings.device_name else "")
     seconds = sum(value for value in trace.timings.values() if isfinite(value))
     parts = [
@@ -58,6 +57,12 @@ def headline(trace: Trace) -> str:
     ]
     ended = "" if trace.stopped == "completed" else f"; ended by {_ended(trace)}"
     return ", ".join(part for part in parts if part) + ended
+
+
+def _made(trace: Trace) -> str:
+    settings = trace.settings
+    made = len(trace.sampled_steps) if trace.run is None or settings.evidence == "forward" else len(trace.run.loss)
+    return f"{made} of {numbers.count(settings.steps, *(('batch', 'batches') if settings.evidence == 'forward' else ('step',)))}"
 
 
 def _ended(trace: Trace) -> str:
@@ -119,7 +124,8 @@ def identity(trace: Trace | None) -> tuple[tuple[str, str], ...]:
     words = visible(settings.data_words)
     data = visible(settings.data) + (f": {words}" if words and words != settings.data else "")
     device = visible(settings.device) + (f" ({visible(settings.device_name)})" if settings.device_name else "")
-    return (("Data", data), ("Device", f"{device}, {precision(settings)}"), ("Seed", str(settings.seed)))
+    found = [("Data", data), ("Device", f"{device}, {precision(settings)}"), ("Seed", str(settings.seed))]
+    return (*found, *([] if trace.stopped == "completed" else [("Run", f"{_made(trace)}; ended by {_ended(trace)}")]))
 
 
 def precision(settings: ProbeSettings) -> str:

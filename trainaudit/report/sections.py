@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, Step
 from trainaudit.report import probe_view, proofs, view
 from trainaudit.report.block_map import block_map
-from trainaudit.report.cards import Card, all_cards, cards_of, first_fixes
+from trainaudit.report.cards import MAX_OTHERS, Card, all_cards, cards_of, first_fixes
 from trainaudit.report.drawing import Drawing
 from trainaudit.report.layer_map import layer_map
+from trainaudit.report.not_run import Block, not_run
 from trainaudit.report.probe_charts import run_charts
 from trainaudit.report.ridges import ridge_charts
 from trainaudit.report.tips import Rung, rungs
@@ -55,6 +57,7 @@ class Section:
     contents: tuple[tuple[str, str], ...]
     rungs: tuple[Rung, ...]
     cards: tuple[Card, ...]
+    cards_left_out: int
     fixes: tuple[Card, ...]
     together: proofs.Shown | None
     finding_layers: tuple[str, ...]
@@ -66,7 +69,7 @@ class Section:
     rows: tuple[LayerRow, ...]
     rows_left_out: int
     marked: dict[str, str]
-    not_run: tuple[tuple[State, str, str, list[str]], ...]
+    not_run: tuple[Block, ...]
     not_run_count: int
     clean: tuple[RuleInfo, ...]
     not_applicable: tuple[tuple[str, str, list[str]], ...]
@@ -75,10 +78,21 @@ class Section:
     by_hand: tuple[Step, ...]
 
 
-def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Counter[str]) -> Section:
+def section(
+    run: Run,
+    audit: Audit,
+    index: int,
+    of: int,
+    max_rows: int,
+    seen: Counter[str],
+    *,
+    most_cards: int = 1000,
+    most_places: int = MAX_OTHERS,
+) -> Section:
     infos = {rule.id: rule for rule in run.rules}
     prefix = f"m{index + 1}-" if of > 1 else ""
-    cards = cards_of(run, audit, seen)
+    every = cards_of(run, audit, seen, most_places)
+    cards = tuple(_first(every, most_cards))
     marked: dict[str, str] = {}
     for card in all_cards(cards):
         for occurrence in card.finding.occurrences:
@@ -86,9 +100,6 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
                 marked.setdefault(occurrence.location.layer, card.anchor)
     rows = _rows(audit, marked, max_rows)
     total = view.counts(run, [audit])
-    not_run = tuple(
-        (state, *group) for state in (State.FAILED, State.NOT_MEASURED) for group in view.outcome_groups(audit, state)
-    )
     not_applicable = tuple(view.outcome_groups(audit, State.NOT_APPLICABLE))
     aside = [(finding, finding.ignored) for finding in view.ignored_findings(audit)]
     aside += view.withdrawn_findings(audit)
@@ -126,6 +137,7 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         contents=tuple((prefix + anchor, name) for anchor, name, is_there in contents if is_there),
         rungs=rungs(run, audit, cards),
         cards=cards,
+        cards_left_out=sum(1 for _ in all_cards(every)) - sum(1 for _ in all_cards(cards)),
         fixes=fixes,
         together=None if audit.together is None else proofs.shown(audit.together),
         finding_layers=_finding_layers(cards),
@@ -137,8 +149,8 @@ def section(run: Run, audit: Audit, index: int, of: int, max_rows: int, seen: Co
         rows=rows,
         rows_left_out=len(audit.layers) - len(rows),
         marked=marked,
-        not_run=not_run,
-        not_run_count=sum(len(rules) for *_, rules in not_run),
+        not_run=not_run(run, audit),
+        not_run_count=view.not_run(total),
         clean=tuple(infos[rule] for rule in clean if rule in infos),
         not_applicable=not_applicable,
         not_applicable_count=sum(len(rules) for *_, rules in not_applicable),
@@ -171,6 +183,15 @@ def _counts(total: view.Counts) -> tuple[tuple[str, int, str], ...]:
         ("ignored", total.ignored + total.withdrawn + total.in_baseline, "set aside"),
     ]
     return tuple(shown if shown[-1][1] else shown[:-1])
+
+
+def _first(cards: Sequence[Card], most: int) -> Iterator[Card]:
+    """The first cards with what follows from them, `most` in all."""
+    for card in cards:
+        if most <= 0:
+            return
+        yield replace(card, following=card.following[: most - 1])
+        most -= 1 + len(card.following)
 
 
 def _finding_layers(cards: Sequence[Card]) -> tuple[str, ...]:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from gzip import compress
 
+from trainaudit.frozen import frozen
 from trainaudit.recipe import SOURCE_URL
 from trainaudit.report import numbers, view
 from trainaudit.report.cards import MAX_OTHERS
 from trainaudit.report.model_rows import Row, failed, ranked, row
 from trainaudit.report.portable import portable
-from trainaudit.report.sections import section
+from trainaudit.report.sections import Section, section
 from trainaudit.report.templating import standing_alone
 from trainaudit.report.to_json import render_json
 from trainaudit.result import Audit, Run, State
@@ -28,7 +29,23 @@ MAX_MODELS = 20
 """Models shown in full; the JSON record holds all."""
 
 MAX_RECORD = 250_000
-"""Characters that the record may take in the page, compressed; a larger one goes in without its tables."""
+"""Characters that the record may take in the page, compressed; a larger one goes in without its tables, or not at all."""
+
+MAX_PAGE = 2_000_000
+"""Bytes of a page."""
+
+
+@frozen
+class Room:
+    """What is shown of a model at most: findings, places of one finding, and which part of the layer table's rows."""
+
+    cards: int
+    places: int
+    part: int = 1
+
+
+_ROOMS = (Room(1000, MAX_OTHERS), Room(150, 10, 2), Room(60, 5, 4), Room(15, 1, 20))
+"""Tried in turn until the page is small enough."""
 
 
 def render_html(run: Run) -> str:
@@ -42,32 +59,45 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
     run = portable(run)
     record, record_lacks = ("", "") if is_print else _record(run)
     shown, models = _models(run)
-    seen: Counter[str] = Counter()
-    rows = max(15, (MAX_PRINTED_ROWS if is_print else MAX_ROWS) // max(1, len(shown)))
-    sections = [section(run, audit, index, len(shown), rows, seen) for index, audit in enumerate(shown)]
     total = view.counts(run)
     judged = (State.VIOLATED, State.CLEAN, State.IGNORED)
     used = {outcome.rule for audit in shown for outcome in audit.outcomes if outcome.state in judged}
-    title = sections[0].audit.model.name if len(sections) == 1 else numbers.count(len(run.audits), "model")
-    return standing_alone(
-        "page.html.j2",
-        styles=("page.css", "charts.css"),
-        script="page.js",
-        is_print=is_print,
-        run=run,
-        title=f"{title}: audit",
-        index=index,
-        sections=sections,
-        rows=models,
-        has_baseline=any(item.change_key is not None for item in models),
-        left_out=len(run.audits) - len(shown),
-        problems=view.problems_sentence(total),
-        rules=view.rules_sentence(total),
-        recipe_url=SOURCE_URL,
-        thresholds=[(rule, limit) for rule in run.rules if rule.id in used for limit in rule.thresholds],
-        record=record,
-        record_lacks=record_lacks,
-    )
+    text = ""
+    for room in _ROOMS:
+        sections = _sections(run, shown, room, MAX_PRINTED_ROWS if is_print else MAX_ROWS)
+        title = sections[0].audit.model.name if len(sections) == 1 else numbers.count(len(run.audits), "model")
+        text = standing_alone(
+            "page.html.j2",
+            styles=("page.css", "charts.css"),
+            script="page.js",
+            is_print=is_print,
+            run=run,
+            title=f"{title}: audit",
+            index=index,
+            sections=sections,
+            rows=models,
+            has_baseline=any(item.change_key is not None for item in models),
+            left_out=len(run.audits) - len(shown),
+            problems=view.problems_sentence(total),
+            rules=view.rules_sentence(total),
+            recipe_url=SOURCE_URL,
+            thresholds=[(rule, limit) for rule in run.rules if rule.id in used for limit in rule.thresholds],
+            record=record,
+            record_lacks=record_lacks,
+        )
+        if is_print or len(text.encode()) <= MAX_PAGE:
+            break
+    return text
+
+
+def _sections(run: Run, shown: Sequence[Audit], room: Room, most_rows: int) -> list[Section]:
+    """A section for each model, which share the rows of their tables."""
+    rows = max(15, most_rows // len(shown) // room.part) if shown else 0
+    seen: Counter[str] = Counter()
+    return [
+        section(run, audit, place, len(shown), rows, seen, most_cards=room.cards, most_places=room.places)
+        for place, audit in enumerate(shown)
+    ]
 
 
 def _models(run: Run) -> tuple[Sequence[Audit], list[Row]]:
@@ -92,7 +122,7 @@ def _record(run: Run) -> tuple[str, str]:
         packed = _packed(replace(run, audits=tuple(map(thinned, shown))))
         if len(packed) <= MAX_RECORD:
             return packed, lacks
-    return packed, lacks
+    return "", "all"
 
 
 def _packed(run: Run) -> str:
