@@ -108,7 +108,14 @@ def test_modules_compute_what_the_module_mended_by_hand_computes(case: str) -> N
     assert same(state(model), before) == []
     kept = {name: tensor for name, tensor in state(made.model).items() if not name.startswith("added_")}
     assert same(kept, before) == []
-    assert type(made.model) is Net
+    assert isinstance(made.model, Net)
+    assert type(made.model).__name__ == "Net"
+    made.model.eval()
+    wanted.eval()
+    torch.testing.assert_close(made.model(x), wanted(x))
+    assert sorted(layer.op for layer in graph_of(made.model, x).layers) == sorted(
+        layer.op for layer in graph_of(wanted, x).layers
+    )
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -130,8 +130,9 @@ def _with_edits(trainee: Trainee, edits: Sequence[tuple[Layer, Edit]], places: M
         else:
             at_calls.setdefault(places[layer.name].place, []).append((edit, names))
     if at_calls:
-        from trainaudit.fix.module.calls import edited
+        from trainaudit.fix.module.calls import carry, edited
 
+        carry(model, at_calls)
         trainee = replace(trainee, compute=edited(trainee.compute, at_calls))
     if not added:
         return trainee

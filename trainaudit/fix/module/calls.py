@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -126,23 +127,55 @@ def _seen(trainee: Trainee) -> list[_Seen]:
     return found
 
 
-def edited(
-    compute: Callable[[Any, Batch], Computed], edits: Mapping[Place, Sequence[tuple[Edit, Mapping[str, str]]]]
-) -> Callable[[Any, Batch], Computed]:
-    """`compute` in which the calls at these places give what their edits make of them, one edit after the other. Each edit comes with the names that its
-    tensors have in the model."""
+Edits = Mapping[Place, Sequence[tuple[Edit, Mapping[str, str]]]]
+"""By place the edits, one after the other, each with the names that its tensors have in the model."""
+
+_EDITED = "_is_edited_from_outside"
+
+
+def edited(compute: Callable[[Any, Batch], Computed], edits: Edits) -> Callable[[Any, Batch], Computed]:
+    """`compute` in which the calls at these places give what their edits make of them."""
 
     def computed(model: Any, batch: Batch) -> Computed:
-        def call(place: Place, func: Any, args: Any, kwargs: Any) -> Any:
-            wanted = edits.get(place)
-            if wanted is None:
-                return func(*args, **kwargs)
-            return _replaced(model, wanted, func, args, kwargs)
-
-        with Calls(model, call):
-            return compute(model, batch)
+        known = vars(model)
+        known[_EDITED] = True
+        try:
+            with _editing(model, edits):
+                return compute(model, batch)
+        finally:
+            known.pop(_EDITED, None)
 
     return computed
+
+
+def carry(model: Any, edits: Edits) -> None:
+    """Let the model's own forward pass be edited too, for those who call it or trace it: its class becomes one of the same name that does so."""
+    kind = type(model)
+
+    @wraps(kind.forward)
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if vars(self).get(_EDITED):
+            return kind.forward(self, *args, **kwargs)
+        with _editing(self, edits) as calls:
+            calls.stack.append("")  # this call of the root is on its way already
+            return kind.forward(self, *args, **kwargs)
+
+    own = {
+        "forward": forward,
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "__doc__": kind.__doc__,
+    }
+    maker: Any = type(kind)
+    model.__class__ = maker(kind.__name__, (kind,), own)
+
+
+def _editing(model: Any, edits: Edits) -> Calls:
+    def call(place: Place, func: Any, args: Any, kwargs: Any) -> Any:
+        wanted = edits.get(place)
+        return func(*args, **kwargs) if wanted is None else _replaced(model, wanted, func, args, kwargs)
+
+    return Calls(model, call)
 
 
 def _replaced(model: Any, edits: Sequence[tuple[Edit, Mapping[str, str]]], func: Any, args: Any, kwargs: Any) -> Any:
