@@ -50,7 +50,7 @@ def prove_findings(
 ) -> Audit:
     """The audit with the proof of every live finding's fix that a machine can make, and of the fixes together. `ends` is a time of
     `time.perf_counter`, `path` that of an ONNX file that the trainee was made of. Ctrl-C ends it with the proofs that are there."""
-    from trainaudit.fix.proving import prove_together
+    from trainaudit.fix.together import prove_together
 
     began = time.perf_counter()
     wanted = {
@@ -101,6 +101,7 @@ def _trial(audit: Audit, trainee: Trainee, graph: Graph, plan: ProbePlan, allowa
         seeds=tuple(plan.seed + 1 + place for place in range(max(plan.repeats, _LEAST_SEEDS))),
         steps=plan.steps or _steps(trainee),
         allowance=allowance,
+        suggest=(lambda *_: None) if path else partial(_suggested_rate, allowance),
         command=command,
     )
 
@@ -212,6 +213,15 @@ def _file_with(path: str, graph: Graph, changes: Changes) -> Graph | str:
         out = Path(folder) / Path(path).name
         refused = apply(path, graph, changes, out, unsafe=True).refused
         return refused[0].reason if refused else load_onnx(str(out))
+
+
+def _suggested_rate(allowance: Allowance, trainee: Trainee, seed: int) -> float | None:
+    """A file holds no rate, so that this is for models in code."""
+    from trainaudit.probe.experiments.conditions import Conditions
+    from trainaudit.probe.experiments.rate_range import learning_rate_range
+
+    found = learning_rate_range(Conditions(trainee, seed, 1, allowance)).values.get("suggested")
+    return found if isinstance(found, float) else None
 
 
 def _stands_on_overfitting(audit: Audit, finding: Finding) -> bool:

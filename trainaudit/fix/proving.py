@@ -2,7 +2,7 @@
 
     trial = Trial(trainee, apply=…, seeds=(1, 2, 3), steps=100, allowance=…)
     proof = prove(trial, ("undersized-init",), changes)
-    whole = prove_together(trial, {"undersized-init": proof, …})
+    whole = together.prove_together(trial, [proof, …])
 
 Steps and seeds are planned: a proof whose steps could not all be made is "not run", and no verdict hangs on how fast the machine is. torch is imported
 inside functions only.
@@ -14,11 +14,11 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from trainaudit.changes import GRAPH, KINDS, WEIGHTS, Change
 from trainaudit.errors import TrainauditError
-from trainaudit.fix.comparing import RELEVANT, gain, is_open, verdict
+from trainaudit.fix.comparing import gain, is_open, verdict
 from trainaudit.fix.course import Course, CutError, train_course
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.probe.budget import Allowance
@@ -35,7 +35,8 @@ Changes = tuple[Change, ...]
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What all fixes of one model are tried with. `apply(trainee, changes, seed)` makes changes on a copy of a trainee; `alters_loss` says whether they change what the loss is of,
-    so that two losses cannot be compared; `predict` gives numbers from graph and weights alone of a trainee with these changes made, or why there are none. `courses` are those that
+    so that two losses cannot be compared; `predict` gives numbers from graph and weights alone of a trainee with these changes made, or why there are none; `suggest` the
+    learning rate that a trainee's range test gives, from a seed. `courses` are those that
     were run, by changes and seed."""
 
     trainee: Trainee
@@ -45,6 +46,7 @@ class Trial:
     seeds: tuple[int, ...]
     steps: int
     allowance: Allowance
+    suggest: Callable[[Trainee, int], float | None] = lambda *_: None
     command: str = ""
     courses: dict[tuple[Changes, int], Course] = field(default_factory=dict)
     predicted: dict[Changes, Mapping[str, float] | str] = field(default_factory=dict)
@@ -94,7 +96,7 @@ def prove(trial: Trial, rules: tuple[str, ...], changes: Changes, more: Sequence
     began = time.perf_counter()
     try:
         predicted, unpredicted = _predicted(trial, changes)
-        pairs = _paired(trial, (), changes)
+        pairs = paired(trial, (), changes)
     except Exception as error:
         return Proof(NOT_RUN, _why_not(trial, error), rules, changes, command=_command(trial, error))
     if not pairs.compared:
@@ -116,8 +118,8 @@ def prove(trial: Trial, rules: tuple[str, ...], changes: Changes, more: Sequence
     )
 
 
-def _paired(trial: Trial, before: Changes, after: Changes) -> Pairs:
-    """All planned seeds, and once as many where they agree and are too few to tell."""
+def paired(trial: Trial, before: Changes, after: Changes) -> Pairs:
+    """With one set of changes and with another: all planned seeds, and once as many where they agree and are too few to tell."""
     seeds = trial.seeds
     pairs = _of_seeds(trial, before, after, seeds)
     if pairs.compared and is_open(pairs.gains):
@@ -151,59 +153,6 @@ def _gain(compared: str, before: Course, after: Course) -> float:
         return gain(before.error or 0.0, after.error or 0.0, 1.0)
     starts = [abs(one.start) for one in (before, after) if math.isfinite(one.start) and one.start]
     return gain(before.loss, after.loss, starts[0] if starts else 1.0)
-
-
-# --- together ------------------------------------------------------------------------------------------------------------
-
-
-def prove_together(trial: Trial, alone: Sequence[Proof]) -> Proof | None:
-    """The best fix, and of the others, best first, each that still helps on top; where none helps alone all of them are tried at once. None where
-    nothing helps."""
-    tried = [proof for proof in alone if proof.gain is not None and proof.gain > -RELEVANT]
-    ranked = sorted(tried, key=lambda proof: (proof.verdict != PROVED, -(proof.gain or 0.0)))
-    if not ranked:
-        return None
-    if ranked[0].verdict != PROVED:
-        return _all_at_once(trial, ranked)
-    rules, changes = ranked[0].rules, ranked[0].changes
-    untried = 0
-    for proof in ranked[1:]:
-        wider = joined(changes, proof.changes)
-        if wider is None or wider == changes:
-            continue
-        try:
-            if _paired(trial, changes, wider).verdict == PROVED:
-                rules, changes = (*rules, *proof.rules), wider
-        except CutError:
-            untried += 1
-        except Exception:  # two changes that do not go together
-            continue
-    found = prove(trial, rules, changes)
-    if not untried:
-        return found
-    return replace(found, reason=f"{found.reason}; {untried} more could not be tried on top within the time budget")
-
-
-def _all_at_once(trial: Trial, ranked: Sequence[Proof]) -> Proof | None:
-    rules: tuple[str, ...] = ()
-    changes: Changes = ()
-    for proof in ranked:
-        wider = joined(changes, proof.changes)
-        if wider is not None and wider != changes:
-            rules, changes = (*rules, *proof.rules), wider
-    if len(rules) < 2:
-        return None
-    found = prove(trial, rules, changes)
-    return found if found.verdict == PROVED else None
-
-
-def joined(first: Changes, second: Changes) -> Changes | None:
-    """Both sets, each change once; None where they want different things of one place."""
-    places = {(change.kind, change.where): change for change in first}
-    new = [change for change in second if change not in first]
-    if any((change.kind, change.where) in places for change in new):
-        return None
-    return (*first, *new)
 
 
 # --- what is told of it --------------------------------------------------------------------------------------------------

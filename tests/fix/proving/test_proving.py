@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from trainaudit.changes import Change
-from trainaudit.fix.proving import Trial, joined, prove, prove_together
+from trainaudit.fix.proving import Trial, prove
 from trainaudit.fix.refusal import NotApplicableError
+from trainaudit.fix.together import joined, prove_together
 from trainaudit.probe.budget import Allowance
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.result import NO_EFFECT, NOT_RUN, PROVED, WORSE, Effect, Proof
@@ -67,7 +68,7 @@ def trial(model: Any, *, seconds: float = 1e6, steps: int = 40, loss: str = "cro
         (1, 2, 3),
         steps,
         Allowance(time.perf_counter() + seconds),
-        "again",
+        command="again",
     )
 
 
@@ -145,6 +146,29 @@ def test_fixes_are_taken_together_best_first_as_long_as_they_help_on_top() -> No
     assert together.rules == ("h",)
     assert together.verdict == PROVED
     assert together.gain == alone[1].gain
+
+
+def test_the_mended_models_own_learning_rate_is_tried_at_last() -> None:
+    tried = replace(trial(tiny()), suggest=lambda _, __: 0.0123, apply=with_rate)
+    together = prove_together(tried, [prove(tried, ("s",), (START,))])
+    assert together is not None
+    assert together.rules == ("s",)
+    assert together.changes == (START, Change("learning-rate", amount=0.012))
+    assert "at the learning rate 0.012, which the range test suggests" in together.reason
+
+
+START = Change("warm-up", amount=1.0)
+
+
+def with_rate(given: Any, changes: tuple[Change, ...], seed: int) -> Any:
+    """Weights that train, and a rate of 0.003 unless another is asked for."""
+    rate = next((change.amount for change in changes if change.kind == "learning-rate"), 0.003)
+    model = tiny()
+    generator = torch.Generator().manual_seed(seed)
+    for item in model.parameters():
+        if item.ndim > 1:
+            item.data.normal_(0, (2 / item.shape[1]) ** 0.5, generator=generator)
+    return replace(given, model=model, make_optimizer=lambda made: torch.optim.Adam(made.parameters(), lr=rate))
 
 
 def test_where_nothing_helps_nothing_is_recommended_together() -> None:
