@@ -89,6 +89,13 @@ def test_what_cannot_be_seen_is_put_together() -> None:
     assert [(tile.name, tile.count) for tile in tiles] == [("large", 1), ("500 others", 500)]
 
 
+def test_many_layers_alike_are_put_together_with_their_neighbors() -> None:
+    tiles = [tile for _, _, inside in tiles_of([(str(index), 10) for index in range(1_000)]) for tile in inside]
+    assert len(tiles) <= 24
+    assert sum(tile.count for tile in tiles) == 1_000
+    assert "0 to 41" in [tile.name for tile in tiles]
+
+
 def test_without_two_owners_there_is_no_treemap() -> None:
     audit: Audit = replace(
         samples.clean_audit(), layers=(samples.row(0, "fc"), replace(samples.row(1, "relu"), parameters=0))

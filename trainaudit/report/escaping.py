@@ -33,6 +33,14 @@ def shortened(text: str, limit: int) -> str:
     return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
 
 
+def tail(name: str, limit: int) -> str:
+    """The end of a dotted name: leading modules are left out until it fits into `limit` characters, and what still does not fit is shortened."""
+    text = visible(name)
+    while len(text) > limit and "." in text:
+        text = text.split(".", 1)[1]
+    return shortened(text, limit)
+
+
 def _escape(char: str) -> str:
     return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char) or (
         f"\\x{ord(char):02x}"

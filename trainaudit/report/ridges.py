@@ -8,7 +8,7 @@ from math import isfinite
 from trainaudit.report import numbers
 from trainaudit.report.charts import linear_axis, scale
 from trainaudit.report.drawing import NARROW, Drawing, Mark, Path, Text, line, marks_of, short, width_of, without_shared
-from trainaudit.report.escaping import shortened
+from trainaudit.report.escaping import shortened, tail
 from trainaudit.trace.trace import ActivationSeries, Histogram, Trace
 
 MAX_RIDGES = 16
@@ -55,7 +55,7 @@ def _ridges(title: str, quantity: str, pairs: Sequence[_Pair], *, is_log: bool) 
         base = TOP + ROW * (place + 1) - 4
         marks += [Path("ridge", _outline(last, x, base, closed=True))] if last else []
         marks += [Path("ridge-first", _outline(first, x, base, closed=False))] if first else []
-        marks.append(Text("e small", LEFT - 8, base, shortened(labels[place], int((LEFT - 10) / 6.9))))
+        marks.append(Text("e small", LEFT - 8, base, tail(labels[place], int((LEFT - 10) / 6.9))))
     every = 2 if sum(width_of(_tick(tick, is_log)) + 8 for tick in ticks) > NARROW - LEFT else 1
     marks += [
         Text("m", _inside(x(tick), _tick(tick, is_log)), foot + 20, _tick(tick, is_log)) for tick in ticks[::every]
@@ -65,6 +65,7 @@ def _ridges(title: str, quantity: str, pairs: Sequence[_Pair], *, is_log: bool) 
         Path("ridge-first", f"M{short(LEFT)} 12h24"), Text("", LEFT + 30, 16, "first step"),
         Path("ridge", f"M{short(LEFT + 120)} 17v-10h24v10z"), Text("", LEFT + 150, 16, "last step"),
     ]  # fmt: skip
+    none = len(pairs) - len(known)
     left = "" if len(shown) == len(known) else f"{len(shown)} of {numbers.count(len(known), 'layer')}"
     return Drawing(
         title=title,
@@ -79,7 +80,10 @@ def _ridges(title: str, quantity: str, pairs: Sequence[_Pair], *, is_log: bool) 
         table=tuple(
             (shortened(name, 60), *_cells(first, is_log), *_cells(last, is_log)) for name, first, last in shown
         ),
-        note=f"{left} are shown, evenly chosen; the JSON record holds all." if left else "",
+        note=" ".join(
+            [f"{left} are shown, evenly chosen; the JSON record holds all."] * bool(left)
+            + [f"{numbers.count(none, 'more layer')} had nothing to count."] * bool(none)
+        ),
         subtitle=left,
     )
 

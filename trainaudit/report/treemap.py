@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from trainaudit.frozen import frozen
 from trainaudit.report import numbers
@@ -97,14 +98,28 @@ def tiles_of(owners: Sequence[tuple[str, int]]) -> list[tuple[str, Tile, list[Ti
     found = []
     for module in placed:
         inside = sorted(groups[module.name], key=lambda owner: -owner[1])
+        if 2 * sum(size for _, size in inside[:room]) < module.size:  # many alike: neighbors are put together instead
+            found.append((module.name, module, squarified(_stretches(groups[module.name], room), *place_of(module))))
+            continue
         large = [_Part(name, size) for name, size in inside[:room] if size * scale >= _SMALL]
         rest = inside[len(large) :]
         if len(rest) == 1:
             large.append(_Part(*rest[0]))
         elif rest:
             large.append(_Part(f"{len(rest)} others", sum(size for _, size in rest), len(rest)))
-        found.append((module.name, module, squarified(large, module.x, module.y, module.width, module.height)))
+        found.append((module.name, module, squarified(large, *place_of(module))))
     return found
+
+
+def _stretches(owners: Sequence[tuple[str, int]], room: int) -> list[_Part]:
+    """Neighboring layers as one part each, in as many parts as there is room for."""
+    size = ceil(len(owners) / min(room, 24))
+    parts = [owners[start : start + size] for start in range(0, len(owners), size)]
+    return [_Part(f"{part[0][0]} to {part[-1][0]}", sum(count for _, count in part), len(part)) for part in parts]
+
+
+def place_of(tile: Tile) -> tuple[float, float, float, float]:
+    return tile.x, tile.y, tile.width, tile.height
 
 
 def modules(owners: Sequence[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:
