@@ -13,7 +13,7 @@ from trainaudit.report.causes import grouped
 from trainaudit.report.drawing import Drawing
 from trainaudit.report.escaping import visible
 from trainaudit.report.probe_charts import run_charts
-from trainaudit.result import Audit, Evidence, Finding, Occurrence, Reference, RuleInfo, Run
+from trainaudit.result import PROVED, Audit, Evidence, Finding, Occurrence, Reference, RuleInfo, Run
 
 MAX_OTHERS = 60
 MAX_FIXES = 3
@@ -91,22 +91,25 @@ def all_cards(cards: Sequence[Card]) -> Iterator[Card]:
 
 def first_fixes(cards: Sequence[Card]) -> tuple[Card, ...]:
     """What to change first: what was proved, by what it gained; then the worst findings that come with a fix, code before mere advice. A fix that
-    did not help is left out, and so is what may follow from something else, unless there is nothing else."""
-    for level in (cards, tuple(all_cards(cards))):
-        fixable = [
-            card for card in level if card.finding.fix is not None and not (card.proof and card.proof.is_refuted)
-        ]
-        if fixable:
-            return tuple(sorted(fixable, key=_order)[:MAX_FIXES])
-    return ()
+    did not help is left out; so is what may follow from something else, unless it was proved, or nothing was tried and there is nothing else."""
+    every = [card for card in all_cards(cards) if card.finding.fix is not None]
+    fixable = [
+        card for card in every if _is_proved(card) or (card in cards and not (card.proof and card.proof.is_refuted))
+    ]
+    if not fixable and not any(card.proof for card in every):
+        fixable = every
+    return tuple(sorted(fixable, key=_order)[:MAX_FIXES])
+
+
+def _is_proved(card: Card) -> bool:
+    return card.finding.proof is not None and card.finding.proof.verdict == PROVED
 
 
 def _order(card: Card) -> tuple[bool, float, bool]:
     """Sorting is stable: within equals the worst finding stays first."""
     proof, fix = card.finding.proof, card.finding.fix
-    is_proved = proof is not None and proof.verdict == "proved"
-    gain = proof.gain if proof is not None and is_proved and proof.gain is not None else 0.0
-    return not is_proved, -gain, fix is not None and fix.safety == "advice-only"
+    gain = proof.gain if proof is not None and _is_proved(card) and proof.gain is not None else 0.0
+    return not _is_proved(card), -gain, fix is not None and fix.safety == "advice-only"
 
 
 def _anchor(finding: Finding, seen: Counter[str]) -> str:

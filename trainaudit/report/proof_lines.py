@@ -47,8 +47,8 @@ def measured(proof: Proof) -> str:
     return f"{visible(proof.verdict)}: {effects} ({numbers.count(len(proof.seeds), 'seed')}; {visible(proof.reason)})"
 
 
-def together(audit: Audit) -> str:
-    """What the fixes do together, or that none helped; "" where none was tried."""
+def tried(audit: Audit) -> str:
+    """How many fixes were tried alone, and what came of it; "" where none was."""
     verdicts = Counter(finding.proof.verdict for finding in audit.findings if finding.proof is not None)
     if not verdicts:
         return ""
@@ -57,13 +57,17 @@ def together(audit: Audit) -> str:
         for word in (PROVED, NO_EFFECT, WORSE, NOT_RUN)
         if verdicts[word]
     )
-    tried = f"{numbers.count(sum(verdicts.values()), 'fix', 'fixes')} tried alone: {counts}."
-    proof = audit.together
-    if proof is None:
-        return tried
+    return f"{numbers.count(sum(verdicts.values()), 'fix', 'fixes')} tried alone: {counts}."
+
+
+def together(audit: Audit) -> str:
+    """What the fixes do together, or that none helped; "" where none was tried."""
+    alone, proof = tried(audit), audit.together
+    if not alone or proof is None:
+        return alone
     rules = ", ".join(map(visible, proof.rules))
     what = f"Together: {rules}" if len(proof.rules) > 1 else f"Best alone: {rules}"
-    return f"{tried} {what}; {measured(proof)}."
+    return f"{alone} {what}; {measured(proof)}."
 
 
 def _effect(effect: Effect) -> str:

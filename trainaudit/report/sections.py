@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from trainaudit.frozen import frozen
 from trainaudit.recipe import STAGES, Step
-from trainaudit.report import probe_view, proofs, view
+from trainaudit.report import probe_view, proof_lines, proofs, view
 from trainaudit.report.block_map import block_map
 from trainaudit.report.cards import MAX_OTHERS, Card, all_cards, cards_of, first_fixes
 from trainaudit.report.drawing import Drawing
@@ -59,6 +59,7 @@ class Section:
     cards: tuple[Card, ...]
     cards_left_out: int
     fixes: tuple[Card, ...]
+    tried: str
     together: proofs.Shown | None
     finding_layers: tuple[str, ...]
     probe: Probe | None
@@ -110,7 +111,7 @@ def section(
     probe = _probe(audit)
     contents = [
         ("recipe", "The recipe", True),
-        ("fixes", "What to change first", bool(fixes)),
+        ("fixes", "What to change first", bool(fixes or proof_lines.tried(audit))),
         ("findings", "Findings", True),
         ("probe", "The probe", probe is not None),
         ("layers", "Layers", bool(rows)),
@@ -139,6 +140,7 @@ def section(
         cards=cards,
         cards_left_out=sum(1 for _ in all_cards(every)) - sum(1 for _ in all_cards(cards)),
         fixes=fixes,
+        tried=proof_lines.tried(audit),
         together=None if audit.together is None else proofs.shown(audit.together),
         finding_layers=_finding_layers(cards),
         probe=probe,
