@@ -24,6 +24,7 @@ from trainaudit.probe.opening import Opened, input_spec, of_module, open_model, 
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.reading import read
 from trainaudit.probe.step_failure import StepFailedError
+from trainaudit.probe.step_output import with_output
 from trainaudit.probe.task import Task, objective_of, optimizer_of, task_of, with_name
 from trainaudit.probe.trainee import Batch, Computed, Trainee
 from trainaudit.probe.training_data import data_of, on_device, on_device_of, on_few, sources_for
@@ -147,7 +148,11 @@ def _settled(task: Task, model: Any, first: Batch, *, is_real: bool) -> _Settled
 
 def _computed(task: Task, model: Any, batch: Batch) -> tuple[Objective, Computed]:
     objective = objective_of(task, model, batch)
-    computed = objectives.tried(model, batch, objective.compute, task.opened.shown)
+    shown = task.opened.shown
+    computed = objectives.tried(model, batch, objective.compute, shown)
+    if task.is_step and computed.output is None:
+        objective = with_output(objective, model, batch, shown)
+        computed = objectives.tried(model, batch, objective.compute, shown)
     return with_name(objective, computed), computed
 
 

@@ -302,6 +302,33 @@ def test_a_step_without_a_loss(work: Path) -> None:
     assert str(refused.value) == "net.py:none gives a NoneType as its loss. Return the loss, or (loss, output)."
 
 
+PLAIN_STEPS = """
+def squared(model, batch):
+    return ((model(batch[0]) - nn.functional.one_hot(batch[1], 3)) ** 2).mean()
+
+def entropy(model, batch):
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+def summed(model, batch):
+    return entropy(model, batch) + 0.1 * sum(p.square().sum() for p in model.parameters())
+
+def twice(model, batch):
+    return nn.functional.cross_entropy((model(batch[0]) + model(-batch[0])) / 2, batch[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "name"), [("entropy", "cross-entropy"), ("squared", ""), ("summed", ""), ("twice", "")]
+)
+def test_what_a_step_that_returns_its_loss_alone_gives_to_it(work: Path, step: str, name: str) -> None:
+    """Seen where the loss is one with a name of one answer of the model: how low it can get is known then."""
+    trainee = made_in(work, DATA + PLAIN_STEPS, data="net.py:pair", step=f"net.py:{step}")
+    assert trainee.loss == name
+    computed = trainee.compute(trainee.model, trainee.train[0])
+    assert (computed.output is not None) == bool(name)
+    assert falls(trainee)
+
+
 LIGHTNING = """
 import lightning
 
@@ -334,7 +361,11 @@ class Manual(Module):
 def test_a_lightning_module(work: Path) -> None:
     pytest.importorskip("lightning")
     trainee = made_in(work, DATA + LIGHTNING, target="net.py:Module", data="net.py:pair")
-    assert trainee.words["loss"] == "computed by Module.training_step"
+    words = "computed by Module.training_step, which is cross-entropy of what the model returns"
+    assert (trainee.loss, trainee.words["loss"]) == ("cross-entropy", words)
+    computed = trainee.compute(trainee.model, trainee.train[0])
+    assert computed.output.shape == (trainee.train[0].size, 3)
+    assert not trainee.model._forward_hooks
     assert trainee.words["optimizer"] == "as Module.configure_optimizers makes it"
     optimizer = trainee.make_optimizer(trainee.model)
     assert isinstance(optimizer, torch.optim.SGD)
