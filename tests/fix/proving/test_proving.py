@@ -12,7 +12,6 @@ import pytest
 from trainaudit.changes import Change
 from trainaudit.fix.proving import Trial, prove
 from trainaudit.fix.refusal import NotApplicableError
-from trainaudit.fix.together import joined, prove_together
 from trainaudit.probe.budget import Allowance
 from trainaudit.probe.plan import ProbePlan
 from trainaudit.result import NO_EFFECT, NOT_RUN, PROVED, WORSE, Effect, Proof
@@ -24,7 +23,7 @@ HEAL, NOTHING, HARM = (
     Change("scale", "all", "", 1.0),
     Change("scale", "all", "", 100.0),
 )
-SAME, IMPOSSIBLE = Change("learning-rate", amount=0.01), Change("drop-layer", "nowhere")
+IMPOSSIBLE = Change("drop-layer", "nowhere")
 
 
 def tiny(scale: float = 0.05) -> Any:
@@ -136,52 +135,6 @@ def test_the_model_is_left_as_it_was() -> None:
     assert torch.equal(torch.rand(3), drawn)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(item.grad is None for item in model.parameters())
-
-
-def test_fixes_are_taken_together_best_first_as_long_as_they_help_on_top() -> None:
-    tried = trial(tiny())
-    alone = [prove(tried, (name,), (change,)) for name, change in (("n", NOTHING), ("h", HEAL), ("x", HARM))]
-    together = prove_together(tried, alone)
-    assert together is not None
-    assert together.rules == ("h",)
-    assert together.verdict == PROVED
-    assert together.gain == alone[1].gain
-
-
-def test_the_mended_models_own_learning_rate_is_tried_at_last() -> None:
-    tried = replace(trial(tiny()), suggest=lambda _, __: 0.0123, apply=with_rate)
-    together = prove_together(tried, [prove(tried, ("s",), (START,))])
-    assert together is not None
-    assert together.rules == ("s",)
-    assert together.changes == (START, Change("learning-rate", amount=0.012))
-    assert "at the learning rate 0.012, which the range test suggests" in together.reason
-
-
-START = Change("warm-up", amount=1.0)
-
-
-def with_rate(given: Any, changes: tuple[Change, ...], seed: int) -> Any:
-    """Weights that train, and a rate of 0.003 unless another is asked for."""
-    rate = next((change.amount for change in changes if change.kind == "learning-rate"), 0.003)
-    model = tiny()
-    generator = torch.Generator().manual_seed(seed)
-    for item in model.parameters():
-        if item.ndim > 1:
-            item.data.normal_(0, (2 / item.shape[1]) ** 0.5, generator=generator)
-    return replace(given, model=model, make_optimizer=lambda made: torch.optim.Adam(made.parameters(), lr=rate))
-
-
-def test_where_nothing_helps_nothing_is_recommended_together() -> None:
-    tried = trial(tiny())
-    alone = [prove(tried, (name,), (change,)) for name, change in (("n", NOTHING), ("s", SAME), ("x", HARM))]
-    assert prove_together(tried, alone) is None
-    assert prove_together(tried, []) is None
-
-
-def test_changes_join_once_each_and_never_two_of_one_place() -> None:
-    first = (Change("initialize", "a", "kaiming_normal"), Change("learning-rate", amount=0.1))
-    assert joined(first, (first[0], Change("initialize", "b", "zeros"))) == (*first, Change("initialize", "b", "zeros"))
-    assert joined(first, (Change("learning-rate", amount=0.2),)) is None
 
 
 @pytest.mark.parametrize("is_altered", [True, False])
