@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -25,7 +26,11 @@ def _one(folder: Path, case: dict[str, Any], budget: float, keep: Path | None) -
     import torch
 
     torch.set_num_threads(1)
-    return proved_faults.run(folder, case, budget, keep)
+    try:
+        return proved_faults.run(folder, case, budget, keep)
+    except Exception as error:  # one case that breaks down is told in its row
+        traceback.print_exc()
+        return Mended(case, failure=f"{type(error).__name__}: {error}"[:200])
 
 
 def _all(folder: Path, cases: list[dict[str, Any]], budget: float, keep: Path | None, jobs: int) -> Iterator[Mended]:
