@@ -35,7 +35,6 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
 _ROW = 16.0
 """Height of a line of type."""
 _Placed = list[tuple[float, float]]
-CurveChart = Drawing
 
 
 @frozen

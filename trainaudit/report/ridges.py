@@ -55,7 +55,7 @@ def _ridges(title: str, quantity: str, pairs: Sequence[_Pair], *, is_log: bool) 
         base = TOP + ROW * (place + 1) - 4
         marks += [Path("ridge", _outline(last, x, base, closed=True))] if last else []
         marks += [Path("ridge-first", _outline(first, x, base, closed=False))] if first else []
-        marks.append(Text("e small", LEFT - 8, base, tail(labels[place], int((LEFT - 10) / 6.9))))
+        marks.append(Text("e", LEFT - 8, base, tail(labels[place], int((LEFT - 10) / 7.2))))
     every = 2 if sum(width_of(_tick(tick, is_log)) + 8 for tick in ticks) > NARROW - LEFT else 1
     marks += [
         Text("m", _inside(x(tick), _tick(tick, is_log)), foot + 20, _tick(tick, is_log)) for tick in ticks[::every]

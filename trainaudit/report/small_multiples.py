@@ -69,12 +69,12 @@ def draw_panel(panel: Panel, columns: Columns, top: float) -> list[Mark]:
     for tick in ticks:
         word = numbers.share(tick) if panel.is_share else numbers.number(tick)
         marks += [line("grid", LEFT, y(tick), WIDE - RIGHT, y(tick)), Text("e", LEFT - 6, y(tick) + 4.5, word)]
+    for series in panel.series:
+        marks += _series(series, columns, y, log, panel.is_share)
     for name, at in panel.levels:
         if low <= at <= high:
             base = y(at) - 5 if y(at) - top - HEAD > 16 else y(at) + 14
             marks += [line("level", LEFT, y(at), WIDE - RIGHT, y(at)), Text("halo ink e", WIDE - RIGHT - 4, base, name)]
-    for series in panel.series:
-        marks += _series(series, columns, y, log, panel.is_share)
     is_zero, is_wild = _edges(panel, log)
     return [*marks, *_head(panel, columns, top, is_zero, is_wild)]
 
