@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,24 @@ _SHOWN = 8
 """Changes of one finding that are listed; the others are counted."""
 
 
-def fix_target(
+def fix_target(word: str, **given: Any) -> int:
+    """`trainaudit fix`, with one sentence for whatever goes wrong."""
+    try:
+        return _fix(word, **given)
+    except TrainauditError:
+        raise
+    except MemoryError:
+        raise TrainauditError(
+            "too-large", f"{word} needs more memory than there is.", "Fix it on a larger machine."
+        ) from None
+    except Exception as error:
+        if os.environ.get("TRAINAUDIT_DEBUG"):
+            raise
+        what = f"trainaudit itself broke down on {word} ({type(error).__name__}: {error})."
+        raise TrainauditError("broke-down", what, "Please report it; TRAINAUDIT_DEBUG=1 shows where.") from error
+
+
+def _fix(
     word: str,
     *,
     output_file: Path | None,
@@ -37,7 +55,7 @@ def fix_target(
     quiet: bool,
     **given: Any,
 ) -> int:
-    """`trainaudit fix`: 0 where nothing at or above `--fail-on` is left, 1 where something is, 2 (by an error) where nothing could be done."""
+    """0 where nothing at or above `--fail-on` is left, 1 where something is, 2 (by an error) where nothing could be done."""
     from trainaudit.auditing import chosen_rules
     from trainaudit.load.target import Kind
     from trainaudit.probe.plan import ProbePlan

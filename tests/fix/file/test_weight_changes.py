@@ -421,3 +421,24 @@ def test_files_of_the_oldest_versions_list_new_tensors_among_the_inputs(tmp_path
     onnx.checker.check_model(str(tmp_path / "fixed.onnx"))
     loaded = onnx.load(tmp_path / "fixed.onnx")
     assert {item.name for item in loaded.graph.initializer} <= {item.name for item in loaded.graph.input}
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_hostile_file_is_refused_or_fixed(tmp_path: Path, data: st.DataObject) -> None:
+    """Bytes turned anywhere: one sentence, or a file that is read again."""
+    content = bytearray(perceptron((3, 4, 2)).SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    try:
+        graph = load_onnx(str(path))
+        changes = [Change("initialize", name, "normal") for name in graph.parameters]
+        changes += [Change("swap-activation", layer.name, "gelu") for layer in graph.layers]
+        changes += [
+            Change(kind, layer.name, "", 0.5) for layer in graph.layers for kind in ("drop-bias", "scale-branch")
+        ]
+        apply(str(path), graph, changes, tmp_path / "fixed.onnx", unsafe=True)
+    except TrainauditError as error:
+        assert "\n" not in str(error)

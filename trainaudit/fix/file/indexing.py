@@ -60,7 +60,7 @@ def index_file(path: str, graph: Graph) -> Editing:
         found = editing.found
         editing.now = Contents(found.nodes[:], dict(found.tensors), dict(found.values), found.makers, found.readers)
     except (WireError, UnicodeDecodeError) as error:
-        raise TrainauditError("damaged-file", f"{path} is damaged.", "Copy or export it again.") from error
+        raise _damaged(path) from error
     return editing
 
 
@@ -148,9 +148,16 @@ def _read_inside(editing: Editing, start: int, stop: int) -> Iterator[str]:
 
 
 def external_locations(editing: Editing) -> list[str]:
-    """Where the external data of the file lie, as it says, each once; tensors inside nodes, functions and bodies count."""
+    """Where the external data of the file lie, as it says, each once; tensors inside nodes, functions and bodies count. Raises `TrainauditError`."""
+    try:
+        return list(_locations(editing))
+    except (WireError, UnicodeDecodeError) as error:
+        raise _damaged(editing.path) from error
+
+
+def _locations(editing: Editing) -> dict[str, None]:
     found: dict[str, None] = {}
-    window = editing.window
+    window = Window(editing.file)
     stack = [
         (kind, payload, stop)
         for number, wire, _, payload, stop in list(entries(window, 0, editing.file.size))
@@ -169,4 +176,8 @@ def external_locations(editing: Editing) -> list[str]:
                 said = {n: content[a:b].decode() for n, w, _, a, b in fields(content) if w == 2}
                 if said.get(1) == "location":
                     found[said.get(2, "")] = None
-    return list(found)
+    return found
+
+
+def _damaged(path: str) -> TrainauditError:
+    return TrainauditError("damaged-file", f"{path} is damaged.", "Copy or export it again.")
