@@ -122,5 +122,8 @@ def test_a_proof_is_shown_with_its_numbers_predicted_first() -> None:
     fixes = text[text.index('id="fixes"') : text.index('id="findings"')]
     said = "Applied to a copy and trained beside the model for 100 steps from 3 seeds, in 4.2 s: its loss ends 5.64 times lower."
     assert said in fixes
-    assert 0 < fixes.index("predicted") < fixes.index("measured")
+    assert "<li>loss after 100 steps <strong>2.3 → 0.41</strong></li>" in fixes
     assert "<strong>Together</strong>" in fixes
+    card = text[text.index('id="findings"') :]
+    assert said in card
+    assert 0 < card.index("<td>predicted</td>") < card.index("<td>measured</td>")

@@ -11,6 +11,7 @@ from gzip import decompress
 from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,16 @@ def test_every_tag_is_closed_and_every_link_leads_somewhere(run: Run) -> None:
     for _, attributes in parsed.tags:
         for name in attributes.get("aria-labelledby", "").split():
             assert name in ids
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "golden").glob("*.json")), ids=lambda path: path.name
+)
+def test_a_page_is_made_of_every_saved_record(path: Path) -> None:
+    text = path.read_text("utf-8")
+    if not text.startswith('{\n"format"'):
+        pytest.skip("it is no record")
+    assert Page(render_html(from_json(text))).open == []
 
 
 def test_nothing_is_loaded(run: Run) -> None:
