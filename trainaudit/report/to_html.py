@@ -28,6 +28,9 @@ MAX_PRINTED_ROWS = 120
 MAX_MODELS = 20
 """Models shown in full; the JSON record holds all."""
 
+MAX_MODEL_ROWS = 200
+"""Models in the table of all; an index of many (`to_index`) has a row for each."""
+
 MAX_RECORD = 250_000
 """Characters that the record may take in the page, compressed; a larger one goes in without its tables, or not at all."""
 
@@ -75,7 +78,8 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
             title=f"{title}: audit",
             index=index,
             sections=sections,
-            rows=models,
+            rows=models[:MAX_MODEL_ROWS],
+            rows_left_out=max(0, len(models) - MAX_MODEL_ROWS),
             has_baseline=any(item.change_key is not None for item in models),
             left_out=len(run.audits) - len(shown),
             problems=view.problems_sentence(total),
