@@ -41,6 +41,7 @@ def test_new_fixed_and_unchanged_findings_are_cards() -> None:
     assert cards(text, "fixed") == ["zero-init-hidden"]
     assert cards(text, "unchanged") == ["linear-stack"]
     assert "1 new finding, 1 fixed, 1 unchanged." in Page(text).text
+    assert "more model" not in Page(diff_page(old, samples.clean())).text
 
 
 def test_what_was_not_judged_again_is_not_fixed() -> None:
@@ -100,6 +101,18 @@ def test_a_prediction_is_held_against_a_prediction() -> None:
     (pair,) = pairs(samples.decaying(), trace_samples.probed())
     assert [chart.title.split(" over")[0] for chart in pair.charts] == ["Signal", "Gradient"]
     assert {chart.columns[1:] for chart in pair.charts} == {("after, predicted", "before, predicted")}
+
+
+def test_networks_without_common_layers_are_drawn_from_end_to_end() -> None:
+    probed = trace_samples.probed()
+    (audit,) = probed.audits
+    other = replace(audit, layers=tuple(replace(row, name=f"other.{row.name}") for row in audit.layers[::2]))
+    (pair,) = pairs(probed, replace(probed, audits=(other,)))
+    (signal,) = [chart for chart in pair.charts if chart.title.startswith("Signal")]
+    assert signal.columns[0] == "from the first layer (0) to the last (1)"
+    first, last = signal.table[0], signal.table[-1]
+    assert "" not in (*first, *last)
+    assert (first[0], last[0]) == ("0", "1")
 
 
 def test_changes_of_the_model_are_told() -> None:

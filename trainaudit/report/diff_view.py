@@ -24,7 +24,7 @@ MAX_MODELS = 20
 """Models whose numbers and curves are shown."""
 
 MAX_LAYERS = 60
-_BEFORE, _AFTER = "before", "after"
+_BEFORE, _AFTER, _NOTHING = "before", "after", "–"
 
 
 @frozen
@@ -133,7 +133,7 @@ def _pair(old: Run, new: Run, target: str, was: Audit | None, now: Audit | None)
         target=target,
         name=target if was.target == now.target else f"{was.target} → {now.target}",
         absent="",
-        rows=tuple((label, *texts) for label, texts in _rows(old, new, was, now)),
+        rows=tuple((label, *texts) for label, texts in _rows(old, new, was, now) if texts != (_NOTHING, _NOTHING)),
         layers=tuple(layers[:MAX_LAYERS]),
         layers_left_out=max(0, len(layers) - MAX_LAYERS),
         charts=tuple(chart for chart in (*_run_charts(was.trace, now.trace), *_depth_charts(was, now)) if chart),
@@ -142,7 +142,7 @@ def _pair(old: Run, new: Run, target: str, was: Audit | None, now: Audit | None)
 
 def _rows(old: Run, new: Run, was: Audit, now: Audit) -> list[tuple[str, tuple[str, str]]]:
     def both(label: str, before: str, after: str) -> tuple[str, tuple[str, str]]:
-        return label, (before or "–", after or "–")
+        return label, (before or _NOTHING, after or _NOTHING)
 
     totals = view.counts(old, [was]), view.counts(new, [now])
     models = was.model, now.model
@@ -248,20 +248,33 @@ def _depth_charts(was: Audit, now: Audit) -> list[Drawing | None]:
                 for audit in (was, now)
             ]
             if all(len(items) >= 2 for items in values):
-                names = _order([*values[0]], [*values[1]])
-                curves = [
-                    Curve(f"{_AFTER}, {how}", tuple(values[1].get(layer) for layer in names), "first", True),
-                    Curve(f"{_BEFORE}, {how}", tuple(values[0].get(layer) for layer in names), "second"),
-                ]
-                chart = curve_chart(
-                    title,
-                    f"{how} {quantity}",
-                    "layers, input to output",
-                    range(len(names)),
-                    curves,
-                    x_names=names,
-                    is_log=True,
-                )
-                found.append(chart)
+                found.append(_over_depth(title, f"{how} {quantity}", how, *values))
                 break
     return found
+
+
+def _over_depth(title: str, quantity: str, how: str, was: dict[str, float], now: dict[str, float]) -> Drawing | None:
+    """Layer by layer, where most of the smaller network's layers are in the other one too; else from the first to the last layer of each."""
+    if 2 * len(was.keys() & now.keys()) >= min(len(was), len(now)):
+        names = _order([*was], [*now])
+        places: Sequence[float] = range(len(names))
+        pairs = [[values.get(name) for name in names] for values in (was, now)]
+    else:
+        names = []
+        ends = [
+            {index / (len(values) - 1): value for index, value in enumerate(values.values())} for values in (was, now)
+        ]
+        places = sorted(ends[0].keys() | ends[1].keys())
+        pairs = [[values.get(place) for place in places] for values in ends]
+    return curve_chart(
+        title,
+        quantity,
+        "layers, input to output" if names else "from the first layer (0) to the last (1)",
+        places,
+        [
+            Curve(f"{_AFTER}, {how}", tuple(pairs[1]), "first", True),
+            Curve(f"{_BEFORE}, {how}", tuple(pairs[0]), "second"),
+        ],
+        x_names=names,
+        is_log=True,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from trainaudit.errors import TrainauditError
-from trainaudit.report.diff import compare, render_diff, sentence
+from trainaudit.report.diff import compare, paired, render_diff, sentence
 from trainaudit.report.diff_view import changed_numbers, groups, pairs
 from trainaudit.report.portable import portable
 from trainaudit.report.templating import standing_alone
@@ -17,7 +17,7 @@ def diff_page(old: Run, new: Run, *, is_print: bool = False) -> str:
     old, new = portable(old), portable(new)
     difference = compare(old, new)
     models = pairs(old, new)
-    total = len({audit.target for run in (old, new) for audit in run.audits})
+    total = len(paired(old, new))
     name = models[0].name if len(models) == 1 else f"{total} models"
     return standing_alone(
         "diff.html.j2",
