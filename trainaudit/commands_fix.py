@@ -229,6 +229,11 @@ def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]
     for word, items in (("mended", compared.mended), ("left", compared.left), ("new", compared.new)):
         if items:
             lines.append(f"  {word}: {_counted(items)}")
+    again = {rule for rule, _ in compared.new} & {group.rule for group in repair.plan.taken}
+    if again:
+        lines.append(
+            f"What was in its way is gone, and {' and '.join(sorted(again))} stands at another place: fix {visible(str(out))} again."
+        )
     return lines
 
 
