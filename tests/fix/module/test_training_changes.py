@@ -204,8 +204,12 @@ def test_standard_targets() -> None:
     assert target.shape == y.shape
     assert float(target.mean()) == pytest.approx(0, abs=1e-5)
     assert float(target.std(correction=0)) == pytest.approx(1, rel=1e-5)
-    with pytest.raises(NotApplicableError):
-        apply(trainee_of(Net(), classes()), None, [Change("standardize-targets")])
+    own = replace(trainee_of(linear(), (x, 50 + 10 * y), loss="mse"), loss="")
+    assert torch.equal(apply(own, None, [Change("standardize-targets")]).train[0].target, target)
+    answers = replace(trainee_of(linear(), (x, (y > 0).float()), loss="mse"), loss="")
+    for other in (trainee_of(Net(), classes()), answers):
+        with pytest.raises(NotApplicableError):
+            apply(other, None, [Change("standardize-targets")])
 
 
 def test_larger_and_shuffled_batches_hold_the_same_examples() -> None:

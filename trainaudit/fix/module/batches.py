@@ -110,12 +110,17 @@ def _standard(tensor: Any, mean: Any, std: Any) -> Any:
     return ((tensor.double() - mean) / std).to(tensor.dtype)
 
 
+def _takes_differences(loss: str, targets: Sequence[Any]) -> bool:
+    """By its name; of a loss of the user's own by targets that are more than zeros and ones."""
+    return loss in MEASURING or (not loss and any(bool(((each != 0) & (each != 1)).any()) for each in targets))
+
+
 def _with_standard_targets(trainee: Trainee) -> Trainee:
     import torch
 
     targets = [batch.target for batch in trainee.train]
-    if trainee.loss not in MEASURING or not all(
-        isinstance(each, torch.Tensor) and _is_measured(each) for each in targets
+    if not all(isinstance(each, torch.Tensor) and _is_measured(each) for each in targets) or not _takes_differences(
+        trainee.loss, targets
     ):
         raise NotApplicableError("the targets are no numbers that a loss takes differences of")
     mean, std = _moments(
