@@ -13,6 +13,7 @@ from tests.report import samples
 from trainaudit.report import view
 from trainaudit.report.cards import all_cards, cards_of, first_fixes
 from trainaudit.report.causes import grouped
+from trainaudit.report.tips import rungs
 from trainaudit.report.to_html import render_html
 from trainaudit.result import Finding, Fix, Run, Severity
 
@@ -127,3 +128,17 @@ def test_a_proof_is_shown_with_its_numbers_predicted_first() -> None:
     card = text[text.index('id="findings"') :]
     assert said in card
     assert 0 < card.index("<td>predicted</td>") < card.index("<td>measured</td>")
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_a_tip_and_its_stage_are_marked_by_the_worst_finding(severity: Severity) -> None:
+    """A note does not paint a stage red."""
+    run = samples.faulty()
+    audit = run.audits[0]
+    findings = tuple(replace(finding, severity=severity) for finding in audit.findings)
+    audit = replace(audit, findings=findings)
+    marked = {rung.rung.number: rung for rung in rungs(run, audit, cards_of(run, audit, Counter()))}
+    assert marked[2].mark == severity.value
+    assert [tip.mark for tip in marked[2].tips if tip.tip.step.id == "2.init-well"] == [severity.value]
+    assert marked[2].violated == ("Initialize well",)
+    assert marked[1].mark == marked[1].rung.state

@@ -46,15 +46,19 @@ class Line:
 
 @frozen
 class Tip:
+    """`mark` is the state, and of a violated tip the severity of the worst of its findings."""
+
     tip: ladder.Tip
+    mark: str
     lines: tuple[Line, ...]
 
 
 @frozen
 class Rung:
-    """A stage with the evidence of its tips. `violated` are the titles of what is violated in it."""
+    """A stage with the evidence of its tips; `mark` is as of a tip. `violated` are the titles of what is violated in it."""
 
     rung: ladder.Rung
+    mark: str
     tips: tuple[Tip, ...]
     violated: tuple[str, ...]
 
@@ -64,14 +68,22 @@ def rungs(run: Run, audit: Audit, cards: Sequence[Card]) -> tuple[Rung, ...]:
     for card in all_cards(cards):
         by_rule.setdefault(card.finding.rule, []).append(card)
     reasons = {outcome.rule: outcome.reason for outcome in audit.outcomes}
-    return tuple(
-        Rung(
-            rung,
-            tuple(Tip(tip, tuple(_lines(tip, audit.trace, by_rule, reasons))) for tip in rung.tips),
-            tuple(tip.step.title for tip in rung.tips if tip.state == ladder.VIOLATED),
-        )
-        for rung in ladder.ladder(run, audit)
-    )
+    return tuple(_rung(rung, audit, by_rule, reasons) for rung in ladder.ladder(run, audit))
+
+
+def _rung(rung: ladder.Rung, audit: Audit, by_rule: Mapping[str, Sequence[Card]], reasons: Mapping[str, str]) -> Rung:
+    tips = tuple(Tip(tip, _mark(tip, by_rule), tuple(_lines(tip, audit.trace, by_rule, reasons))) for tip in rung.tips)
+    marks = {tip.mark for tip in tips}
+    worst = next((mark for mark in (ladder.VIOLATED, "error", "warning", "note") if mark in marks), rung.state)
+    titles = tuple(tip.tip.step.title for tip in tips if tip.tip.state == ladder.VIOLATED)
+    return Rung(rung, worst, tips, titles)
+
+
+def _mark(tip: ladder.Tip, by_rule: Mapping[str, Sequence[Card]]) -> str:
+    if tip.state != ladder.VIOLATED:
+        return tip.state
+    found = [card.finding.severity for rule, _ in tip.rules for card in by_rule.get(rule, ())]
+    return max(found, key=lambda severity: severity.rank).value if found else ladder.VIOLATED
 
 
 def _lines(
