@@ -84,6 +84,15 @@ def test_the_mended_models_own_learning_rate_is_tried_at_last() -> None:
     assert same.changes == (A,)
 
 
+def test_a_fix_whose_rate_gave_way_to_a_better_one_is_not_named_any_more() -> None:
+    first, second = Change("learning-rate", amount=0.1), Change("learning-rate", amount=0.5)
+    made = trial({(): 2.0, (A,): 1.0, (first,): 1.5, (A, first): 0.6, (A, second): 0.2}, 0.5)
+    alone = [prove(made, (name,), (change,)) for name, change in (("a", A), ("rate", first))]
+    found = prove_together(made, alone)
+    assert found is not None
+    assert (found.rules, found.changes) == (("a",), (A, second))
+
+
 def test_changes_join_once_each_and_never_two_of_one_place() -> None:
     first = (Change("initialize", "a", "kaiming_normal"), Change("learning-rate", amount=0.1))
     other = Change("initialize", "b", "zeros")
