@@ -278,6 +278,26 @@ def test_a_guard_and_a_logarithm_in_one_step() -> None:
     torch.testing.assert_close(made.compute(made.model, made.train[0]).output, wanted)
 
 
+class Quotient(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.scale = nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.mean(x) / self.scale(x)
+
+
+def test_a_divisor_is_kept_away_from_zero() -> None:
+    model, (x, y) = Quotient(), classes()
+    graph = graph_of(model, x)
+    name = next(layer.name for layer in graph.layers if layer.op == "div")
+    made = apply(trainee_of(model, (x, y)), graph, [Change("guard", name, amount=0.2)])
+    scale = model.scale(x)
+    assert float(scale.detach().abs().min()) < 0.2
+    safe = torch.where(scale < 0, scale.clamp(max=-0.2), scale.clamp(min=0.2))
+    torch.testing.assert_close(made.compute(made.model, made.train[0]).output, model.mean(x) / safe)
+
+
 class ByHand(nn.Module):
     """A linear layer that is written out, and a SiLU that is written out."""
 

@@ -26,7 +26,7 @@ _MORE = {
     "alpha_dropout": Op.ALPHA_DROPOUT, "log_sigmoid": Op.LOG_SIGMOID,
     **dict.fromkeys(("max_pool1d", "max_pool2d", "max_pool3d"), Op.MAX_POOL),
     **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), Op.AVERAGE_POOL),
-    "log": Op.LOG, "sqrt": Op.SQRT, "reciprocal": Op.RECIPROCAL,
+    "log": Op.LOG, "sqrt": Op.SQRT, "reciprocal": Op.RECIPROCAL, "div": Op.DIV, "true_divide": Op.DIV,
 }  # fmt: skip
 _OPS = {**NAMED, **_MORE, **{f"{name}_": op for name, op in _MORE.items()}}
 
@@ -180,14 +180,15 @@ def _editing(model: Any, edits: Edits) -> Calls:
 
 def _replaced(model: Any, edits: Sequence[tuple[Edit, Mapping[str, str]]], func: Any, args: Any, kwargs: Any) -> Any:
     """The new result; written to the operand where the call would have done so."""
-    operand = args[0] if args else kwargs["input"]
+    first = edits[0][0].place
+    operand = args[first] if args else kwargs["input"]
     in_place = (
         func.__name__.endswith("_") or kwargs.get("inplace") or (func.__name__ in _IN_PLACE_LAST and args[-1] is True)
     )
     rest: list[Any] = []
 
     def run(x: Any) -> Any:
-        result = func(x, *args[1:], **kwargs) if args else func(**{**kwargs, "input": x})
+        result = func(*args[:first], x, *args[first + 1 :], **kwargs) if args else func(**{**kwargs, "input": x})
         if isinstance(result, tuple):
             rest[:] = result[1:]
             return result[0]

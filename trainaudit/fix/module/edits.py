@@ -18,7 +18,7 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Computing:
-    """A layer while it computes: its first operand, `run(operand)` that gives what it would give, the mode, and the tensors that its edit has of its
+    """A layer while it computes: its operand, `run(operand)` that gives what it would give, the mode, and the tensors that its edit has of its
     own, by their names."""
 
     operand: Any
@@ -29,11 +29,13 @@ class Computing:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """`compute` gives the layer's new output. `parameters` and `buffers` are new tensors that it needs: name → (number of elements, value)."""
+    """`compute` gives the layer's new output. `parameters` and `buffers` are new tensors that it needs: name → (number of elements, value). `place` says
+    which of the layer's inputs is the operand."""
 
     compute: Callable[[Computing], Any]
     parameters: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     buffers: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    place: int = 0
 
 
 def edit_of(change: Change, layer: Layer, shape: tuple[int, ...], function: str = "") -> Edit:
@@ -110,13 +112,14 @@ def _guarding(layer: Layer, amount: float) -> Edit:
 
     if layer.op in (Op.LOG, Op.SQRT):
         return Edit(lambda at: at.run(at.operand.clamp_min(amount)))
-    _expect(layer.op is Op.RECIPROCAL, layer, "logarithm, root or reciprocal")
+    is_quotient = layer.op is Op.DIV and len(layer.inputs) == 2
+    _expect(layer.op is Op.RECIPROCAL or is_quotient, layer, "logarithm, root, reciprocal or quotient of two values")
 
     def away(at: Computing) -> Any:
         x = at.operand
         return at.run(torch.where(x < 0, x.clamp_max(-amount), x.clamp_min(amount)))
 
-    return Edit(away)
+    return Edit(away, place=1 if is_quotient else 0)
 
 
 def _normalizing(word: str, layer: Layer, shape: tuple[int, ...]) -> Edit:

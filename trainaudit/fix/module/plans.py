@@ -63,7 +63,7 @@ def put(model: OnnxModule, layer: Layer, edit: Edit, names: dict[str, str]) -> N
     """Let the layer give what the edit makes of it. `names` are those that the edit's tensors have in the module."""
     index, block = _place(model, layer), model.plan.block
     steps = list(block.steps)
-    steps[index] = _edited(steps[index], layer.inputs[0], edit, names)
+    steps[index] = _edited(steps[index], layer.inputs[edit.place], edit, names)
     model.plan = replace(model.plan, block=replace(block, steps=with_forgetting(steps, block.results)))
 
 
