@@ -30,8 +30,8 @@ def prove_together(trial: Trial, alone: Sequence[Proof]) -> Proof | None:
         if len(rules) < 2 or prove(trial, rules, changes).verdict != PROVED:
             return None
     changes, note = _at_its_rate(trial, changes)
-    own = {rule: proof.changes for proof in ranked for rule in proof.rules}
-    rules = tuple(rule for rule in rules if any(change in changes for change in own[rule])) or rules[:1]
+    kept = {rule for proof in ranked for rule in proof.rules if any(change in changes for change in proof.changes)}
+    rules = tuple(rule for rule in dict.fromkeys(rules) if rule in kept) or rules[:1]
     found = prove(trial, rules, changes)
     notes = [found.reason, note, f"{untried} more could not be tried on top within the time budget" if untried else ""]
     return replace(found, reason="; ".join(filter(None, notes)))
