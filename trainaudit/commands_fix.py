@@ -125,7 +125,7 @@ def _fix_file(
     else:
         compared = fixing.write_repair(repair, out, settings, rules)
         lines += ["", *_written_lines(repair, compared, out)]
-        code = exit_code(run_record((compared.after,), rules, settings))
+        code = max(exit_code(run_record((compared.after,), rules, settings)), _left_of_the_run(repair, settings))
     put("\n".join(line.rstrip() for line in lines) + "\n", None)
     return code
 
@@ -183,10 +183,20 @@ def _code_lines(repair: CodeRepair) -> list[str]:
 
 def _left(repair: Repair | CodeRepair, settings: Settings) -> int:
     """1 where a finding at or above `--fail-on` would stay."""
+    return _fails([finding for finding, _ in repair.reasons], settings)
+
+
+def _left_of_the_run(repair: Repair, settings: Settings) -> int:
+    """The same for findings of a probe, which a second audit of the file does not see."""
+    seen = {finding.rule for finding in repair.found.findings}
+    return _fails([finding for finding, _ in repair.reasons if finding.rule not in seen], settings)
+
+
+def _fails(findings: Sequence[Finding], settings: Settings) -> int:
     if settings.fail_on == "never":
         return 0
     limit = Severity(settings.fail_on).rank
-    return int(any(finding.severity.rank >= limit for finding, _ in repair.reasons))
+    return int(any(finding.severity.rank >= limit for finding in findings))
 
 
 def _planned_lines(repair: Repair) -> list[str]:
@@ -219,8 +229,9 @@ def _proof(choice: Choice) -> str:
 
 
 def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]:
-    count = len(repair.plan.made)
-    lines = [
+    count = len(repair.plan.made) + len(compared.more)
+    lines = [f"then  {visible(edit.line)}" for edit in compared.more] + ([""] if compared.more else [])
+    lines += [
         f"{visible(str(out))}: {count} {'change' if count == 1 else 'changes'}, all else byte for byte as it was; its metadata say what was changed."
     ]
     before = sum(finding.is_live for finding in repair.found.findings)
@@ -229,11 +240,6 @@ def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]
     for word, items in (("mended", compared.mended), ("left", compared.left), ("new", compared.new)):
         if items:
             lines.append(f"  {word}: {_counted(items)}")
-    again = {rule for rule, _ in compared.new} & {group.rule for group in repair.plan.taken}
-    if again:
-        lines.append(
-            f"What was in its way is gone, and {' and '.join(sorted(again))} stands at another place: fix {visible(str(out))} again."
-        )
     return lines
 
 

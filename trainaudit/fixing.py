@@ -14,6 +14,7 @@ from trainaudit.auditing import judge_measured, open_and_measure
 from trainaudit.changes import GRAPH, KINDS, TRAINING, WEIGHTS
 from trainaudit.errors import TrainauditError
 from trainaudit.fix.file.applying import Plan, Wanted, plan, write
+from trainaudit.fix.file.describing import Edit
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.judge.rule import Rule
@@ -49,6 +50,9 @@ class Repair:
     found: Audit
     choices: tuple[Choice, ...]
     plan: Plan
+    unsafe: bool = False
+    seed: int = 0
+    is_proved: bool = False
 
     @property
     def reasons(self) -> tuple[tuple[Finding, str], ...]:
@@ -95,7 +99,16 @@ def plan_repair(
     parts = (WEIGHTS, GRAPH) if unsafe else (WEIGHTS,)
     choices = choices_of(found if proved is None else proved, parts, is_proved=proved is not None)
     wanted = [group for choice in choices for group in choice.wanted]
-    return Repair(target, graph, found, choices, plan(target.path, graph, wanted, unsafe=unsafe, seed=seed))
+    return Repair(
+        target,
+        graph,
+        found,
+        choices,
+        plan(target.path, graph, wanted, unsafe=unsafe, seed=seed),
+        unsafe,
+        seed,
+        proved is not None,
+    )
 
 
 def plan_code(
@@ -193,26 +206,64 @@ def _proved(finding: Finding, kept: Proof | None) -> tuple[str, str]:
 
 @frozen
 class Comparison:
-    """What a second audit found: (rule, subject) that are mended, new, and still there."""
+    """What a second audit found: (rule, subject) that are mended, new, and still there. `more` was changed in further turns."""
 
     after: Audit
     mended: tuple[tuple[str, str], ...]
     new: tuple[tuple[str, str], ...]
     left: tuple[tuple[str, str], ...]
+    more: tuple[Edit, ...] = ()
+
+
+_MOST_TURNS = 12
 
 
 def write_repair(repair: Repair, out: Path, settings: Settings, rules: Sequence[Rule]) -> Comparison:
-    """Writes the planned file and audits it by the same rules. Raises `TrainauditError` where it cannot be written."""
+    """Writes the planned file and audits it by the same rules.
+
+    Where a rule whose findings were mended is violated at another place now (behind a normalization that was put in, the next stretch of layers is the worst),
+    that is mended too, in turns; not with proofs, which are of the first turn. Raises `TrainauditError` where the file cannot be written.
+    """
     write(repair.plan, out)
-    _, measured = open_and_measure(replace(repair.target, spec=str(out), name=""), settings, detail=False)
-    after = judge_measured(measured, settings, rules, detail=False).audit
-    old, new = _subjects(repair.found), _subjects(after)
+    target, old = replace(repair.target, spec=str(out), name=""), _subjects(repair.found)
+    mended = {group.rule for group in repair.plan.taken}
+    more: list[Edit] = []
+    for turn in range(_MOST_TURNS):
+        graph, measured = open_and_measure(target, settings, detail=False)
+        after = judge_measured(measured, settings, rules, detail=False).audit
+        new = _subjects(after)
+        moved = {rule for rule, subject in new if rule in mended and (rule, subject) not in old}
+        wanted = [
+            group for choice in choices_of(after, (), is_proved=False) for group in choice.wanted if group.rule in moved
+        ]
+        if not wanted or repair.is_proved or turn == _MOST_TURNS - 1:
+            break
+        planned = plan(str(out), graph, wanted, unsafe=repair.unsafe, seed=repair.seed)
+        if not planned.taken or not _write_over(planned, out):
+            break
+        more += planned.made
     return Comparison(
         after,
         mended=tuple(item for item in old if item not in new),
         new=tuple(item for item in new if item not in old),
         left=tuple(item for item in old if item in new),
+        more=tuple(more),
     )
+
+
+def _write_over(planned: Plan, out: Path) -> bool:
+    """Writes the next turn's file in the place of the last one's, unless it has weights of its own beside it."""
+    beside = out.with_name(f".trainaudit-{out.name}")
+    data = beside.with_name(f"{beside.name}.data")
+    try:
+        write(planned, beside)
+        if data.exists():
+            return False
+        beside.replace(out)
+        return True
+    finally:
+        beside.unlink(missing_ok=True)
+        data.unlink(missing_ok=True)
 
 
 def _subjects(audit: Audit) -> dict[tuple[str, str], None]:
