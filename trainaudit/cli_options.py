@@ -69,7 +69,8 @@ output = _given(
     click.option("--output-format", type=click.Choice(FORMATS), help="What goes to the terminal or the output file [full]."),
     click.option("-o", "--output-file", type=_PATH, metavar="PATH", help="Write the output there instead."),
     click.option("--report", "reports", multiple=True, type=_PATH, metavar="PATH",
-                 help="Also write a report; repeatable. By suffix: .html .pdf .json .sarif .md .xml."),
+                 help="Also write a report; repeatable. By suffix: .html .pdf .json .sarif .md .xml. HTML of several models is a "
+                 "page of all, with a report of each in a folder beside it."),
     click.option("--baseline", type=_PATH, metavar="PATH", help="Findings in this file do not fail the run."),
     click.option("--write-baseline", type=_PATH, metavar="PATH", help="Write today's findings as a baseline."),
     click.option("--statistics", is_flag=True, help="Count findings by rule."),
