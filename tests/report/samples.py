@@ -431,7 +431,7 @@ def cascade() -> Run:
             outcome("zero-init-hidden", State.VIOLATED),
             outcome("linear-stack", State.VIOLATED),
         ),
-        together=replace(proof, rules=("zero-init-hidden",), effects=proof.effects[:1]),
+        together=replace(proof, rules=("zero-init-hidden", "linear-stack"), effects=proof.effects[:1]),
     )
     return replace(run, audits=(audit,), rules=(*SIGNAL_RULES, *RULES))
 
