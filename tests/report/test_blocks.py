@@ -213,6 +213,18 @@ def test_long_connections_of_a_u_net_are_drawn_beside_the_boxes() -> None:
     assert len(css(drawn(*down, *up), "skip")) == 1
 
 
+def test_connections_without_room_are_counted() -> None:
+    """A network in which every block reads all before it."""
+    rows: list[LayerRow] = []
+    for index in range(14):
+        names = [row.name for row in rows]
+        rows.append(replace(layer(f"b{index}.conv", ("conv", "linear", "matmul")[index % 3]), inputs=tuple(names)))
+        rows.append(layer(f"b{index}.act", ("relu", "tanh", "gelu", "silu")[index % 4], rows[-1].name))
+    drawing = drawn(*rows)
+    assert len(css(drawing, "branch")) >= 8
+    assert "more connections had no room in the drawing" in drawing.note
+
+
 def test_one_layer_is_no_map() -> None:
     audit: Audit = replace(samples.clean_audit(), layers=(samples.row(0, "fc"),))
     assert block_map(audit, ()) is None

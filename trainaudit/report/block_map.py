@@ -41,7 +41,8 @@ def block_map(audit: Audit, findings: Sequence[Finding]) -> Drawing | None:
     home = {row: where[id(block)] for row, block in boxes(blocks).items()}
     edges = edges_of(layers, home)
     said = _said(layers, home, findings)
-    marks = [*frames, *wires(placed, edges, top, bottom), *marks]
+    lines, lost = wires(placed, edges, top, bottom)
+    marks = [*frames, *lines, *marks]
     rows: list[list[int]] = [[] for _ in placed]
     for row, order in home.items():
         rows[order].append(row)
@@ -60,6 +61,7 @@ def block_map(audit: Audit, findings: Sequence[Finding]) -> Drawing | None:
         marks=marks_of(marks),
         columns=("block", "layers", "parameters", "output", "operations", "findings"),
         table=tuple(_row(item, layers, rows[order], said.get(order, Counter())) for order, item in enumerate(placed)),
+        note=f"{numbers.count(lost, 'more connection')} had no room in the drawing." if lost else "",
         subtitle="" if not drawn_skips else "lines at the left are skip connections, ⊕ is where they join",
     )
 

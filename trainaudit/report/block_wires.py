@@ -17,8 +17,8 @@ LEFT = 104.0
 """Where boxes begin."""
 SPINE = 156.0
 """Where the signal runs from box to box."""
-_LANE = 14.0
-_LANES = 6
+_LANE = 11.0
+_LANES = 8
 
 
 @slotted(eq=False)
@@ -59,36 +59,40 @@ def edges_of(layers: Sequence[LayerRow], home: Mapping[int, int]) -> list[Edge]:
     return sorted(kept, key=lambda edge: (edge.end - edge.start, edge.start, edge.is_joined))
 
 
-def wires(placed: Sequence[Placed], edges: Sequence[Edge], top: float, bottom: float) -> list[Mark]:
-    """The spine from box to box, and at the left lines that pass boxes, each in a lane where it crosses no other."""
+def wires(placed: Sequence[Placed], edges: Sequence[Edge], top: float, bottom: float) -> tuple[list[Mark], int]:
+    """The spine from box to box, and at the left lines that pass boxes, each in a lane where it crosses no other; and how many found no lane. Skip
+    connections come first."""
+    steps = {edge.start for edge in edges if edge.end == edge.start + 1 and not edge.is_joined}
     marks: list[Mark] = [_arrow(top - GAP, top)]
-    for edge in edges:
-        if edge.end == edge.start + 1 and not edge.is_joined:
-            marks.append(_arrow(placed[edge.start].top + HEIGHT, placed[edge.end].top))
+    marks += [_arrow(placed[start].top + HEIGHT, placed[start + 1].top) for start in sorted(steps)]
+    passing = [edge for edge in edges if edge.is_joined or edge.end > edge.start + 1]
+    feet = {edge.end: placed[edge.end].top + HEIGHT for edge in edges if edge.is_joined}
     lanes: list[list[tuple[float, float]]] = []
-    joins = sorted({placed[edge.end].top + HEIGHT for edge in edges if edge.is_joined})
-    for edge in edges:
-        if edge.end == edge.start + 1 and not edge.is_joined:
-            continue
+    joins: set[float] = set()
+    lost = 0
+    for edge in sorted(passing, key=lambda edge: not edge.is_joined):
         foot = placed[edge.start].top + HEIGHT
-        start = foot + (JOIN + 11 if foot in joins else JOIN - 4)
+        start = foot + (JOIN + 11 if edge.start in feet else JOIN - 4)
         end = placed[edge.end].top + (HEIGHT + JOIN if edge.is_joined else -6)
         lane = next((n for n, taken in enumerate(lanes) if all(end < a or start > b for a, b in taken)), len(lanes))
         if lane >= _LANES:
+            lost += 1
             continue
-        if lane == len(lanes):
-            lanes.append([])
-        lanes[lane].append((start, end))
-        x = LEFT - 16 - _LANE * lane
-        path = f"M{short(SPINE)} {short(start)}H{short(x)}V{short(end)}H{short(SPINE - (8 if edge.is_joined else 0))}"
+        lanes += [[]] * (lane == len(lanes))
+        lanes[lane] = [*lanes[lane], (start, end)]
+        stem = "" if edge.start in steps else f"M{short(SPINE)} {short(foot)}V{short(start)}"
+        over = f"V{short(end)}H{short(SPINE - 8)}" if edge.is_joined else f"V{short(end)}H{short(SPINE)}v6"
+        path = f"{stem}M{short(SPINE)} {short(start)}H{short(LEFT - 16 - _LANE * lane)}{over}"
         marks.append(Path("skip" if edge.is_joined else "branch", path))
-    marks.append(Path("spine", "".join(f"M{short(SPINE)} {short(at)}v{short(JOIN - 8)}" for at in joins)))
-    for at in joins:
-        y = at + JOIN
-        marks.append(Path("join", f"M{short(SPINE - 8)} {short(y)}a8 8 0 1 0 16 0a8 8 0 1 0-16 0zm0 0h16m-8-8v16"))
+        joins |= {feet[edge.end]} if edge.is_joined else set()
+    marks.append(Path("spine", "".join(f"M{short(SPINE)} {short(at)}v{short(JOIN - 8)}" for at in sorted(joins))))
+    for at in sorted(joins):
+        marks.append(
+            Path("join", f"M{short(SPINE - 8)} {short(at + JOIN)}a8 8 0 1 0 16 0a8 8 0 1 0-16 0zm0 0h16m-8-8v16")
+        )
     last = placed[-1].top + HEIGHT
     marks.append(_arrow(last, max(bottom, last + 10)))
-    return marks
+    return marks, lost
 
 
 def _arrow(start: float, end: float) -> Path:
