@@ -57,6 +57,13 @@ def test_what_an_experiment_had_cut_is_said_once() -> None:
     assert [text for label, text in rows if label == "cut"] == ["The run was cut."]
 
 
+def test_a_batch_that_is_learnt_with_standardized_inputs_is_said_to_be() -> None:
+    stuck = {"start_loss": 9.0, "final_loss": 8.0, "steps": 300, "sample_count": 16}
+    for values, is_said in ((stuck, False), ({**stuck, "is_learnt_standardized": True}, True)):
+        trace = replace(trace_samples.trace(), experiments={"overfit-one-batch": Experiment(RAN, values=values)})
+        assert ("with standardized inputs it is learnt" in probe_view.experiment_rows(trace)[0].result) == is_said
+
+
 def test_the_charts_of_a_run() -> None:
     titles = [chart.title for chart in probe_charts.run_charts(trace_samples.trace()).values()]
     assert titles == [

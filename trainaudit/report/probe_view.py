@@ -199,6 +199,8 @@ def _overfit(values: Values) -> str:
     floor = str(values.get("nearest_floor", "none"))
     if values.get("is_stalled") is True:
         said += f"; stalled at {_FLOORS[floor]}" if floor in _FLOORS else "; stalled"
+    if values.get("is_learnt_standardized") is True:
+        said += "; with standardized inputs it is learnt"
     return said
 
 
