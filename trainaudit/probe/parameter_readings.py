@@ -58,11 +58,13 @@ class Samples:
                 part = item.numel() // BLOCK / BLOCKS
                 drawn = (torch.arange(BLOCKS) + torch.rand(BLOCKS, generator=generator, dtype=torch.float64)) * part
                 self.blocks[place] = drawn.long().to(item.device)
-        self.rest = [place for place in range(len(parameters)) if place not in self.blocks]
         self.kept = [
             torch.empty((BLOCKS, BLOCK) if place in self.blocks else item.shape, dtype=item.dtype, device=item.device)
             for place, item in enumerate(parameters)
         ]
+        rest = [place for place in range(len(parameters)) if place not in self.blocks]
+        self.rest, self.rest_kept = [parameters[place] for place in rest], [self.kept[place] for place in rest]
+        self.views: dict[int, tuple[int, Any]] = {}
         self.scales = [item.numel() / max(kept.numel(), 1) for item, kept in zip(parameters, self.kept, strict=True)]
         device = parameters[0].device if parameters else "cpu"
         self.roots = torch.tensor(self.scales, dtype=wide(device)).sqrt_().to(device)
@@ -74,21 +76,17 @@ class Samples:
     def take(self) -> Any:
         """Keep the weights as they are now; their norms."""
         if self.rest:
-            torch._foreach_copy_(
-                [self.kept[place] for place in self.rest], [self.parameters[place] for place in self.rest]
-            )
+            torch._foreach_copy_(self.rest_kept, self.rest)
         for place, drawn in self.blocks.items():
-            torch.index_select(_in_blocks(self.parameters[place]), 0, drawn, out=self.kept[place])
+            torch.index_select(self._in_blocks(place), 0, drawn, out=self.kept[place])
         return norms(self.kept).mul_(self.roots)
 
     def changes(self) -> Any:
         """The norms of w before − w now, which takes the place of what was kept."""
         if self.rest:
-            torch._foreach_sub_(
-                [self.kept[place] for place in self.rest], [self.parameters[place] for place in self.rest]
-            )
+            torch._foreach_sub_(self.rest_kept, self.rest)
         for place, drawn in self.blocks.items():
-            self.kept[place].sub_(torch.index_select(_in_blocks(self.parameters[place]), 0, drawn))
+            self.kept[place].sub_(torch.index_select(self._in_blocks(place), 0, drawn))
         return norms(self.kept).mul_(self.roots)
 
     def along(self, gradients: Sequence[Any], places: Sequence[int]) -> Any:
@@ -106,6 +104,16 @@ class Samples:
             sums.append(products.mul_(self.scales[place]).to(self.kept[0].device))
         product, change, gradient = torch.stack(sums).sum(0)
         return torch.stack([-product, change.sqrt(), gradient.sqrt()])
+
+    def _in_blocks(self, place: int) -> Any:
+        """Of a parameter as it is now; made anew only where its memory is another."""
+        item = self.parameters[place]
+        pointer, view = self.views.get(place, (None, None))
+        if pointer != item.data_ptr():
+            view = _in_blocks(item)
+            if view.data_ptr() == item.data_ptr():  # and no copy
+                self.views[place] = item.data_ptr(), view
+        return view
 
 
 def _in_blocks(tensor: Any, like: Any = None) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from trainaudit.ir.ops import RECTIFIERS, Op
@@ -46,14 +47,14 @@ def read_activation(output: Any, axis: int, slot: Slot) -> int:
     Once all units have varied (`slot.has_varied`), extrema by unit are of no more use, but to rectifiers, whose units may fall silent.
     """
     size = copy_sample(output, axis, slot.sample, slot.views, "sample")
-    is_for_all = slot.has_varied and slot.op not in RECTIFIERS
-    if is_for_all:
+    units = 1 if slot.has_varied and slot.op not in RECTIFIERS else slot.units
+    if units == 1:
         _extrema(output, slot)
     else:
         _by_unit(output, axis, torch.amax, slot.highs)
         if not (slot.has_varied and slot.op in _NOT_NEGATIVE):
             _by_unit(output, axis, torch.amin, slot.lows)
-    if slot.seen is None or not _fits_half(*slot.seen, is_for_all=is_for_all):
+    if slot.seen is None or not _fits_half(slot.seen, units):
         magnitudes = output.abs()
         slot.numbers[NON_FINITE] = output.numel() - torch.isfinite(magnitudes).sum()
         slot.numbers[OVERFLOW] = (magnitudes > HALF_MOST).sum()
@@ -126,11 +127,11 @@ def count_nonzero(values: Any, scratch: Any, out: Any) -> None:
 # --- extrema -------------------------------------------------------------------------------------------------------------
 
 
-def _fits_half(highs: Any, lows: Any, *, is_for_all: bool) -> bool:
-    """Whether all is finite and representable in float16."""
-    if is_for_all:
-        return bool(lows[0] >= -HALF_MOST and highs[0] <= HALF_MOST)
-    return bool(lows.min() >= -HALF_MOST and highs.max() <= HALF_MOST)
+def _fits_half(extrema: Any, units: int) -> bool:
+    """Whether all is finite and representable in float16, from the highs and lows of so many units."""
+    highs, lows = extrema
+    high, low = (highs[0], lows[0]) if units == 1 else (np.maximum.reduce(highs), np.minimum.reduce(lows))
+    return bool(low >= -HALF_MOST and high <= HALF_MOST)
 
 
 def _extrema(output: Any, slot: Slot) -> None:
