@@ -17,7 +17,7 @@ from trainaudit.report.depth_axis import LEFT, MAX_COLUMNS, columns_for, stretch
 from trainaudit.report.drawing import Drawing, Icon, Path, Text
 from trainaudit.report.layer_map import layer_map
 from trainaudit.report.sections import section
-from trainaudit.report.to_html import render_html
+from trainaudit.report.to_html import page, render_html
 from trainaudit.report.view import live_findings
 from trainaudit.result import Audit, LayerRow, Run
 
@@ -191,6 +191,23 @@ def test_modules_are_named_under_the_layers() -> None:
     assert [name for *_, name in stretches(names)] == ["stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3", "head"]
     assert stretches([str(index) for index in range(5)]) == []
     assert [(first, last) for first, last, _ in stretches(names)][:2] == [(0, 0), (1, 2)]
+
+
+def test_a_printed_drawing_carries_its_style() -> None:
+    """The PDF renderer knows neither the page's style sheet nor variables inside a drawing."""
+    text = page(trace_samples.probed(), is_print=True)
+    drawings = re.findall(r'<svg class="chart" viewBox.*?</svg>', text, re.DOTALL)
+    styled = [drawing for drawing in drawings if "<style>" in drawing]
+    assert len(styled) >= 6
+    used = {name for drawing in styled for css in re.findall(r'class="([^"]+)"', drawing) for name in css.split()} - {
+        "chart"
+    }
+    known = set(re.findall(r"\.chart \.([\w-]+)", styled[0]))
+    assert "var(" not in styled[0]
+    assert used - known <= {"halo"}
+    assert "<style>" not in "".join(
+        re.findall(r"<svg.*?</svg>", page(trace_samples.probed(), is_print=False), re.DOTALL)
+    )
 
 
 def test_the_axis_reads_right() -> None:
