@@ -231,6 +231,17 @@ def test_the_weights_of_the_changed_code_have_the_scheme(tmp_path: Path) -> None
     assert bool((module.fc1.bias == 0.5).all())
 
 
+def test_what_is_initialized_again_afterwards_is_not_certain(tmp_path: Path) -> None:
+    drawn = [Change("initialize", f"blocks.{place}.fc.weight", "orthogonal") for place in range(3)]
+    again = BLOCKS.replace("        if True:\n", "        self.apply(print)\n        if True:\n")
+    assert "Net.__init__ initializes it once more" in proposal(tmp_path, again, "Net", *drawn).unplaced[0].reason
+    built_by = NET + "\n\ndef build():\n    net = Net()\n    nn.init.zeros_(net.fc1.weight)\n    return net\n"
+    done = proposal(tmp_path, built_by, "build", Change("initialize", "fc1.weight", "orthogonal"))
+    assert "build initializes it once more" in done.unplaced[0].reason
+    own = NET.replace("        self.act =", "        self.apply(print)\n        self.act =")
+    assert not proposal(tmp_path, own, "Net", Change("initialize", "fc1.weight", "orthogonal")).unplaced
+
+
 def test_an_initializer_of_a_factory_stands_before_its_return(tmp_path: Path) -> None:
     done = proposal(tmp_path, FACTORY, "build_model", Change("initialize", "dense2.weight", "zeros"), unsafe=False)
     assert changed_lines(done) == ["+    nn.init.zeros_(model.dense2.weight)"]

@@ -14,7 +14,7 @@ from trainaudit.fix.file.applying import Wanted
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.fix.source import rewriting
 from trainaudit.fix.source.code import MODULES, initialization, normalization, number
-from trainaudit.fix.source.places import Home, home_of
+from trainaudit.fix.source.places import Home, home_of, refuse_later_initialization
 from trainaudit.fix.source.trees import prefix_of
 from trainaudit.frozen import frozen, slotted
 from trainaudit.ir.graph import Graph, Layer
@@ -226,6 +226,7 @@ def _in_module(
         if features is None or shape is None:
             raise NotApplicableError("how many features are to be normalized is not known")
         return rewriting.insert_module(tree, home, normalization(change.to, features, len(shape)))
+    refuse_later_initialization(sources.model, sources.factory, home)
     return rewriting.append(tree, home, _statement(sources, tree, change, module, tensor))
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from trainaudit.changes import Change
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.fix.source.code import FUNCTIONS, MODULES, number
-from trainaudit.fix.source.places import (
-    Home,
+from trainaudit.fix.source.lookup import (
     body_of,
     call_of,
     elements,
@@ -23,6 +22,7 @@ from trainaudit.fix.source.places import (
     text_of,
     walk,
 )
+from trainaudit.fix.source.places import Home
 from trainaudit.fix.source.trees import (
     call_at,
     checked,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainaudit.fix.refusal import NotApplicableError
-from trainaudit.fix.source.places import shortened, text_of, walk
+from trainaudit.fix.source.lookup import shortened, text_of, walk
 
 if TYPE_CHECKING:
     import libcst as cst
