@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from trainaudit.recipe import STAGES, STEPS
+from trainaudit.recipe import BY_HAND, STAGES, STEPS
 
 
 def test_stages_and_ids() -> None:
@@ -21,3 +21,7 @@ def test_marks_of_the_named_tips() -> None:
     remarks = {"4.first-layer-filters", "4.odd-activations"}
     marks = Counter(step.auto for step in STEPS.values() if step.stage > 1 and step.id not in remarks)
     assert marks == {"full": 10, "partial": 16, "by-hand": 7}
+
+
+def test_what_no_tool_can_check_says_what_to_do() -> None:
+    assert set(BY_HAND) == {step.id for step in STEPS.values() if step.auto == "by-hand"}

@@ -106,3 +106,15 @@ STAGES: tuple[Stage, ...] = (
 
 STEPS: dict[str, Step] = {step.id: step for stage in STAGES for step in stage.steps}
 """Step id → step."""
+
+BY_HAND: dict[str, str] = {
+    "1.look-at-examples": "Scroll through them for hours: look for copies, wrong labels and imbalances, and for what you go by yourself to tell them apart.",
+    "2.human-baseline": "Label some examples yourself, twice: how often are you right, and how often do you agree with yourself?",
+    "2.generalize-a-special-case": "Write what you need now as a plain loop, get it right, then vectorize it and see that both give the same.",
+    "3.complexify-one-at-a-time": "Add one input or one part, see what it brings, then the next; never all at once.",
+    "4.stick-with-supervised": "Pretrain on labels where you can; expect little of unsupervised pretraining outside of language.",
+    "4.larger-model": "Stopped early, a larger model often ends better than a smaller one that is trained to its end.",
+    "5.hyperparameter-optimization": "Toolboxes for Bayesian optimization pay once random search has told the ranges that matter.",
+    "6.ensembles": "Averaging a few models gains about 2 % nearly always; distill them into one where that is too slow.",
+}
+"""What to do for the tips that no tool can check."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from gzip import compress
 
 from trainaudit.frozen import frozen
-from trainaudit.recipe import SOURCE_URL
+from trainaudit.recipe import BY_HAND, SOURCE_URL
 from trainaudit.report import numbers, view
 from trainaudit.report.cards import MAX_OTHERS
 from trainaudit.report.model_rows import Row, failed, ranked, row
@@ -85,6 +85,7 @@ def page(run: Run, *, is_print: bool, index: str = "") -> str:
             problems=view.problems_sentence(total),
             rules=view.rules_sentence(total),
             recipe_url=SOURCE_URL,
+            by_hand=BY_HAND,
             thresholds=[(rule, limit) for rule in run.rules if rule.id in used for limit in rule.thresholds],
             record=record,
             record_lacks=record_lacks,
