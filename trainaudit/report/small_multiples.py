@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import ceil, floor, isfinite, log10
 from statistics import median
 
@@ -15,11 +16,13 @@ from trainaudit.report.drawing import (
     WIDE,
     Mark,
     Path,
+    Spot,
     Text,
     box,
     diamonds,
     dots,
     line,
+    place_label,
     short,
     width_of,
 )
@@ -71,12 +74,32 @@ def draw_panel(panel: Panel, columns: Columns, top: float) -> list[Mark]:
         marks += [line("grid", LEFT, y(tick), WIDE - RIGHT, y(tick)), Text("e", LEFT - 6, y(tick) + 4.5, word)]
     for series in panel.series:
         marks += _series(series, columns, y, log, panel.is_share)
+    taken: list[tuple[float, float, float, float]] = []
+    points = _points(panel, columns, y, log)
     for name, at in panel.levels:
         if low <= at <= high:
-            base = y(at) - 5 if y(at) - top - HEAD > 16 else y(at) + 14
-            marks += [line("level", LEFT, y(at), WIDE - RIGHT, y(at)), Text("halo ink e", WIDE - RIGHT - 4, base, name)]
+            sides = (WIDE - RIGHT - 4 - width_of(name), LEFT + 4)
+            spots = [Spot(side, y(at) + rise) for rise in (-5, 14) for side in sides]
+            spot = place_label(name, spots, points, taken, (LEFT, top + HEAD, WIDE - RIGHT, bottom))
+            marks += [line("level", LEFT, y(at), WIDE - RIGHT, y(at)), Text("halo ink", spot.x, spot.y, name)]
     is_zero, is_wild = _edges(panel, log)
     return [*marks, *_head(panel, columns, top, is_zero, is_wild)]
+
+
+def _points(panel: Panel, columns: Columns, y: Callable[[float], float], log: bool) -> _Places:
+    """What is drawn, and the middles between: what a label should not cover."""
+    found: _Places = []
+    for series in panel.series:
+        known = [
+            (columns.x(layer), y(value))
+            for layer, value in enumerate(series.values)
+            if value is not None and isfinite(value) and (value > 0 or not log)
+        ]
+        found += known
+        for (x0, y0), (x1, y1) in pairwise(known):
+            parts = min(8, max(1, int((x1 - x0) / 12)))
+            found += [(x0 + (x1 - x0) * part / parts, y0 + (y1 - y0) * part / parts) for part in range(1, parts)]
+    return found
 
 
 def _asks_for_log(values: Sequence[float]) -> bool:

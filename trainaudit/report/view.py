@@ -218,11 +218,11 @@ def coverage_sentence(audit: Audit) -> str:
     if share is None:
         return ""
     rest = "" if share == 1 else "; rules that need the rest were not run there"
-    run = (
-        "nothing was run"
-        if audit.trace is None
-        else "measured at the first step of the probe, updates over its second half"
-    )
+    run = "nothing was run"
+    if audit.trace is not None:
+        is_forward = audit.trace.settings.evidence == "forward"
+        step = "measured at the first step of the probe, updates over its second half"
+        run = "measured on the first batch" if is_forward else step
     return f"Predicted from graph and weights, for standardised inputs; {run}. The prediction covers {numbers.share(share)} of the layers{rest}."
 
 
