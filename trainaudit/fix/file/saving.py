@@ -21,6 +21,7 @@ from trainaudit.fix.file.indexing import external_locations
 from trainaudit.fix.file.weights import declared, stored_shape
 from trainaudit.frozen import frozen
 from trainaudit.load.cutting import encoded_varint
+from trainaudit.load.datafile import DataFile
 from trainaudit.load.external import ExternalFiles, safe_steps
 from trainaudit.load.wire import Entry
 
@@ -122,8 +123,7 @@ def _copy_data(folder: str, location: str, destination: Path, made: list[Path]) 
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with _Temporary(path.parent) as copy:
-        for start in range(0, source.size, _PIECE):
-            copy.file.write(source.read(start, min(_PIECE, source.size - start)))
+        _pour(source, 0, source.size, copy.file)
         copy.finish()
         copy.become(path)
     made.append(path)
@@ -267,5 +267,13 @@ def _write(editing: Editing, splices: Sequence[Splice], notes: Sequence[str], ou
 
 
 def _copy(editing: Editing, start: int, stop: int, out: IO[bytes]) -> None:
+    _pour(editing.file, start, stop, out)
+
+
+def _pour(source: DataFile, start: int, stop: int, out: IO[bytes]) -> None:
+    """The bytes between two places of a file, a piece at a time."""
+    piece = memoryview(bytearray(max(0, min(_PIECE, stop - start))))
     for position in range(start, stop, _PIECE):
-        out.write(editing.file.read(position, min(_PIECE, stop - position)))
+        part = piece[: min(_PIECE, stop - position)]
+        source.read_into(position, part)
+        out.write(part)
