@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
 from trainaudit.load.target import InputSpec, Kind, Target, split_python
@@ -25,9 +26,9 @@ from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.reading import read
 from trainaudit.probe.step_failure import StepFailedError
 from trainaudit.probe.step_output import with_output
-from trainaudit.probe.task import Task, objective_of, optimizer_of, task_of, with_name
+from trainaudit.probe.task import Task, brings, objective_of, optimizer_of, task_of, with_name
 from trainaudit.probe.trainee import Batch, Computed, Trainee
-from trainaudit.probe.training_data import data_of, on_device, on_device_of, on_few, sources_for
+from trainaudit.probe.training_data import Data, data_of, on_device, on_device_of, on_few, sources_for
 from trainaudit.probe.user_objects import Caller, Spec, spec_of
 from trainaudit.trace.trace import Failure
 
@@ -93,7 +94,7 @@ def _spec(plan: ProbePlan, caller: Caller) -> Spec:
 def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, spec: Spec) -> Trainee:
     device = chosen_device(plan.device)
     task = task_of(opened, graph, plan, caller, spec)
-    data = data_of(task, plan, caller, spec)
+    data = _data(task, plan, caller, spec)
     first = on_device_of(opened.model, data.train[0])
     model = with_shapes(opened, first.args, first.kwargs)
     settled = _settled(task, model, first, is_real=data.kind == "real")
@@ -123,6 +124,23 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
         failure=settled.failure,
         conversion=opened.conversion,
     )
+
+
+def _data(task: Task, plan: ProbePlan, caller: Caller, spec: Spec) -> Data:
+    """The user's, else those that a LightningModule brings, else synthetic ones."""
+    model = task.opened.model
+    if plan.data or spec.make_data is not None or not brings(model, "train_dataloader"):
+        return data_of(task, plan, caller, spec)
+    held = model.val_dataloader if brings(model, "val_dataloader") else None
+    own = replace(
+        spec, shown=spec.shown or type(model).__name__, make_data=model.train_dataloader, make_validation=held
+    )
+    try:
+        return data_of(task, plan, caller, own)
+    except TrainauditError as error:  # it may wait for setup(), a data module or a trainer
+        data = data_of(task, plan, caller, spec)
+        note = f"The data are synthetic, since {type(model).__name__}.train_dataloader could not be used: {error.what}"
+        return replace(data, notes=(*data.notes, note))
 
 
 @frozen

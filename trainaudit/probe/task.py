@@ -24,6 +24,8 @@ from trainaudit.probe.plan import ProbePlan
 from trainaudit.probe.trainee import Batch, Computed
 from trainaudit.probe.user_objects import Caller, Spec, named, shown_name
 
+_LIGHTNING = ("lightning", "pytorch_lightning")
+
 
 @frozen
 class Task:
@@ -73,6 +75,16 @@ def _has_training_step(model: Any) -> bool:
     """A LightningModule, or one that is written like it."""
     return callable(getattr(type(model), "training_step", None)) and callable(
         getattr(model, "configure_optimizers", None)
+    )
+
+
+def brings(model: Any, name: str) -> bool:
+    """A LightningModule with a method of its own of that name, rather than the one that only raises."""
+    method = getattr(type(model), name, None)
+    return (
+        _has_training_step(model)
+        and callable(method)
+        and getattr(method, "__module__", "").split(".")[0] not in _LIGHTNING
     )
 
 

@@ -351,6 +351,14 @@ class Module(lightning.LightningModule):
         optimizer = torch.optim.SGD(self.parameters(), lr=0.5, momentum=0.9)
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 10)}
 
+class Fed(Module):
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(64, 6), torch.arange(64) % 3), 16)
+
+class Unready(Module):
+    def train_dataloader(self):
+        return self.rows  # made by setup()
+
 class Manual(Module):
     def __init__(self):
         super().__init__()
@@ -378,6 +386,17 @@ def test_a_lightning_module_on_synthetic_data(work: Path) -> None:
     trainee = made_in(work, LIGHTNING, target="net.py:Module")
     assert trainee.data == "teacher"
     assert trainee.train[0].target.dtype == torch.int64
+
+
+def test_a_lightning_module_with_data_of_its_own(work: Path) -> None:
+    pytest.importorskip("lightning")
+    trainee = made_in(work, LIGHTNING, target="net.py:Fed")
+    assert (trainee.data, trainee.train[0].size, trainee.notes) == ("real", 16, ())
+    assert "Fed:train_dataloader" in trainee.words["data"]
+    unready = made_in(work, LIGHTNING, target="net.py:Unready")
+    assert unready.data == "teacher"
+    assert any("Unready.train_dataloader could not be used" in note for note in unready.notes)
+    assert made_in(work, LIGHTNING, target="net.py:Fed", data="random").data == "random"
 
 
 def test_a_lightning_module_that_steps_by_hand(work: Path) -> None:
