@@ -98,6 +98,7 @@ def test_update_ratios_are_those_after_warm_up() -> None:
     assert run_fact(found, "update_speed_spread") == pytest.approx(1e4)
     assert (run_fact(found, "slowest_layer"), run_fact(found, "fastest_layer")) == ("l0", "l1")
     assert run_fact(found, "update_ratio") == pytest.approx((1e-6 + 1e-2) / 2)
+    assert sorted(found.columns["layer.update_ratio"].values()) == pytest.approx([1e-6, 1e-2])  # type: ignore[type-var]
 
 
 def test_a_weight_that_starts_at_zero_has_no_ratio_and_breaks_nothing() -> None:
