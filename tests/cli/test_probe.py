@@ -137,7 +137,8 @@ def test_the_page_shows_the_probe(probed: Result, work: Path) -> None:
     page = (work / "audit.html").read_text()
     assert ">The probe</h2>" in page
     assert "Loss of the run" in page
-    assert "Signal over depth, predicted and measured" in page
+    assert "Activations, rms: measured from" in page
+    assert "; predicted" in page
 
 
 @pytest.mark.parametrize("saved", ["trace.json", "audit.json"])
