@@ -18,8 +18,9 @@ RELEVANT = math.log(1.05)
 """A twentieth: two runs of one model from two seeds differ by that much easily, and nobody rewrites a network for less."""
 KNOWN = 0.005
 """Of the loss at the start: below it a loss counts as known by heart, as in the experiment that overfits one batch, and nothing more is gained."""
-_MOST = 100.0
-"""Times the loss at the start: above it, and where it is not finite, a run has diverged, and how far says nothing."""
+_MOST = 2.0
+"""Times the loss at the start: above it, and where it is not finite, a run has diverged, and how far says nothing. A fix that does no more than not to
+diverge is not to rank before one that learns."""
 _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833)
 """95th percentiles of Student's t with 1, 2 … 9 degrees of freedom."""
 _NORMAL = 1.645
@@ -28,7 +29,7 @@ _SIGNS = 5
 
 
 def gain(before: float, after: float, scale: float, known: float = KNOWN) -> float:
-    """ln(before / after), above 0 where `after` is smaller; neither below `known` nor above 100 of `scale`, which is the loss at the start. Losses
+    """ln(before / after), above 0 where `after` is smaller; neither below `known` nor above twice `scale`, which is the loss at the start. Losses
     below 0 (densities have them) are compared by their difference over the scale instead."""
     ends = [min(value, _MOST * scale) if math.isfinite(value) else _MOST * scale for value in (before, after)]
     if min(ends) < 0:
