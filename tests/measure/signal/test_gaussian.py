@@ -41,6 +41,13 @@ def test_relu_of_a_standard_normal() -> None:
     assert pair[0] == pytest.approx(0.25, rel=1e-5)
 
 
+@pytest.mark.parametrize("std", [0.0, 1e-200, 1e-9])
+def test_relu_of_what_hardly_varies(std: float) -> None:
+    mean, own, _ = through(rectifier(0.0), np.array([0.7, -0.7]), np.full(2, std**2), NONE)
+    assert mean == pytest.approx([0.7, 0.0], abs=1e-12)
+    assert own == pytest.approx([std**2, 0.0], abs=1e-30)
+
+
 @pytest.mark.parametrize("correlation", [0.1, 0.5, 0.9])
 def test_shared_variance_through_relu_is_the_arc_cosine_kernel(correlation: float) -> None:
     """Cho & Saul 2009: E[relu(u)relu(v)] = (√(1 − ρ²) + ρ(π − arccos ρ)) / 2π; of the slopes (π − arccos ρ) / 2π."""

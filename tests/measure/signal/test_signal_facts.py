@@ -170,3 +170,19 @@ def test_initializers_are_named_in_words(tmp_path: Path) -> None:
     assert words["fc"] == "uniform, bound 1/√fan_in: PyTorch's default"
     assert "He normal" in words["he"]
     assert words["head"] == "normal, std 0.001"
+
+
+@pytest.mark.parametrize(("gain", "direction"), [(0.58, -1), (4.6, 1)])
+def test_what_leaves_the_range_of_numbers_is_no_reason_for_silence(gain: float, direction: int, tmp_path: Path) -> None:
+    """1,000 layers multiply to 1e-400 and to 1e500; a double holds variances from 1e-324 to 1e308."""
+    width = 16
+    net = Network({"x": ("N", width)})
+    h = "x"
+    for number in range(1000):
+        h = net.linear(f"fc{number}", h, width, weight=initial.normal(gain / math.sqrt(width)))
+        h = net.activation("Relu", f"act{number}", h)
+    net.output(net.linear("head", h, 10), "logits")
+    table = measured(net, tmp_path)
+    assert math.log10(one(table, "segment.predicted_forward_change")) * direction > 90
+    if direction < 0:
+        assert 0.0 < one(table, "layer.predicted_end_to_end_ratio") < 1e-90

@@ -113,7 +113,7 @@ def _rectified(leak: float, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
     """Mean of max(z, leak·z), and its variance as a share of z's."""
     ratio = mean / np.maximum(std, _TINY)
     below, spread = _rectifier_table()
-    center = std * (np.maximum(ratio, 0.0) + looked_up(-np.abs(ratio), below))
+    center = np.maximum(mean, 0.0) + std * looked_up(-np.abs(ratio), below)
     if leak == 0.0:
         return center, looked_up(ratio, spread)
     rest = 1.0 - leak

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from trainaudit.measure.signal.prediction import Floats, Prediction
 
 
+GONE = 1e-100
+"""Of a signal or gradient that has dwindled further than this the rest is lost: a variance ends at 1e-324 in a double, a deviation with it at 1e-162."""
+
+
 @frozen
 class Readings:
     """A prediction as facts read it. `missing` is the reason for what it does not reach."""

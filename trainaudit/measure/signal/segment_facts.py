@@ -9,7 +9,7 @@ from itertools import groupby
 
 from trainaudit.ir.graph import Layer, Role
 from trainaudit.measure.facts import Columns, FactValue, Subject
-from trainaudit.measure.signal.readings import Readings, first_largest
+from trainaudit.measure.signal.readings import GONE, Readings, first_largest
 from trainaudit.measure.signal.segments import RESIDUAL, Segment
 from trainaudit.measure.static.index import Index
 from trainaudit.measure.static.places import fitting_normalization
@@ -81,15 +81,15 @@ def _changes(index: Index, segment: Segment, read: Readings) -> tuple[dict[str, 
     backward = [
         _quotient(read.gradient(here), read.gradient(end)) for here, end in zip(starts, segment.ends, strict=True)
     ]
-    changes = [_product(forward), _product(backward)]
+    changes = [_product(forward), _product(backward[::-1])]
     facts: dict[str, FactValue] = {
         "segment.predicted_forward_change": read.missing if changes[0] is None else changes[0],
         "segment.predicted_backward_change": read.missing if changes[1] is None else changes[1],
         "segment.predicted_start_std": read.missing if start is None else start,
         "segment.predicted_end_std": read.missing if start is None or changes[0] is None else start * changes[0],
     }
-    both = _product(changes)
-    facts["segment.predicted_change"] = read.missing if both is None else math.sqrt(both)
+    both = None if changes[0] is None or changes[1] is None else math.sqrt(changes[0]) * math.sqrt(changes[1])
+    facts["segment.predicted_change"] = read.missing if both is None else both
     damage = [(abs(math.log(change)), way) for way, change in enumerate(changes) if change]
     if not damage or max(damage)[0] == 0.0:
         return facts, 0
@@ -104,8 +104,16 @@ def _quotient(one: float | None, other: float | None) -> float | None:
 
 
 def _product(factors: Sequence[float | None]) -> float | None:
-    known = [factor for factor in factors if factor is not None]
-    return math.prod(known) if len(known) == len(factors) else None
+    """In the order in which the signal or the gradient passes them. None where one is not known, unless what passed had left the range of numbers
+    by then: the product is at least as small, or as large, as what is returned."""
+    product = 1.0
+    for factor in factors:
+        if not factor and (0.0 < product < GONE or product > 1.0 / GONE):
+            return product
+        if factor is None:
+            return None
+        product *= factor
+    return product
 
 
 def _longest_run(words: list[str], kinds: tuple[str, ...]) -> int:

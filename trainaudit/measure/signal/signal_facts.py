@@ -18,7 +18,7 @@ from trainaudit.ir.ops import NORMALIZATIONS, RECTIFIERS, SHAPING, WEIGHTED, Op
 from trainaudit.measure.catalog import CATALOG, SIGNAL
 from trainaudit.measure.facts import Columns, FactValue, Subject, Unmeasured
 from trainaudit.measure.signal.curves import Floats
-from trainaudit.measure.signal.readings import Readings, first_largest, readings
+from trainaudit.measure.signal.readings import GONE, Readings, first_largest, readings
 from trainaudit.measure.signal.segment_facts import measure_segments
 from trainaudit.measure.signal.segments import Layout, find_segments
 from trainaudit.measure.static.flow import is_float
@@ -290,8 +290,12 @@ def _reach(index: Index, structure: Columns, read: Readings) -> Columns:
         return columns
     relative |= {index.layers[i].name: gradient / last[2] for _, i, gradient in found}
     ratio = first[2] / last[2]
+    least = min(gradient for _, _, gradient in found if gradient > 0.0) / last[2]
+    # a zero weight cuts the gradient off; here too little for a double reaches the first layer, at most so much
+    is_gone = ratio == 0.0 and least < GONE
+    ratio = least if is_gone else ratio
     columns["model.predicted_gradient_ratio"] = {"model": ratio}
-    start = _start(index, read, found, ratio)
+    start = first[1] if is_gone else _start(index, read, found, ratio)
     columns["layer.predicted_end_to_end_ratio"] = {index.layers[start].name: ratio}
     return columns
 
