@@ -171,7 +171,7 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verb
         code = "" if proof_lines.is_refuted(finding) else finding.fix.code
         lines += [" " * _LABEL + line for line in visible_lines(code)] if code else []
     if finding.proof is not None:
-        lines += _labelled("made", proof_lines.made(finding.proof), width, color)
+        lines += _labelled("change", proof_lines.made(finding.proof), width, color)
         lines += _labelled("predicted", proof_lines.predicted(finding.proof), width, color)
         lines += _labelled("proof", proof_lines.measured(finding.proof), width, color)
     names, more = view.other_places(finding, _SHOWN_PLACES)
