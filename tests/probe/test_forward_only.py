@@ -227,13 +227,13 @@ def test_ctrl_c_is_passed_on_to_it(tmp_path: Path) -> None:
     pressed: list[float] = []
 
     def progress(_stage: str, share: float) -> None:
-        if share > 0.01 and not pressed:
+        if share > 0.0005 and not pressed:
             pressed.append(share)
             raise KeyboardInterrupt
 
-    trace = run_apart(Target(model(tmp_path / "m.onnx")), ProbePlan(steps=20_000), progress)
+    trace = run_apart(Target(model(tmp_path / "m.onnx")), ProbePlan(steps=1_000_000, time_budget=10_000.0), progress)
     assert trace.stopped == "interrupted"
-    assert 200 < len(trace.sampled_steps) < 20_000
+    assert 200 < len(trace.sampled_steps) < 1_000_000
 
 
 def test_a_crash_of_onnxruntime_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

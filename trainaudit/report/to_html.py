@@ -31,7 +31,7 @@ MAX_MODELS = 20
 MAX_MODEL_ROWS = 200
 """Models in the table of all; an index of many (`to_index`) has a row for each."""
 
-MAX_RECORD = 250_000
+MAX_RECORD = 200_000
 """Characters that the record may take in the page, compressed; a larger one goes in without its tables, or not at all."""
 
 MAX_PAGE = 2_000_000
