@@ -102,7 +102,7 @@ _RUN = (
     _number("training.gradient_spike_ratio", "ratio", TRAINING,
             "largest gradient norm behind the first tenth of the run, of those above what the run began with, over the median of the ten steps before it"),
     _count("training.spike_step", "steps", TRAINING, "steps before that gradient"),
-    _number("training.zero_gradient_share", "share", TRAINING, "share of the steps whose gradient is exactly 0 for every parameter, at a loss that is not"),
+    _number("training.zero_gradient_share", "share", TRAINING, "share of the steps whose gradient is exactly 0 for every parameter, at a loss above a millionth of the first"),
     _number("training.clip_norm", "", TRAINING, "norm that nine of ten steps' gradients stay below: where to clip"),
     _number("training.update_ratio", "ratio", TRAINING, "median over the weights of ‖Δw‖ / ‖w‖ after warm-up"),
     _number("training.first_update_ratio", "ratio", TRAINING, "largest ‖Δw‖ / ‖w‖ of a weight matrix in the first three sampled steps, median over weights"),

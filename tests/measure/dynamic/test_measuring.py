@@ -205,6 +205,13 @@ def test_the_score_depends_on_neither_scale_nor_shift(loss: list[float], scale: 
         assert moved == pytest.approx(base, rel=1e-2)
 
 
+def test_a_loss_that_is_learnt_to_the_last_bit_is_not_clipped() -> None:
+    """−ln(1 − 1e-7) is what clipped probabilities leave of a cross-entropy where every class is right."""
+    run = {"gradient_norm": [1.0] * 5 + [0.0] * 25}
+    assert run_fact(measured(trace([0.69] * 5 + [1.19e-7] * 25, run=run)), "zero_gradient_share") == 0.0
+    assert run_fact(measured(trace([0.69] * 5 + [16.1] * 25, run=run)), "zero_gradient_share") == pytest.approx(25 / 30)
+
+
 def test_a_spike_stands_out_of_the_steps_before_it_and_of_the_beginning() -> None:
     norms = (1.0,) * 20 + (40.0,) + (1.0,) * 9
     found = measured(trace([1.0] * 30, run={"gradient_norm": norms}))

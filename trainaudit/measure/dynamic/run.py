@@ -140,18 +140,27 @@ def fall_score(loss: Sequence[float]) -> float | None:
     return max(-1e6, min(1e6, -slope / error)) if error > 0.0 else math.copysign(1e6, -slope)
 
 
+_LEARNT = 2.0**-20
+"""Of the loss at the start: eight units in the last place of a float32, such as what a logarithm of probabilities that is clipped at 1 − 1e-7 has left."""
+
+
 def _norms(run: TrainingRun) -> Facts:
     norms = run.gradient_norm
     beginning = start(norms)
     spikes = {step: ratio for step in range(len(norms) // 10, len(norms)) if (ratio := _spike(norms, step, beginning))}
     spike = max(spikes, key=lambda step: spikes[step], default=None)
-    pairs = [(norm, loss) for norm, loss in zip(norms, run.loss, strict=False) if norm is not None and loss]
+    learnt = _LEARNT * abs(run.loss[0] or 0.0) if run.loss else 0.0
+    left = [
+        norm
+        for norm, loss in zip(norms, run.loss, strict=False)
+        if norm is not None and loss and not abs(loss) <= learnt
+    ]
     return {
         "gradient_norm": median(norms),
         "gradient_spike_ratio": None if beginning is None else 1.0 if spike is None else spikes[spike],
         "spike_step": spike,
         "clip_norm": quantile(norms, 0.9),
-        "zero_gradient_share": sum(norm == 0.0 for norm, _ in pairs) / len(pairs) if pairs else None,
+        "zero_gradient_share": sum(norm == 0.0 for norm in left) / len(norms) if left else None,
     }
 
 
