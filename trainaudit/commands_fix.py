@@ -15,7 +15,7 @@ from trainaudit.invocation import exit_code, read_flags, run_record
 from trainaudit.judge.rule import Rule
 from trainaudit.output import put
 from trainaudit.report.escaping import visible, visible_lines
-from trainaudit.result import Finding, Severity
+from trainaudit.result import Audit, Finding, Severity
 from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
@@ -104,17 +104,21 @@ def _refuse_unused(asked: dict[str, Any], prove: bool) -> None:
         raise TrainauditError("bad-usage", what, "Add --prove.")
 
 
+def _proved(target: Target, plan: ProbePlan, settings: Settings, rules: Sequence[Rule], *, quiet: bool) -> Audit:
+    from trainaudit import fixing
+    from trainaudit.progress import shown
+
+    with shown(quiet=quiet) as progress:
+        return fixing.prove(target, plan, settings, rules, progress)
+
+
 def _fix_file(
     target: Target, plan: ProbePlan, settings: Settings, rules: Sequence[Rule], out: Path | None, *, diff: bool, prove: bool,
     unsafe: bool, quiet: bool,
 ) -> int:  # fmt: skip
     from trainaudit import fixing
-    from trainaudit.progress import shown
 
-    proved = None
-    if prove:
-        with shown(quiet=quiet) as progress:
-            proved = fixing.prove(target, plan, settings, rules, progress)
+    proved = _proved(target, plan, settings, rules, quiet=quiet) if prove else None
     repair = fixing.plan_repair(target, settings, rules, unsafe=unsafe, seed=plan.seed, proved=proved)
     lines = _planned_lines(repair)
     code = _left(repair, settings)
@@ -137,12 +141,8 @@ def _fix_code(
     """The changes in the user's Python: a diff, or with `write` the files themselves."""
     from trainaudit import fixing
     from trainaudit.fix.source.proposing import write_patches
-    from trainaudit.progress import shown
 
-    proved = None
-    if prove:
-        with shown(quiet=quiet) as progress:
-            proved = fixing.prove(target, plan, settings, rules, progress)
+    proved = _proved(target, plan, settings, rules, quiet=quiet) if prove else None
     repair = fixing.plan_code(target, settings, rules, unsafe=unsafe, spec=plan.spec, folder=Path.cwd(), proved=proved)
     diff, count = repair.proposal.diff, len(repair.proposal.patches)
     lines = _code_lines(repair)

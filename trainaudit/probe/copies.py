@@ -25,7 +25,7 @@ def fresh(trainee: Trainee, seed: int, *, model: Any = None) -> Iterator[Any]:
     original = trainee.model if model is None else model
     with ExitStack() as stack:
         stack.enter_context(seeded(seed))
-        made = _copied(original)
+        made = copied(original)
         if made is None:
             if not is_on(original, trainee.device):
                 what = f"The model cannot be copied to the device {trainee.device}: copy.deepcopy fails on it."
@@ -38,7 +38,7 @@ def fresh(trainee: Trainee, seed: int, *, model: Any = None) -> Iterator[Any]:
         yield made
 
 
-def _copied(model: Any) -> Any:
+def copied(model: Any) -> Any:
     """None where the model does not let itself be copied (open files, locks, tensors that are no leaves)."""
     try:
         with quiet():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,9 +15,9 @@ from trainaudit.fix.module.parameters import with_weights
 from trainaudit.fix.module.training import with_training
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.ir.graph import Graph
-from trainaudit.load.torch.quiet import quiet
 from trainaudit.load.torch.restore import left_as_found
 from trainaudit.load.torch.seeding import seeded
+from trainaudit.probe.copies import copied
 from trainaudit.probe.trainee import Trainee
 
 
@@ -44,7 +43,7 @@ def apply(trainee: Trainee, graph: Graph | None, changes: Sequence[Change], *, s
         if parts[DATA]:
             trainee = with_data(trainee, parts[DATA], seed)
         if parts[WEIGHTS] or parts[GRAPH]:
-            trainee = replace(trainee, model=_copied(trainee.model))
+            trainee = replace(trainee, model=_copy_of(trainee.model))
         if parts[WEIGHTS]:
             with_weights(trainee, graph, parts[WEIGHTS], seed)
         if parts[GRAPH]:
@@ -56,11 +55,8 @@ def apply(trainee: Trainee, graph: Graph | None, changes: Sequence[Change], *, s
         return trainee
 
 
-def _copied(model: Any) -> Any:
-    try:
-        with quiet():
-            return copy.deepcopy(model)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise NotApplicableError("the model does not let itself be copied") from error
+def _copy_of(model: Any) -> Any:
+    made = copied(model)
+    if made is None:
+        raise NotApplicableError("the model does not let itself be copied")
+    return made
