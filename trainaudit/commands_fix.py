@@ -123,7 +123,8 @@ def _fix_file(
     lines = _planned_lines(repair)
     code = _left(repair, settings)
     if not repair.plan.taken:
-        lines += ["", "Nothing was written: there is nothing to make." if out else "There is nothing to make."]
+        why = "nothing of this can be made as it was asked for" if repair.choices else "there is nothing to make"
+        lines += ["", f"Nothing was written: {why}."]
     elif diff or out is None:
         lines += ["", "Nothing was written (--diff)."]
     else:
@@ -155,7 +156,8 @@ def _fix_code(
         names = ", ".join(patch.name for patch in repair.proposal.patches)
         lines += ["", f"Wrote {visible(names)}. Audit it again: trainaudit {visible(shlex.quote(repair.found.target))}"]
     elif count:
-        lines += ["", "Nothing was written: --write changes the files."]
+        where = "Nothing was written" if out is None else f"The diff is in {visible(str(out))}, and no file was changed"
+        lines += ["", f"{where}: --write changes the files."]
     else:
         lines += ["", "Nothing was written: there is nothing to make whose place is certain."]
     put("\n".join(line.rstrip() for line in lines) + "\n", None)
