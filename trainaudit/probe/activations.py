@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from trainaudit.ir.graph import Graph
+from trainaudit.ir.ops import WEIGHTED
 from trainaudit.probe import readings
 from trainaudit.probe.collecting import ONLY_LAYERS, Record
 from trainaudit.probe.layout import GRADIENT_SQUARES, unit_axis
@@ -134,7 +135,7 @@ class Activations:
                 self.slots.extras.append(((number, "gram"), gram.reshape(-1)))
         sampling.samples = sampling.samples or shape[0]
         sampling.sizes[number] = (size, shape.numel(), sampling.samples)
-        if maker is not None:
+        if maker is not None and (sampling.is_detailed or op in WEIGHTED):
             # its node, and not the tensor: a change in place would give the tensor another one, and this costs half the time
             maker.register_prehook(partial(self._read_gradient, sampling, number, axis, place))
 

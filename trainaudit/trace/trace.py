@@ -101,7 +101,8 @@ class ActivationSeries:
     half_overflow_share: Series = ()
     """Share of values beyond 65504 in magnitude."""
     gradient_rms: Series = ()
-    """√mean(∂loss/∂y)², with the loss a mean over the batch."""
+    """√mean(∂loss/∂y)², with the loss a mean over the batch. Of layers without weights at steps that were read in detail: between them it follows
+    from the next weighted layer's, and reading it costs another pass over memory."""
     gradient_underflow_share: Series = ()
     """Share of the non-zero gradient values below 2⁻²⁴ in magnitude: float16 makes them 0. None at steps where it was not computed."""
     effective_rank: Series = ()

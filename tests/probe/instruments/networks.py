@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -109,3 +110,8 @@ def trained(
                 instruments.read_gradients(loss)
                 optimizer.step()
     return instruments.collect()
+
+
+def numbers(series: tuple[float | None, ...]) -> Any:
+    """As an array, NaN where nothing was read."""
+    return np.array(series, float)

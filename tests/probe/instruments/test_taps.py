@@ -12,7 +12,7 @@ from torch.nn import functional  # noqa: E402
 from torch.nn.modules import module as module_hooks  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
-from tests.probe.instruments.networks import NETWORKS, made, trained  # noqa: E402
+from tests.probe.instruments.networks import NETWORKS, made, numbers, trained  # noqa: E402
 from trainaudit.ir.ops import ACTIVATIONS, NORMALIZATIONS, WEIGHTED, Op  # noqa: E402
 from trainaudit.load.torch.from_torch import load_module  # noqa: E402
 from trainaudit.probe.instruments import Instruments  # noqa: E402
@@ -33,7 +33,11 @@ def test_every_layer_of_the_graph_is_read(name: str) -> None:
     assert all(read)
     for series in readings.activations:
         assert len(series.rms) == len(series.gradient_rms) == 3
-        assert all(value is not None and value > 0 for value in (*series.rms, *series.gradient_rms))
+        gradients = series.gradient_rms
+        if Op(series.tap.op) not in WEIGHTED:  # in detailed steps alone: the first and the last
+            assert gradients[1] is None
+            gradients = (gradients[0], gradients[2])
+        assert all(value is not None and value > 0 for value in (*series.rms, *gradients)), series.tap
 
 
 def test_functions_and_repeated_calls() -> None:
@@ -59,7 +63,8 @@ def test_layers_that_are_overwritten_are_read_before() -> None:
     assert [series.tap.layer for series in left.activations] == [series.tap.layer for series in right.activations]
     for one, other in zip(left.activations, right.activations, strict=True):
         for field in ("mean", "std", "absmax", "zero_share", "gradient_rms"):
-            assert getattr(one, field) == pytest.approx(getattr(other, field), rel=1e-5), (one.tap.name, field)
+            wanted = pytest.approx(numbers(getattr(other, field)), rel=1e-5, nan_ok=True)
+            assert numbers(getattr(one, field)) == wanted, (one.tap.name, field)
     assert left.activations[0].zero_share[0] < 0.01  # a convolution's output, not what ReLU made of it
 
 
