@@ -1,8 +1,8 @@
 """Networks with a known fault, mended by the tool alone: its top fix is made on the faulty variant, and what comes of it is trained beside the faulty and the
 published repaired variant.
 
-The top fix is what `--prove-fixes` recommends: the fixes that helped together, the best one alone where no other helped on top; what is not proved is not
-recommended. Every variant is trained for as many steps, from as many seeds of weights and order, as `cases.json` gives a metric for (1,000 or 200 steps; three
+The top fix is what `--prove-fixes` recommends: the fixes that helped together, the best one alone where no other helped on top. Where none helped none is
+recommended; then the worst finding's fix that did no harm is made all the same, and the row says so. Every variant is trained for as many steps, from as many seeds of weights and order, as `cases.json` gives a metric for (1,000 or 200 steps; three
 seeds or one; without a metric 200 steps from one), and measured on up to 512 of its training examples: accuracy, or R² where targets are numbers (from −1
 on), the median over the seeds.
 """
@@ -45,6 +45,8 @@ class Mended:
     case: Mapping[str, object]
     proofs: tuple[Proof, ...] = ()
     together: Proof | None = None
+    unproved: Proof | None = None
+    """Where no fix helped: the worst finding's that did no harm."""
     best: Proof | None = None
     faulty: float | None = None
     alone: float | None = None
@@ -60,8 +62,16 @@ class Mended:
 
     @property
     def is_mended(self) -> bool:
-        """A fix is recommended, and with it the variant trains as well as the published repair, or better."""
-        return self.together is not None and reaches(self.mended, self.repaired)
+        """There is a top fix, and with it the variant trains as well as the published repair, or better."""
+        return self.top is not None and reaches(self.mended, self.repaired)
+
+    @property
+    def is_proved(self) -> bool:
+        return self.together is not None and self.is_mended
+
+    @property
+    def top(self) -> Proof | None:
+        return self.together or self.unproved
 
     @property
     def is_harmless(self) -> bool:
@@ -117,16 +127,18 @@ def _run(folder: Path, case: Mapping[str, Any], budget: float, keep: Path | None
     proofs = tuple(finding.proof for finding in audit.findings if finding.proof is not None)
     proved = [proof for proof in proofs if proof.verdict == PROVED]
     best = max(proved, key=lambda proof: proof.gain or 0.0, default=None)
+    harmless = [proof for proof in proofs if proof.verdict == NO_EFFECT]
+    unproved = next(iter(harmless), None) if audit.together is None else None
+    top = audit.together or unproved
     print(case["id"], [(proof.rules[0], proof.verdict) for proof in proofs], file=sys.stderr, flush=True)
     return replace(
         whole,
         proofs=proofs,
         together=audit.together,
+        unproved=unproved,
         best=best,
         alone=None if best is None else _kept_metric(folder, case, "faulty", best.changes, keep)[0],
-        mended=None
-        if audit.together is None
-        else _kept_metric(folder, case, "faulty", audit.together.changes, keep)[0],
+        mended=None if top is None else _kept_metric(folder, case, "faulty", top.changes, keep)[0],
     )
 
 
@@ -204,7 +216,7 @@ def table(found: Sequence[Mended]) -> list[str]:
     harmed = [one for one in counted if not one.is_harmless]
     return [
         f"Of the {len(counted)} static and probe cases, {_share(counted)} train as well with the tool's top fix as with the published repair "
-        f"(within {1 - WITHIN:.0%} of its metric, or better).",
+        f"(within {1 - WITHIN:.0%} of its metric, or better); in {sum(one.is_proved for one in counted)} of them that fix was proved.",
         "",
         f"{len(counted) - len(harmed)} of them train as well as the repaired variant as they are, so that no training tells a fix from none; of the "
         f"{len(harmed)} others {_share(harmed)} are mended. "
@@ -235,12 +247,11 @@ def _is_alone(one: Mended) -> bool:
 
 def row(one: Mended) -> str:
     numbers = [_number(value) for value in (one.faulty, one.alone, one.mended, one.repaired)]
-    word = "yes" if one.is_mended else "no"
-    if not one.is_mended and one.is_harmless:
-        word = "no (trains as it is)"
-    rules = one.failure or (
-        "no fix" if not one.proofs else "none helped" if one.together is None else ", ".join(one.together.rules)
-    )
+    word = ("yes" if one.is_mended else "no") + (" (trains as it is)" if one.is_harmless else "")
+    top = one.top
+    rules = one.failure or ("no fix" if top is None else ", ".join(top.rules))
+    if one.unproved is not None:
+        rules += " (no effect proved)"
     cells = [
         str(one.case["id"]),
         str(one.case["detectability"]),

@@ -30,13 +30,15 @@ class Change:
 
 @frozen
 class Kind:
-    """What a change does, in words. `words` are what `to` may say, () where it says nothing; `takes_amount` is whether `amount` is read."""
+    """What a change does, in words. `words` are what `to` may say, () where it says nothing; `takes_amount` is whether `amount` is read, `has_default`
+    whether it may be missing all the same."""
 
     meaning: str
     part: str
     subject: str = NOWHERE
     words: tuple[str, ...] = ()
     takes_amount: bool = False
+    has_default: bool = False
 
 
 SCHEMES = (
@@ -93,7 +95,7 @@ ENDINGS = {"nll": "log_softmax", "kl": "log_softmax", "categorical-crossentropy"
 KINDS: Mapping[str, Kind] = {
     "initialize": Kind(
         "draw a weight anew: scheme `to`, with `amount` as its gain (as its standard deviation for normal); without, √2 for kaiming and 1 for the others (0.02 for normal)",
-        WEIGHTS, PARAMETER, SCHEMES, True,
+        WEIGHTS, PARAMETER, SCHEMES, True, True,
     ),
     "scale": Kind("multiply a weight by `amount`", WEIGHTS, PARAMETER, (), True),
     "set": Kind("set every element of a weight or bias to `amount`", WEIGHTS, PARAMETER, (), True),

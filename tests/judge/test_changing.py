@@ -120,7 +120,7 @@ def test_a_change_whose_facts_were_not_measured_is_left_out() -> None:
     table = make_table(1, layer__weight={"l0": "w"}, layer__wanted_gain={"l0": Unmeasured("the shape is not known")})
     recipe = [
         {"change": "scale", "where": "{layer.weight}", "amount": 0.1},
-        {"change": "initialize", "where": "{layer.weight}", "to": "kaiming_normal", "amount": "layer.wanted_gain"},
+        {"change": "set", "where": "{layer.weight}", "amount": "layer.wanted_gain"},
     ]
     assert filled(recipe, table) == (Change("scale", "w", "", 0.1),)
     assert filled(recipe[1:], table) == ()
@@ -144,6 +144,12 @@ def test_of_two_rates_the_later_one_holds_where_it_has_a_value() -> None:
 def test_a_division_by_zero_leaves_no_recipe() -> None:
     table = make_table(1, layer__weight={"l0": "w"}, layer__gain={"l0": 0.0})
     assert filled([{"change": "scale", "where": "{layer.weight}", "amount": "1 / layer.gain"}], table) == ()
+
+
+def test_an_amount_without_a_value_is_left_to_a_kind_that_has_a_default() -> None:
+    recipe = [{"change": "initialize", "where": "{layer.weight}", "to": "kaiming_normal", "amount": "layer.gain"}]
+    table = make_table(1, layer__weight={"l0": "w"}, layer__gain={"l0": Unmeasured("it is stored elsewhere")})
+    assert filled(recipe, table) == (Change("initialize", "w", "kaiming_normal"),)
 
 
 def test_a_word_that_the_kind_does_not_have_is_no_change() -> None:

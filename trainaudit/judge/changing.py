@@ -2,8 +2,8 @@
 `measure.facts`.
 
 A fact of several lines makes a change of each line, and others with as many lines go in step with it. A change whose facts have no value on the subject (a
-layer without bias, the word "none", what was not measured) is left out; where that is the first one, there is no recipe for the subject. Of two changes
-of one setting of the training the later one holds.
+layer without bias, the word "none", what was not measured) is left out; where that is the first one, there is no recipe for the subject. An amount without a
+value is left to the kind where that has a default. Of two changes of one setting of the training the later one holds.
 """
 
 from __future__ import annotations
@@ -77,4 +77,4 @@ def _amounts(advice: ChangeAdvice, rule: Rule, columns: Columns, subject: str) -
         return numbers
     if isinstance(value, bool | int | float) and math.isfinite(value):
         return [float(value)]
-    return None
+    return [None] if KINDS[advice.kind].has_default else None
