@@ -57,6 +57,13 @@ def test_a_faulty_model_exits_with_one_and_names_layers(work: Path) -> None:
     assert "\x1b" not in result.stdout
 
 
+def test_the_command_that_comes_next_can_be_copied(work: Path) -> None:
+    path = str(work / "repaired.onnx")
+    shown = "".join(run(path, "--loss", "cross-entropy").stdout.split())
+    assert f"trainauditprobe{path}" in shown
+    assert str(work) not in run(path, "--output-format", "json").stdout  # a record is passed on
+
+
 def test_a_clean_model_exits_with_zero(work: Path) -> None:
     result = run("repaired.onnx", "--loss", "cross-entropy")
     assert result.exit_code == 0, result.stdout

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
-from trainaudit.invocation import exit_code, read_flags, run_record
+from trainaudit.invocation import as_typed, exit_code, read_flags, run_record
 from trainaudit.judge.rule import Rule
 from trainaudit.output import (
     missing_pdf,
@@ -157,7 +157,7 @@ def _finish(
     if showing.write_baseline is not None:
         baselines.write_baseline(baselines.baseline_of(audits), showing.write_baseline)
     show(
-        run,
+        as_typed(run, settings.targets) if settings.output_format not in DETAILED else run,
         settings.output_format,
         showing.output_file,
         color=showing.color,

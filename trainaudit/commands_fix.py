@@ -120,8 +120,8 @@ def _fix_file(
 
     proved = _proved(target, plan, settings, rules, quiet=quiet) if prove else None
     repair = fixing.plan_repair(target, settings, rules, unsafe=unsafe, seed=plan.seed, proved=proved)
-    lines = _planned_lines(repair)
-    code = _left(repair, settings)
+    lines = [*_planned_lines(repair), *_cut_lines(proved)]
+    code = _stands(repair.choices, settings)
     if not repair.plan.taken:
         why = "nothing of this can be made as it was asked for" if repair.choices else "there is nothing to make"
         lines += ["", f"Nothing was written: {why}."]
@@ -146,8 +146,9 @@ def _fix_code(
     proved = _proved(target, plan, settings, rules, quiet=quiet) if prove else None
     repair = fixing.plan_code(target, settings, rules, unsafe=unsafe, spec=plan.spec, folder=Path.cwd(), proved=proved)
     diff, count = repair.proposal.diff, len(repair.proposal.patches)
-    lines = _code_lines(repair)
+    lines = [*_code_lines(repair), *_cut_lines(proved)]
     if out is not None:
+        _refuse_code(out)
         put(diff, out)
     elif diff:
         lines += ["", *visible_lines(diff)]
@@ -161,7 +162,23 @@ def _fix_code(
     else:
         lines += ["", "Nothing was written: there is nothing to make whose place is certain."]
     put("\n".join(line.rstrip() for line in lines) + "\n", None)
-    return _left(repair, settings)
+    return _left(repair, settings) if write else _stands(repair.choices, settings)
+
+
+def _refuse_code(out: Path) -> None:
+    """A diff takes the place of a diff, and of nothing else that is there."""
+    if out.exists() and not (out.is_file() and out.read_bytes()[:4] in (b"", b"--- ")):
+        raise TrainauditError(
+            "cannot-write",
+            f"{out} is there already and is no diff.",
+            "Choose another name with -o, or delete it first.",
+        )
+
+
+def _cut_lines(proved: Audit | None) -> list[str]:
+    """What the probe says of its time, where proofs were cut."""
+    cuts = [] if proved is None else [warning for warning in proved.warnings if "could not be proved" in warning]
+    return [line for warning in cuts for line in ("", f"note  {visible(warning)}")]
 
 
 def _code_lines(repair: CodeRepair) -> list[str]:
@@ -183,9 +200,14 @@ def _code_lines(repair: CodeRepair) -> list[str]:
     return lines
 
 
-def _left(repair: Repair | CodeRepair, settings: Settings) -> int:
-    """1 where a finding at or above `--fail-on` would stay."""
+def _left(repair: CodeRepair, settings: Settings) -> int:
+    """1 where a finding at or above `--fail-on` stays after what was written."""
     return _fails([finding for finding, _ in repair.reasons], settings)
+
+
+def _stands(choices: Sequence[Choice], settings: Settings) -> int:
+    """1 where there is one, and nothing was written."""
+    return _fails([choice.finding for choice in choices], settings)
 
 
 def _left_of_the_run(repair: Repair, settings: Settings) -> int:
@@ -238,8 +260,12 @@ def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]
     ]
     before = sum(finding.is_live for finding in repair.found.findings)
     after = sum(finding.is_live for finding in compared.after.findings)
-    lines += [f"Audited again: {before} {'finding' if before == 1 else 'findings'} before, {after} after."]
-    for word, items in (("mended", compared.mended), ("left", compared.left), ("new", compared.new)):
+    alone = ", without a probe" if repair.is_proved else ""
+    lines += [f"Audited again{alone}: {before} {'finding' if before == 1 else 'findings'} before, {after} after."]
+    own = {group.rule for group in repair.plan.taken}
+    mended = [item for item in compared.mended if item[0] in own]
+    gone = [item for item in compared.mended if item[0] not in own]
+    for word, items in (("mended", mended), ("gone with these", gone), ("left", compared.left), ("new", compared.new)):
         if items:
             lines.append(f"  {word}: {_counted(items)}")
     return lines

@@ -6,13 +6,14 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trainaudit import __version__
 from trainaudit.judge.rule import Rule, rule_info
 from trainaudit.model_info import shown_target
-from trainaudit.result import Audit, Run, Severity
+from trainaudit.result import Audit, RuleOutcome, Run, Severity
 from trainaudit.settings import Settings, read_settings, settings_record, with_flags
 
 
@@ -32,6 +33,18 @@ def read_flags(flags: Mapping[str, Any], targets: Sequence[str] = ()) -> Setting
     settings = read_settings(config=flags["config"], isolated=flags["isolated"])
     known = {key: value for key, value in flags.items() if key not in ("config", "isolated")}
     return with_flags(settings, targets=targets, **known)
+
+
+def as_typed(run: Run, targets: Sequence[str]) -> Run:
+    """The run with commands that can be copied here: a record holds no folder of this machine, so that they name a file without its own."""
+    typed = {shown_target(word): word for word in targets if shown_target(word) != word}
+    if not typed:
+        return run
+
+    def told(outcome: RuleOutcome) -> RuleOutcome:
+        return replace(outcome, command=shlex.join(typed.get(word, word) for word in shlex.split(outcome.command)))
+
+    return replace(run, audits=tuple(replace(audit, outcomes=tuple(map(told, audit.outcomes))) for audit in run.audits))
 
 
 def _environment() -> dict[str, str]:

@@ -66,6 +66,21 @@ def test_a_diff_writes_nothing(work: Path) -> None:
     assert sorted(path.name for path in work.iterdir()) == ["faulty.onnx", "repaired.onnx"]
 
 
+def test_what_is_only_shown_still_stands(work: Path) -> None:
+    """All of it would be mended, and nothing was."""
+    assert run("faulty.onnx", "--diff", "--select", "symmetric-init", *DECLARED).exit_code == 1
+
+
+def test_only_an_earlier_repair_is_written_over(work: Path) -> None:
+    for _ in range(2):
+        assert run("faulty.onnx", "-o", "fixed.onnx", "--unsafe", *DECLARED).exit_code == 0
+    other = (work / "repaired.onnx").read_bytes()
+    result = run("faulty.onnx", "-o", "repaired.onnx", "--unsafe", *DECLARED)
+    assert result.exit_code == 2
+    assert "is there already" in result.stderr
+    assert (work / "repaired.onnx").read_bytes() == other
+
+
 def test_selected_rules_alone(work: Path) -> None:
     result = run("faulty.onnx", "-o", "fixed.onnx", "--select", "symmetric-init", *DECLARED)
     assert result.exit_code == 0
@@ -199,3 +214,12 @@ def test_the_diff_goes_to_a_file(code: Path) -> None:
     run(*CODE, "--unsafe", "-o", "fix.patch")
     assert (code / "fix.patch").read_text().startswith("--- a/net.py\n+++ b/net.py\n")
     assert (code / "net.py").read_text() == NET
+
+
+def test_the_diff_takes_the_place_of_no_other_file(code: Path) -> None:
+    result = run(*CODE, "--unsafe", "-o", "net.py")
+    assert result.exit_code == 2
+    assert "is there already and is no diff" in result.stderr
+    assert (code / "net.py").read_text() == NET
+    for _ in range(2):
+        assert run(*CODE, "--unsafe", "-o", "fix.patch").exit_code == 1

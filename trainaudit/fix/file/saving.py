@@ -30,6 +30,8 @@ _ALIGNMENT = 4096
 """Of the start of a tensor in a data file, so that it can be mapped."""
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_METADATA_MOST = 1 << 16
+"""Bytes at a file's end among which at least one entry of its repair begins."""
 _LARGEST = (1 << 31) - 1
 """Bytes of a protobuf message."""
 
@@ -94,6 +96,17 @@ def _refuse_input(editing: Editing, target: Path, folder: str, locations: Sequen
             raise TrainauditError("overwrites-input", what, "Choose another name with -o.")
     if not target.is_file():
         raise TrainauditError("cannot-write", f"{target} is not a file.", "Choose another name with -o.")
+    if not _is_own(target):
+        what = f"{target} is there already and was not written by this command; it stays as it is."
+        raise TrainauditError("cannot-write", what, "Choose another name with -o, or delete it first.")
+
+
+def _is_own(target: Path) -> bool:
+    """Empty, or with the metadata of an earlier repair, which stand at the end of a file."""
+    with target.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _METADATA_MOST))
+        return size == 0 or b"trainaudit.fix." in file.read()
 
 
 def _same_folder(first: Path, second: Path) -> bool:
