@@ -93,6 +93,14 @@ def test_scale_and_set(tmp_path: Path) -> None:
     assert all(np.array_equal(after[name], before[name]) for name in ("fc0.bias", "fc1.weight"))
 
 
+def test_values_that_are_so_already_are_no_change(tmp_path: Path) -> None:
+    path = saved(perceptron(), tmp_path / "net.onnx")
+    changed(path, tmp_path / "a.onnx", Change("set", "fc0.bias", "", 0.0))
+    made = changed(str(tmp_path / "a.onnx"), tmp_path / "b.onnx", Change("set", "fc0.bias", "", 0.0))
+    assert (made.made, made.refused) == ((), ())
+    assert notes(tmp_path / "b.onnx") == notes(tmp_path / "a.onnx")
+
+
 def test_the_seed_decides_what_is_drawn_and_stands_in_the_metadata(tmp_path: Path) -> None:
     path = saved(perceptron(), tmp_path / "net.onnx")
     drawn = []

@@ -13,7 +13,7 @@ from trainaudit.fix.file.gates import change_forget_gate
 from trainaudit.fix.file.indexing import index_file
 from trainaudit.fix.file.rewiring import rewire
 from trainaudit.fix.file.saving import save
-from trainaudit.fix.file.weights import change_weight
+from trainaudit.fix.file.weights import change_weight, holds_already
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
@@ -39,7 +39,7 @@ class Refused:
 
 @frozen(eq=False)
 class Plan:
-    """What a new file will hold: `made` in order, one for each change of `taken`, and `refused`. Nothing is written yet."""
+    """What a new file will hold: `made` in order, one for each change of `taken` that the file does not hold already, and `refused`. Nothing is written yet."""
 
     editing: Editing
     taken: tuple[Wanted, ...]
@@ -64,7 +64,9 @@ def plan(path: str, graph: Graph, wanted: Sequence[Wanted], *, unsafe: bool = Fa
         mark = len(editing.undo)
         try:
             _refuse_kinds(group, unsafe)
-            new = [change for change in group.changes if not _is_made(change, done)]
+            new = [
+                change for change in group.changes if not _is_made(change, done) and not holds_already(editing, change)
+            ]
             edits = [_make(editing, change, seed) for change in new]
         except NotApplicableError as error:
             editing.undo_to(mark)

@@ -28,11 +28,24 @@ from trainaudit.load.tensors import TensorReader
 from trainaudit.load.wire import entries, varint
 
 
-def change_weight(editing: Editing, change: Change, seed: int) -> Parameter:
-    """Notes what "initialize", "scale" and "set" do to the parameter that they name, and returns it. Raises `NotApplicableError`."""
+def holds_already(editing: Editing, change: Change) -> bool:
+    """It is a "set" of values that are so in the file. Raises `NotApplicableError`."""
+    if change.kind != "set" or change.amount is None:
+        return False
+    tensor = _tensor_of(editing, _parameter_of(editing, change))
+    return bool((decoded(values_of(editing, tensor)(), stored_shape(editing, tensor)[1]) == change.amount).all())
+
+
+def _parameter_of(editing: Editing, change: Change) -> Parameter:
     parameter = editing.graph.parameters.get(change.where)
     if parameter is None:
         raise NotApplicableError(f"the file holds no parameter {change.where}")
+    return parameter
+
+
+def change_weight(editing: Editing, change: Change, seed: int) -> Parameter:
+    """Notes what "initialize", "scale" and "set" do to the parameter that they name, and returns it. Raises `NotApplicableError`."""
+    parameter = _parameter_of(editing, change)
     tensor = _tensor_of(editing, parameter)
     shape, dtype = stored_shape(editing, tensor)
     if math.prod(shape) != parameter.size:
