@@ -24,6 +24,7 @@ from trainaudit.measure.static.initialization import (
     identify_bias,
     identify_weight,
 )
+from trainaudit.measure.static.initializer_words import initializer_words
 from trainaudit.measure.static.schemes import NORMAL, TRUNCATED, TRUNCATED_STD, UNIFORM
 from trainaudit.measure.static.tensor_statistics import tensor_statistics
 
@@ -299,3 +300,16 @@ def test_kurtosis_of_the_truncated_normal() -> None:
     second = float(density @ z**2)
     assert math.sqrt(second) == pytest.approx(TRUNCATED_STD, rel=1e-5)
     assert float(density @ z**4) / second**2 == pytest.approx(KURTOSIS[TRUNCATED], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("schemes", "words"),
+    [
+        ("normal-0.02|normal-0.05", "normal, std 0.02 or 0.05"),
+        ("normal-0.02|uniform-0.05", "normal, std 0.02 or uniform, bound 0.05"),
+        ("kaiming-normal|normal-0.05", "He normal, std √(2/fan_in) or normal, std 0.05"),
+        ("unknown", "no known scheme, std 0.1"),
+    ],
+)
+def test_what_it_was_drawn_from_in_words(schemes: str, words: str) -> None:
+    assert initializer_words(schemes, 0.1) == words

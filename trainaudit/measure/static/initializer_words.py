@@ -24,6 +24,7 @@ _NUMBERED = {
     "uniform-": "uniform, bound ",
     "orthogonal-": "orthogonal, gain ",
 }
+_KINDS = frozenset(words.strip() for words in _NUMBERED.values())
 
 
 @lru_cache(maxsize=1024)
@@ -32,7 +33,9 @@ def initializer_words(schemes: str, std: float | None) -> str:
     names = [] if schemes in ("", "unknown") else schemes.split("|")
     if not names:
         return "values of unknown origin" if std is None else f"no known scheme, std {std:.2g}"
-    return " or ".join(map(_words, names[:2]))
+    first, *others = map(_words, names[:2])
+    kind = first.rpartition(" ")[0]  # "normal, std" of "normal, std 0.02", which need not be said twice
+    return " or ".join([first, *(other.removeprefix(f"{kind} ") if kind in _KINDS else other for other in others)])
 
 
 def _words(name: str) -> str:
