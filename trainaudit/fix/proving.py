@@ -37,7 +37,7 @@ class Trial:
     """What all fixes of one model are tried with. `apply(trainee, changes, seed)` makes changes on a copy of a trainee; `alters_loss` says whether they change what the loss is of,
     so that two losses cannot be compared; `predict` gives numbers from graph and weights alone of a trainee with these changes made, or why there are none; `suggest` the
     learning rate that a trainee's range test gives, from a seed. `courses` are those that
-    were run, by changes and seed."""
+    were run, by changes, seed and steps."""
 
     trainee: Trainee
     apply: Callable[[Trainee, Changes, int], Trainee]
@@ -48,7 +48,7 @@ class Trial:
     allowance: Allowance
     suggest: Callable[[Trainee, int], float | None] = lambda *_: None
     command: str = ""
-    courses: dict[tuple[Changes, int], Course] = field(default_factory=dict)
+    courses: dict[tuple[Changes, int, int], Course] = field(default_factory=dict)
     predicted: dict[Changes, Mapping[str, float] | str] = field(default_factory=dict)
 
     def made(self, changes: Changes, seed: int) -> Trainee:
@@ -56,7 +56,7 @@ class Trial:
         return self.apply(self.trainee, changes, seed) if changes else self.trainee
 
     def course(self, changes: Changes, seed: int) -> Course:
-        key = changes, seed
+        key = changes, seed, self.steps
         if key not in self.courses:
             if not changes and self.trainee.failure is not None:
                 self.courses[key] = Course(math.nan, math.inf, 1.0, math.inf)

@@ -11,37 +11,48 @@ from trainaudit.fix.course import CutError
 from trainaudit.fix.proving import Changes, Trial, paired, prove
 from trainaudit.result import PROVED, Proof
 
+LONGER = 5
+"""Times the steps of a proof: so long the mended model is trained at last."""
+
 
 def prove_together(trial: Trial, alone: Sequence[Proof]) -> Proof | None:
     """The best fix, and of the others, best first, each that still helps on top; where none helps alone all of them are tried at once. None where
     nothing helps.
 
-    What a learning rate should be hangs on all the rest: at last the rate that the range test suggests for the mended model is tried, too.
+    What a learning rate should be hangs on all the rest: the rate that the range test suggests for the mended model is tried, too. At last the mended
+    model is trained for longer: what helps at first may break down later, and then the others are tried on top once more.
     """
     tried = [proof for proof in alone if proof.gain is not None and proof.gain > -RELEVANT]
     ranked = sorted(tried, key=lambda proof: (proof.verdict != PROVED, -(proof.gain or 0.0)))
     if not ranked:
         return None
     if ranked[0].verdict == PROVED:
-        rules, changes, untried = _greedily(trial, ranked)
+        rules, changes, untried = _greedily(trial, ranked[0].rules, ranked[0].changes, ranked[1:])
     else:
         rules, changes = _all(ranked)
         untried = 0
         if len(rules) < 2 or prove(trial, rules, changes).verdict != PROVED:
             return None
     changes, note = _at_its_rate(trial, changes)
+    trial, rules, changes, warning = _for_longer(trial, rules, changes, ranked)
     kept = {rule for proof in ranked for rule in proof.rules if any(change in changes for change in proof.changes)}
     rules = tuple(rule for rule in dict.fromkeys(rules) if rule in kept) or rules[:1]
     found = prove(trial, rules, changes)
-    notes = [found.reason, note, f"{untried} more could not be tried on top within the time budget" if untried else ""]
+    notes = [
+        found.reason,
+        note,
+        warning,
+        f"{untried} more could not be tried on top within the time budget" if untried else "",
+    ]
     return replace(found, reason="; ".join(filter(None, notes)))
 
 
-def _greedily(trial: Trial, ranked: Sequence[Proof]) -> tuple[tuple[str, ...], Changes, int]:
-    """Rules, changes, and how many were not tried for want of time."""
-    rules, changes = ranked[0].rules, ranked[0].changes
+def _greedily(
+    trial: Trial, rules: tuple[str, ...], changes: Changes, others: Sequence[Proof]
+) -> tuple[tuple[str, ...], Changes, int]:
+    """Rules, changes, and how many of the others were not tried for want of time."""
     untried = 0
-    for proof in ranked[1:]:
+    for proof in others:
         wider = joined(changes, proof.changes)
         if wider is None or wider == changes:
             continue
@@ -88,3 +99,22 @@ def _at_its_rate(trial: Trial, changes: Changes) -> tuple[Changes, str]:
     except Exception:  # no time for it, or nothing to be set
         return changes, ""
     return tuned, f"at the learning rate {rate:.2g}, which the range test suggests with these fixes made"
+
+
+def _for_longer(
+    trial: Trial, rules: tuple[str, ...], changes: Changes, ranked: Sequence[Proof]
+) -> tuple[Trial, tuple[str, ...], Changes, str]:
+    """The same, where the mended model goes on learning over `LONGER` times the steps. Where it breaks down in most runs (a rate that is too high for a loss
+    that is wrong): a trial of that length, with what helps on top there, and a clause that says so."""
+    long = replace(trial, steps=LONGER * trial.steps)
+    try:
+        ends = [(trial.course(changes, seed), long.course(changes, seed)) for seed in trial.seeds]
+        broken = sum(late.loss > soon.loss + RELEVANT * abs(soon.loss) for soon, late in ends)
+        if 2 * broken <= len(ends):
+            return trial, rules, changes, ""
+        more, wider, _ = _greedily(long, rules, changes, ranked)
+        if wider == changes:
+            return trial, rules, changes, f"over {long.steps} steps its loss rises again"
+        return long, more, wider, ""
+    except Exception:  # no time for it
+        return trial, rules, changes, ""

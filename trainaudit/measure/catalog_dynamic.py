@@ -115,6 +115,8 @@ _RUN = (
             "norm of a weight's gradient over the norm of the weight, median over the steps and then over the layers"),
     _number("training.decay_share", "share", TRAINING,
             "learning rate times weight decay, over training.update_ratio: how much of each step only shrinks the weights"),
+    _number("training.decay_per_step", "share", TRAINING,
+            "learning rate times weight decay: by how much a step shrinks the weights; without a value where the optimizer's decay goes through its adaptive scale"),
     _word("training.slowest_layer", TRAINING, "layer whose weight moves least for its size"),
     _word("training.fastest_layer", TRAINING, "layer whose weight moves most for its size"),
     _number("training.update_alignment", "", TRAINING, "cosine between the change of all weights and the gradient, median; below 0 where updates go down"),

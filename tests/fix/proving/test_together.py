@@ -8,20 +8,22 @@ from typing import Any
 from trainaudit.changes import Change
 from trainaudit.fix.course import Course, CutError
 from trainaudit.fix.proving import Changes, Trial, prove
-from trainaudit.fix.together import joined, prove_together
+from trainaudit.fix.together import LONGER, joined, prove_together
 from trainaudit.probe.budget import Allowance
 from trainaudit.result import NO_EFFECT, PROVED, WORSE
 
 A, B, C = Change("scale", "a", "", 2.0), Change("scale", "b", "", 2.0), Change("scale", "c", "", 2.0)
 SEEDS = (1, 2, 3)
+STEPS = 10
 
 
-def trial(losses: dict[Changes, float], rate: float | None = None) -> Trial:
-    """A model whose loss is known for each set of changes; seeds differ a little."""
+def trial(losses: dict[Changes, float], rate: float | None = None, later: dict[Changes, float] | None = None) -> Trial:
+    """A model whose loss is known for each set of changes, and what it is `later`; seeds differ a little."""
     trainee: Any = SimpleNamespace(failure=None)
     courses = {
-        (changes, seed): Course(start=2.0, loss=loss * (1 + 0.01 * seed))
-        for changes, loss in losses.items()
+        (changes, seed, steps): Course(start=2.0, loss=loss * (1 + 0.01 * seed))
+        for known, steps in ((losses, STEPS), (later or {}, LONGER * STEPS))
+        for changes, loss in known.items()
         for seed in SEEDS
     }
 
@@ -32,13 +34,13 @@ def trial(losses: dict[Changes, float], rate: float | None = None) -> Trial:
         return given
 
     return Trial(
-        trainee, apply, lambda _: False, lambda _, __: "nothing", SEEDS, 10, Allowance(0.0),
+        trainee, apply, lambda _: False, lambda _, __: "nothing", SEEDS, STEPS, Allowance(0.0),
         suggest=lambda _, __: rate, courses=courses,
     )  # fmt: skip
 
 
-def together(losses: dict[Changes, float], rate: float | None = None) -> Any:
-    made = trial({(): 2.0, **losses}, rate)
+def together(losses: dict[Changes, float], rate: float | None = None, later: dict[Changes, float] | None = None) -> Any:
+    made = trial({(): 2.0, **losses}, rate, later)
     alone = [prove(made, (name,), (change,)) for name, change in (("a", A), ("b", B), ("c", C))]
     return prove_together(made, alone), [proof.verdict for proof in alone]
 
@@ -91,6 +93,32 @@ def test_a_fix_whose_rate_gave_way_to_a_better_one_is_not_named_any_more() -> No
     found = prove_together(made, alone)
     assert found is not None
     assert (found.rules, found.changes) == (("a",), (A, second))
+
+
+BROKEN = float("inf")
+
+
+def test_what_breaks_down_later_gets_what_helps_then() -> None:
+    """A higher rate learns fast until the loss overflows, which the right output mends: over few steps that one shows nothing."""
+    losses = {(A,): 0.5, (B,): 2.0, (C,): 5.0, (A, B): 0.5}
+    found, verdicts = together(losses, later={(): 2.0, (A,): BROKEN, (A, B): 0.1})
+    assert verdicts == [PROVED, NO_EFFECT, WORSE]
+    assert found.rules == ("a", "b")
+    assert found.changes == (A, B)
+    assert found.steps == LONGER * STEPS
+
+
+def test_what_goes_on_learning_stays() -> None:
+    losses = {(A,): 0.5, (B,): 2.0, (C,): 5.0, (A, B): 0.5}
+    found, _ = together(losses, later={(): 2.0, (A,): 0.2, (A, B): 0.01})
+    assert (found.rules, found.steps) == (("a",), STEPS)
+
+
+def test_what_breaks_down_all_the_same_is_told_so() -> None:
+    losses = {(A,): 0.5, (B,): 2.0, (C,): 5.0, (A, B): 0.5}
+    found, _ = together(losses, later={(): 2.0, (A,): BROKEN, (A, B): BROKEN})
+    assert found.rules == ("a",)
+    assert f"over {LONGER * STEPS} steps its loss rises again" in found.reason
 
 
 def test_changes_join_once_each_and_never_two_of_one_place() -> None:

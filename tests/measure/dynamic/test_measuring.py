@@ -110,6 +110,13 @@ def test_a_weight_that_starts_at_zero_has_no_ratio_and_breaks_nothing() -> None:
 def test_decay_is_a_share_of_the_step() -> None:
     seen = trace(parameters=[weight("l0", [1.0] * 4, update=4e-3)], settings={"weight_decay": 0.05})
     assert run_fact(measured(seen, 1), "decay_share") == pytest.approx(0.01 * 0.05 / 1e-3)
+    assert run_fact(measured(seen, 1), "decay_per_step") == pytest.approx(0.01 * 0.05)
+
+
+def test_a_decay_that_goes_through_the_adaptive_scale_is_no_share_of_the_weights() -> None:
+    adam = {"weight_decay": 0.05, "is_adaptive": True, "optimizer": "Adam"}
+    assert run_fact(measured(trace(settings=adam), 1), "decay_per_step") is None
+    assert run_fact(measured(trace(settings={**adam, "optimizer": "AdamW"}), 1), "decay_per_step") == 0.01 * 0.05
 
 
 # --- activations ----------------------------------------------------------------------------------------------------------

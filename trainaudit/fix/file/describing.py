@@ -41,16 +41,16 @@ class Edit:
     @property
     def line(self) -> str:
         """In one line, with the numbers before and after."""
-        text = shown(self.change)
+        parts = []
         if self.before is not None and self.after is not None:
-            text += f"  std {self.before.std:.4g} → {self.after.std:.4g}"
+            parts.append(f"std {self.before.std:.4g} → {self.after.std:.4g}")
             if abs(self.before.mean - self.after.mean) > 0.05 * max(self.before.std, self.after.std):
-                text += f", mean {self.before.mean:.4g} → {self.after.mean:.4g}"
+                parts[-1] += f", mean {self.before.mean:.4g} → {self.after.mean:.4g}"
         if self.taken or self.put:
-            text += f"  nodes {'+'.join(self.taken) or 'none'} → {'+'.join(self.put) or 'none'}"
+            parts.append(f"nodes {'+'.join(self.taken) or 'none'} → {'+'.join(self.put) or 'none'}")
         if len(self.layers) > 1:
-            text += f"  shared by {', '.join(self.layers[:4])}{' …' if len(self.layers) > 4 else ''}"
-        return text
+            parts.append(f"shared by {', '.join(self.layers[:4])}{' …' if len(self.layers) > 4 else ''}")
+        return shown(self.change) + (f" ({'; '.join(parts)})" if parts else "")
 
 
 def tensor_edit(editing: Editing, change: Change, parameter: Parameter) -> Edit:

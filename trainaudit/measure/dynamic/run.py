@@ -11,7 +11,7 @@ from itertools import pairwise
 from trainaudit.measure.catalog import FORWARD
 from trainaudit.measure.dynamic.series import divided, end, finite, median, quantile, second_half, start
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
-from trainaudit.trace.trace import NonFinite, ParameterSeries, Series, Trace, TrainingRun
+from trainaudit.trace.trace import NonFinite, ParameterSeries, ProbeSettings, Series, Trace, TrainingRun
 
 _LEAST_STEPS = 10
 """Steps from which on a run tells how weights come to move. Behind two layers that start at zero (adaLN-zero) the first gradient comes at the third."""
@@ -65,12 +65,20 @@ def measure_run(trace: Trace) -> Columns:
             "is_warmed_up": bool(rates) and rates[0] < 0.5 * max(rates),
             "precision": "mixed" if "+" in settings.precision else settings.precision,
             "weight_decay": settings.weight_decay,
+            "decay_per_step": _decay_per_step(settings, max(rates, default=settings.learning_rate)),
             "decayed_norm_or_bias_count": settings.decayed_norm_or_bias_count,
             "gradient_underflow_share": _underflow(trace.parameters),
             "update_alignment": median(run.update_alignment),
         }
         facts |= _loss(run.loss) | _norms(run)
     return {f"training.{name}": {"training": value} for name, value in facts.items() if value is not None}
+
+
+def _decay_per_step(settings: ProbeSettings, rate: float | None) -> float | None:
+    """None where an adaptive optimizer takes the decay for a part of the gradient, and divides it by the gradient's size."""
+    if rate is None or settings.weight_decay is None or (settings.is_adaptive and settings.optimizer != "AdamW"):
+        return None
+    return rate * settings.weight_decay
 
 
 def first_non_finite(trace: Trace) -> NonFinite | None:
