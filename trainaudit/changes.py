@@ -131,8 +131,14 @@ KINDS: Mapping[str, Kind] = {
 
 
 def shown(change: Change) -> str:
-    """In one line: "initialize fc1.weight: kaiming_normal, 1.41"."""
-    amount = "" if change.amount is None else f"{change.amount:.4g}"
-    how = ", ".join(word for word in (change.to, amount) if word)
-    what = f"{change.kind} {change.where}".rstrip()
+    """In one line: "initialize fc1.weight: kaiming_normal, gain 1.414"."""
+    return worded(change.kind, change.where, change.to, "" if change.amount is None else f"{change.amount:.4g}")
+
+
+def worded(kind: str, where: str, to: str, amount: str) -> str:
+    """A change in one line, each part in words, "" for a part that it has not."""
+    if amount and kind == "initialize":
+        amount = f"{'std' if to == 'normal' else 'gain'} {amount}"
+    how = ", ".join(word for word in (to, amount) if word)
+    what = f"{kind} {where}".rstrip()
     return f"{what}: {how}" if how else what

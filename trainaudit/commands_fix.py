@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainaudit.changes import Change
 from trainaudit.changes import shown as described
 from trainaudit.errors import TrainauditError
 from trainaudit.invocation import exit_code, read_flags, run_record
 from trainaudit.judge.rule import Rule
-from trainaudit.output import put
+from trainaudit.output import put, width
+from trainaudit.report import numbers
 from trainaudit.report.escaping import visible, visible_lines
+from trainaudit.report.to_terminal import wrapped
 from trainaudit.result import Audit, Finding, Severity
 from trainaudit.settings import Settings
 
 if TYPE_CHECKING:
+    from trainaudit.fix.file.applying import Wanted
     from trainaudit.fixing import Choice, CodeRepair, Comparison, Repair
     from trainaudit.load.target import Target
     from trainaudit.probe.plan import ProbePlan
@@ -124,7 +128,7 @@ def _fix_file(
     code = _stands(repair.choices, settings)
     if not repair.plan.taken:
         why = "nothing of this can be made as it was asked for" if repair.choices else "there is nothing to make"
-        lines += ["", f"Nothing was written: {why}."]
+        lines += ["", *_text(f"Nothing was written: {why}.")]
     elif diff or out is None:
         lines += ["", "Nothing was written (--diff)."]
     else:
@@ -155,12 +159,13 @@ def _fix_code(
     if write and count:
         write_patches(repair.proposal.patches)
         names = ", ".join(patch.name for patch in repair.proposal.patches)
-        lines += ["", f"Wrote {visible(names)}. Audit it again: trainaudit {visible(shlex.quote(repair.found.target))}"]
+        again = f"trainaudit {shlex.quote(repair.found.target)}"
+        lines += ["", *_text(f"Wrote {names}. Audit it again:"), *visible_lines(f"  {again}")]
     elif count:
-        where = "Nothing was written" if out is None else f"The diff is in {visible(str(out))}, and no file was changed"
-        lines += ["", f"{where}: --write changes the files."]
+        where = "Nothing was written" if out is None else f"The diff is in {out}, and no file was changed"
+        lines += ["", *_text(f"{where}: --write changes the files.")]
     else:
-        lines += ["", "Nothing was written: there is nothing to make whose place is certain."]
+        lines += ["", *_text("Nothing was written: there is nothing to make whose place is certain.")]
     put("\n".join(line.rstrip() for line in lines) + "\n", None)
     return _left(repair, settings) if write else _stands(repair.choices, settings)
 
@@ -178,26 +183,58 @@ def _refuse_code(out: Path) -> None:
 def _cut_lines(proved: Audit | None) -> list[str]:
     """What the probe says of its time, where proofs were cut."""
     cuts = [] if proved is None else [warning for warning in proved.warnings if "could not be proved" in warning]
-    return [line for warning in cuts for line in ("", f"note  {visible(warning)}")]
+    return [line for warning in cuts for line in ("", *_labelled("note", warning))]
+
+
+def _text(text: str, further: int = 0) -> list[str]:
+    """Prose in lines that the terminal holds, those behind the first indented by `further`. Its spaces at the start stay, and names stay whole."""
+    head = text[: len(text) - len(text.lstrip())]
+    return wrapped(head + visible(text.lstrip()), max(60, width()), further)
+
+
+def _labelled(word: str, text: str) -> list[str]:
+    """The same behind a word of at most five letters."""
+    first, *others = wrapped(visible(text), max(60, width()) - 6, 0)
+    return [f"{word:<6}{first}", *(f"      {line}" for line in others)]
 
 
 def _code_lines(repair: CodeRepair) -> list[str]:
-    taken = {id(group) for group in repair.proposal.taken}
-    count = len(repair.choices)
-    lines = [f"{visible(repair.found.target)}: {count} {'finding' if count == 1 else 'findings'}"]
-    for choice in repair.choices:
-        changes = list(
-            dict.fromkeys(change for group in choice.wanted if id(group) in taken for change in group.changes)
-        )
-        if changes:
-            lines += ["", f"make  {_title(choice.finding)}{_proof(choice)}"]
-            lines += [f"  {visible(described(change))}" for change in changes[:_SHOWN]]
-            lines += [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+    lines = _made_lines(repair.found, repair.choices, repair.proposal.taken, described)
     for finding, reason in repair.reasons:
-        lines += ["", f"leave {_title(finding)}", f"  {visible(reason)}."]
+        lines += _left_lines(finding, reason)
         if finding.fix is not None and finding.fix.code and not reason.endswith("--unsafe admits that"):
             lines += ["  Code to paste:", *(f"    {line}" for line in visible_lines(finding.fix.code.strip("\n")))]
     return lines
+
+
+def _planned_lines(repair: Repair) -> list[str]:
+    edits = {edit.change: edit.line for edit in repair.plan.made}
+    lines = _made_lines(repair.found, repair.choices, repair.plan.taken, lambda change: edits.get(change, ""))
+    return [*lines, *(line for finding, reason in repair.reasons for line in _left_lines(finding, reason))]
+
+
+def _made_lines(
+    found: Audit, choices: Sequence[Choice], taken: Iterable[Wanted], line_of: Callable[[Change], str]
+) -> list[str]:
+    """What is made of each finding: its changes, each as `line_of` says it ("" for one that was no change), and the proof that it is made by."""
+    made = {id(group) for group in taken}
+    lines = _text(f"{found.target}: {numbers.count(len(choices), 'finding')}")
+    for choice in choices:
+        changes = list(
+            dict.fromkeys(change for group in choice.wanted if id(group) in made for change in group.changes)
+        )
+        if not changes:
+            continue
+        lines += ["", *_labelled("make", _title(choice.finding))]
+        lines += _text(f"  {choice.proof}", 2) if choice.proof else []
+        for said in filter(None, map(line_of, changes[:_SHOWN])):
+            lines += _text(f"  {said}", 4)
+        lines += [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+    return lines
+
+
+def _left_lines(finding: Finding, reason: str) -> list[str]:
+    return ["", *_labelled("leave", _title(finding)), *_text(f"  {reason}.", 2)]
 
 
 def _left(repair: CodeRepair, settings: Settings) -> int:
@@ -223,51 +260,25 @@ def _fails(findings: Sequence[Finding], settings: Settings) -> int:
     return int(any(finding.severity.rank >= limit for finding in findings))
 
 
-def _planned_lines(repair: Repair) -> list[str]:
-    edits = {edit.change: edit for edit in repair.plan.made}
-    taken = {id(group) for group in repair.plan.taken}
-    count = len(repair.choices)
-    lines = [f"{visible(repair.found.target)}: {count} {'finding' if count == 1 else 'findings'}"]
-    for choice in repair.choices:
-        changes = list(
-            dict.fromkeys(change for group in choice.wanted if id(group) in taken for change in group.changes)
-        )
-        if not changes:
-            continue
-        lines += ["", f"make  {_title(choice.finding)}{_proof(choice)}"]
-        lines += [f"  {visible(edits[change].line)}" for change in changes[:_SHOWN] if change in edits]
-        lines += [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
-    for finding, reason in repair.reasons:
-        lines += ["", f"leave {_title(finding)}", f"  {visible(reason)}."]
-    return lines
-
-
 def _title(finding: Finding) -> str:
     places = [one.subject for one in finding.occurrences]
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    return f"{finding.severity}[{finding.rule}] {visible(places[0])}{more}"
-
-
-def _proof(choice: Choice) -> str:
-    return f" ({visible(choice.proof)})" if choice.proof else ""
+    return f"{finding.severity}[{finding.rule}] {places[0]}{more}"
 
 
 def _written_lines(repair: Repair, compared: Comparison, out: Path) -> list[str]:
-    count = len(repair.plan.made) + len(compared.more)
-    lines = [f"then  {visible(edit.line)}" for edit in compared.more] + ([""] if compared.more else [])
-    lines += [
-        f"{visible(str(out))}: {count} {'change' if count == 1 else 'changes'}, all else byte for byte as it was; its metadata say what was changed."
-    ]
+    made = numbers.count(len(repair.plan.made) + len(compared.more), "change")
+    lines = [line for edit in compared.more for line in _labelled("then", edit.line)] + ([""] if compared.more else [])
+    lines += _text(f"{out}: {made}, all else byte for byte as it was; its metadata say what was changed.", 2)
     before = sum(finding.is_live for finding in repair.found.findings)
     after = sum(finding.is_live for finding in compared.after.findings)
     alone = ", without a probe" if repair.is_proved else ""
-    lines += [f"Audited again{alone}: {before} {'finding' if before == 1 else 'findings'} before, {after} after."]
+    lines += _text(f"Audited again{alone}: {numbers.count(before, 'finding')} before, {after} after.")
     own = {group.rule for group in repair.plan.taken}
     mended = [item for item in compared.mended if item[0] in own]
     gone = [item for item in compared.mended if item[0] not in own]
     for word, items in (("mended", mended), ("gone with these", gone), ("left", compared.left), ("new", compared.new)):
-        if items:
-            lines.append(f"  {word}: {_counted(items)}")
+        lines += _text(f"  {word}: {_counted(items)}", 4) if items else []
     return lines
 
 

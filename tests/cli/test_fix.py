@@ -49,6 +49,30 @@ def test_a_faulty_model_is_repaired(work: Path) -> None:
     assert [path.name for path in work.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("more", [(), ("--unsafe",)])
+def test_no_line_is_wider_than_the_terminal(
+    work: Path, monkeypatch: pytest.MonkeyPatch, columns: int, more: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = run("faulty.onnx", "-o", "fixed.onnx", *more, *DECLARED).stdout.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "leave note[oversized-dense-head] classifier.fc1" in lines
+    said = " ".join(" ".join(lines).split())
+    assert "no machine can make it: Pool the feature map globally before the dense layer." in said
+    assert "fixed.onnx: " in said
+    assert "all else byte for byte as it was; its metadata say what was changed. Audited again: " in said
+
+
+def test_a_number_says_what_it_is(work: Path) -> None:
+    """The same words before it is made, in the file, and in the rule's text."""
+    result = run("faulty.onnx", "-o", "fixed.onnx", *DECLARED)
+    assert "initialize classifier.fc1.weight: kaiming_uniform, gain 1 (std 0 → " in result.stdout
+    assert notes("fixed.onnx") == ["initialize classifier.fc1.weight: kaiming_uniform, gain 1, seed 0 (symmetric-init)"]
+    explained = CliRunner().invoke(main, ["rule", "explain", "symmetric-init"]).stdout
+    assert "kaiming_uniform, gain layer.wanted_gain" in explained
+
+
 def test_without_leave_the_architecture_stays_and_something_is_left(work: Path) -> None:
     result = run("faulty.onnx", "-o", "fixed.onnx", *DECLARED)
     assert result.exit_code == 1

@@ -198,8 +198,11 @@ def test_in_one_line() -> None:
     assert [change_text(advice) for advice in recipe] == ["scale {layer.weight}: 1 / layer.gain", "minimize"]
     assert (
         shown(Change("initialize", "fc.weight", "kaiming_normal", 1.41421))
-        == "initialize fc.weight: kaiming_normal, 1.414"
+        == "initialize fc.weight: kaiming_normal, gain 1.414"
     )
+    assert shown(Change("initialize", "embed.weight", "normal", 0.02)) == "initialize embed.weight: normal, std 0.02"
+    assert shown(Change("initialize", "fc.weight", "orthogonal")) == "initialize fc.weight: orthogonal"
+    assert shown(Change("learning-rate", amount=0.001)) == "learning-rate: 0.001"
     assert make_rule().fix.recipe == ()
 
 

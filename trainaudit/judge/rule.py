@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
+from trainaudit.changes import worded
 from trainaudit.frozen import frozen
 from trainaudit.judge.template import Template
 from trainaudit.judge.tree import BOOLEAN, Literal, Node, facts_in, unparse
@@ -152,11 +153,9 @@ def rule_info(rule: Rule) -> RuleInfo:
 
 
 def change_text(advice: ChangeAdvice) -> str:
-    """In one line, placeholders unfilled: "initialize {layer.weight}: kaiming_normal, layer.wanted_gain"."""
-    what = f"{advice.kind} {template_text(advice.where)}".rstrip()
+    """In one line, placeholders unfilled: "initialize {layer.weight}: kaiming_normal, gain layer.wanted_gain"."""
     amount = "" if advice.amount is None else unparse(advice.amount)
-    how = ", ".join(text for text in (template_text(advice.to), amount) if text)
-    return f"{what}: {how}" if how else what
+    return worded(advice.kind, template_text(advice.where), template_text(advice.to), amount)
 
 
 def template_text(template: Template) -> str:
