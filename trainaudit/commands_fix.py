@@ -17,7 +17,7 @@ from trainaudit.judge.rule import Rule
 from trainaudit.output import put, width
 from trainaudit.report import numbers
 from trainaudit.report.escaping import visible, visible_lines
-from trainaudit.report.to_terminal import wrapped
+from trainaudit.report.lines import wrapped
 from trainaudit.result import Audit, Finding, Severity
 from trainaudit.settings import Settings
 

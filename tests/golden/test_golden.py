@@ -43,6 +43,8 @@ REPORTS: dict[str, Callable[[], str]] = {
     "clean.html": lambda: _body(render(samples.clean(), "html")),
     "decaying.html": lambda: _body(render(samples.decaying(), "html")),
     "decaying.txt": lambda: render(samples.decaying(), "full"),
+    "cascade.txt": lambda: render(samples.cascade(), "full"),
+    "cascade.md": lambda: render(samples.cascade(), "markdown"),
     "clean.txt": lambda: render(samples.clean(), "full"),
     "hostile.txt": lambda: render_full(samples.hostile(), verbose=True),
     "hostile.md": lambda: render(samples.hostile(), "markdown"),

@@ -42,6 +42,15 @@ def test_it_says_what_matters() -> None:
     assert "- `double-softmax`: the loss is not declared. Run `trainaudit models/a.onnx --loss NAME`" in text
 
 
+def test_what_may_follow_stands_under_its_cause() -> None:
+    text = render_markdown(samples.cascade())
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "<br>" in line]
+    assert [row.startswith("| ↳ ") for row in rows] == [False, True, False]
+    assert "predicted-vanishing-gradient" in rows[1]
+    inner = text.index("<details><summary>error: The gradient vanishes")
+    assert text.index("**1 finding that may follow from it:**") < inner < text.index("</details>")
+
+
 def test_tables_keep_their_columns() -> None:
     for name in RUNS:
         for block in render_markdown(getattr(samples, name)()).split("\n\n"):

@@ -50,6 +50,41 @@ def test_a_finding_shows_its_numbers_its_place_and_its_fix() -> None:
     assert "+36" in text
 
 
+def test_what_may_follow_is_one_line_under_its_cause() -> None:
+    text = render_full(samples.cascade())
+    line = "\n  may cause error[predicted-vanishing-gradient] The gradient vanishes: layers.0\n"
+    assert text.index("error[zero-init-hidden]") < text.index(line) < text.index("warning[linear-stack]")
+    assert text.count("predicted-vanishing-gradient") == 1
+    assert text.count(" --> ") == 2
+    assert "Found 3 problems in 1 model (2 errors, 1 warning)." in text
+    assert "one that may follow from another is named in one line; -v shows all of it" in " ".join(text.split())
+
+
+def test_verbose_shows_the_whole_of_what_may_follow_behind_its_cause() -> None:
+    text = render_full(samples.cascade(), verbose=True)
+    rules = re.findall(r"^(?:error|warning|note)\[(.*)\]", text, re.MULTILINE)
+    assert rules == ["zero-init-hidden", "predicted-vanishing-gradient", "linear-stack"]
+    assert text.count(" --> ") == 3
+    assert "-v shows" not in text
+
+
+def test_what_may_follow_counts_its_places_and_says_what_its_fix_did() -> None:
+    run = samples.cascade()
+    proof = next(finding.proof for finding in run.audits[0].findings if finding.proof)
+    findings = tuple(
+        replace(finding, occurrences=finding.occurrences * 4, proof=proof) if "vanishing" in finding.rule else finding
+        for finding in run.audits[0].findings
+    )
+    text = render_full(replace(run, audits=(replace(run.audits[0], findings=findings),)))
+    said = "The gradient vanishes: layers.0 (+3 more layers); its fix, proved: loss after 100 steps 2.3 → 0.41"
+    assert said in " ".join(text.split())
+
+
+def test_concise_has_a_line_for_each() -> None:
+    assert render_concise(samples.cascade()).count("error[predicted-vanishing-gradient]") == 1
+    assert render_concise(samples.cascade()).count(" confidence)") == 3
+
+
 def test_errors_come_first_and_the_model_is_always_described() -> None:
     text = render_full(samples.faulty())
     assert text.index("error[") < text.index("warning[") < text.index("note[")

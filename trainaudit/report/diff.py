@@ -98,7 +98,7 @@ def render_diff(difference: Difference, output_format: str = "full", *, width: i
             ]
             blocks += [f"### {title}", "\n".join(lines)] if lines else []
         return "\n\n".join(blocks) + "\n"
-    from trainaudit.report.to_terminal import styled, wrapped
+    from trainaudit.report.lines import styled, wrapped
 
     lines = []
     for title, changes, style in groups:

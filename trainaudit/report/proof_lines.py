@@ -44,7 +44,8 @@ def measured(proof: Proof) -> str:
     if proof.verdict == NOT_RUN:
         return f"{NOT_RUN}: {visible(proof.reason)}" + (f" ({visible(proof.command)})" if proof.command else "")
     effects = ", ".join(_effect(effect) for effect in proof.effects if effect.is_measured)
-    return f"{visible(proof.verdict)}: {effects} ({numbers.count(len(proof.seeds), 'seed')}; {visible(proof.reason)})"
+    why = "; ".join(filter(None, (numbers.count(len(proof.seeds), "seed"), visible(proof.reason))))
+    return f"{visible(proof.verdict)}: {effects} ({why})"
 
 
 def tried(audit: Audit) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trainaudit.report import ladder, numbers, proof_lines, view
+from trainaudit.report.causes import Group, grouped
 from trainaudit.report.portable import portable
 from trainaudit.report.prose import cell, code, code_block, markdown
 from trainaudit.result import Audit, Finding, Proof, Run, State
@@ -48,12 +49,13 @@ def _audit_blocks(run: Run, audit: Audit) -> list[str]:
     blocks = [f"### {code(audit.target)}", f"{markdown(view.verdict(run, audit))}", f"{model}."]
     if audit.trace is not None:
         blocks.append(_probe_block(audit))
-    findings = view.live_findings(audit)
-    if findings:
+    found = grouped(run, view.live_findings(audit))
+    if found:
         rows = ["| | rule | where | measured | expected |", "|---|---|---|---|---|"]
-        rows += [_row(finding) for finding in findings]
+        for group in found:
+            rows += [_row(group.root), *(_row(below, "↳ ") for below in group.following)]
         blocks.append("\n".join(rows))
-        blocks += [_details(finding) for finding in findings]
+        blocks += [_details(group) for group in found]
     proved = proof_lines.together(audit)
     if proved:
         blocks.append(f"**Fixes.** {markdown(proved)}")
@@ -90,7 +92,8 @@ def _probe_block(audit: Audit) -> str:
     return _folded("The probe", lines)
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: Finding, mark: str = "") -> str:
+    """`mark` stands before what may follow from the row above."""
     root = finding.root
     more = view.other_places(finding, 0)[1]
     where = (
@@ -104,7 +107,7 @@ def _row(finding: Finding) -> str:
     facts = ", ".join(f"{label}: {measured}" for label, measured, _ in shown)
     measured, expected = compared[0] if compared else (facts or "–", "–")
     cells = [
-        f"{_SIGNS[finding.severity]} {finding.severity}",
+        f"{mark}{_SIGNS[finding.severity]} {finding.severity}",
         f"{code(finding.rule)}<br>{markdown(finding.name)}",
         where + (f"<br>{code(source)}" if source else ""),
         markdown(measured),
@@ -113,7 +116,21 @@ def _row(finding: Finding) -> str:
     return "| " + " | ".join(cell(text) for text in cells) + " |"
 
 
-def _details(finding: Finding) -> str:
+def _details(group: Group) -> str:
+    """The finding, and in it those that may follow from it."""
+    lines = _detail_lines(group.root)
+    if group.following:
+        count = numbers.count(len(group.following), "finding")
+        lines += ["", f"**{count} that may follow from it:**", ""]
+        lines += [_folded(_title(below), _detail_lines(below)) for below in group.following]
+    return _folded(_title(group.root), lines)
+
+
+def _title(finding: Finding) -> str:
+    return f"{finding.severity}: {finding.name}"
+
+
+def _detail_lines(finding: Finding) -> list[str]:
     lines = [markdown(finding.root.message), ""]
     if finding.probe:
         lines += [f"**Probe: {finding.probe}.** {markdown(finding.probe_note)}", ""]
@@ -128,7 +145,7 @@ def _details(finding: Finding) -> str:
     names, more = view.other_places(finding, 10)
     if names:
         lines += ["", f"Also: {', '.join(map(code, names))}{f' {more}' if more else ''}"]
-    return _folded(f"{finding.severity}: {finding.name}", lines)
+    return lines
 
 
 def _proof_lines(proof: Proof) -> list[str]:

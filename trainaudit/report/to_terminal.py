@@ -1,7 +1,4 @@
-"""What a person reads in a terminal: `full`, `concise` and `statistics`. Plain strings; the caller writes them.
-
-Colors are ANSI codes written here and not by a library: importing one costs more than a whole audit of a small model may.
-"""
+"""What a person reads in a terminal: `full`, `concise` and `statistics`. Plain strings; the caller writes them."""
 
 from __future__ import annotations
 
@@ -10,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 
 from trainaudit.report import numbers, proof_lines, view
+from trainaudit.report.causes import grouped
 from trainaudit.report.escaping import shortened, visible, visible_lines
-from trainaudit.result import Audit, Finding, Run, Severity, State
+from trainaudit.report.lines import LABEL, cells, joined, labelled, styled, wrapped
+from trainaudit.result import Audit, Finding, Run, State
 
-_CODES = {"error": "1;31", "warning": "1;33", "note": "1;36", "dim": "2", "bold": "1", "arrow": "1;34", "good": "1;32"}
-_LABEL = 12
 _WIDE_LABEL = 24
-"""Columns before the text, of findings and of experiments."""
+"""Columns before the text of experiments."""
 _SHOWN_PLACES = 3
 
 
@@ -33,19 +30,27 @@ def wants_color(choice: str, is_terminal: bool, environment: Mapping[str, str]) 
 
 
 def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool = False, quiet: bool = False) -> str:
-    """Every finding with its numbers, reason and fix; then what was checked and what was not.
+    """Every finding with its numbers, reason and fix, and in a line each those that may follow from it; then what was checked and what was not.
 
-    Quiet leaves findings and failures alone; verbose adds the whole reason, what passed, what was not run and why, and what was ignored.
+    Quiet leaves findings and failures alone; verbose adds the whole reason, the whole of what may follow, what passed, what was not run and why, and
+    what was ignored.
     """
     width = max(width, 60)
     lines: list[str] = []
+    folded = 0
     for target, reason in run.failures:
         lines += [*wrapped(f"{styled('error', color, 'error')}: {visible(target)}: {visible(reason)}", width, 2), ""]
     for audit in run.audits:
         if not quiet:
             lines += [*_model_lines(audit, width, color), *_probe_lines(audit, width, color), ""]
-        for finding in view.live_findings(audit):
-            lines += [*_finding_lines(audit, finding, width, color, verbose), ""]
+        for group in grouped(run, view.live_findings(audit)):
+            lines += _finding_lines(audit, group.root, width, color, verbose)
+            for below in group.following:
+                lines += labelled("may cause", _consequence(below), width, color)
+            lines.append("")
+            for below in group.following if verbose else ():
+                lines += [*_finding_lines(audit, below, width, color, verbose), ""]
+            folded += 0 if verbose else len(group.following)
         if verbose:
             lines += _outcome_lines(audit, width, color)
         lines += wrapped(proof_lines.together(audit), width, 2) if not quiet and audit.findings else []
@@ -54,7 +59,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
     if not quiet:
         for warning in run.warnings:
             lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
-        lines += _summary_lines(run, width, color)
+        lines += _summary_lines(run, width, color, folded)
     while lines and not lines[-1]:
         lines.pop()
     return "\n".join(lines) + "\n" if lines else ""
@@ -128,18 +133,18 @@ def _probe_lines(audit: Audit, width: int, color: bool) -> list[str]:
     lines = ["", *wrapped(f"probe: {probe_view.headline(audit.trace)}", width, 2)]
     lines[1] = lines[1].replace("probe", styled("bold", color, "probe"), 1)
     for label, text in probe_view.rows(audit):
-        lines += _labelled(label, text, width, color)
+        lines += labelled(label, text, width, color)
     rows = probe_view.experiment_rows(audit.trace)
     for row in rows:
         if row.state in ("ran", "cut"):
-            lines += _labelled(shortened(row.title, _WIDE_LABEL - 3), row.result, width, color, _WIDE_LABEL)
+            lines += labelled(shortened(row.title, _WIDE_LABEL - 3), row.result, width, color, _WIDE_LABEL)
     for state in ("not run", "failed"):
         reasons: dict[str, list[str]] = {}
         for row in rows:
             if row.state == state:
                 reasons.setdefault(row.result, []).append(row.title)
         text = "; ".join(f"{', '.join(titles)} ({reason})" for reason, titles in reasons.items())
-        lines += _labelled(state, text, width, color)
+        lines += labelled(state, text, width, color)
     return lines
 
 
@@ -148,10 +153,8 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verb
     lines = _header(finding, width, color)
     where = [visible(audit.target), view.place(finding), view.source(root.location)]
     arrow = styled("arrow", color, " -->")
-    lines += [
-        f"{arrow if index == 0 else '    '} {line}" for index, line in enumerate(_joined(where, " : ", width - 5))
-    ]
-    lines += _labelled("found", root.message, width, color)
+    lines += [f"{arrow if index == 0 else '    '} {line}" for index, line in enumerate(joined(where, " : ", width - 5))]
+    lines += labelled("found", root.message, width, color)
     words = []
     for evidence in root.evidence:
         measured, expected = numbers.measured_and_expected(evidence)
@@ -161,23 +164,31 @@ def _finding_lines(audit: Audit, finding: Finding, width: int, color: bool, verb
         label, what = numbers.evidence_label(evidence.fact)
         lines += _measured(label, f"{what} {measured}", expected, width, color)
         limit = view.paragraph(evidence.because) if verbose else view.opening(evidence.because)
-        lines += _labelled("limit", limit, width, color)
-    lines += _labelled("facts", "; ".join(words), width, color)
+        lines += labelled("limit", limit, width, color)
+    lines += labelled("facts", "; ".join(words), width, color)
     if finding.probe:
-        lines += _labelled("probe", f"{finding.probe}: {finding.probe_note}", width, color)
-    lines += _labelled("why", view.paragraph(finding.why) if verbose else view.opening(finding.why), width, color)
+        lines += labelled("probe", f"{finding.probe}: {finding.probe_note}", width, color)
+    lines += labelled("why", view.paragraph(finding.why) if verbose else view.opening(finding.why), width, color)
     if finding.fix is not None:
-        lines += _labelled("fix", proof_lines.fix_summary(finding), width, color)
+        lines += labelled("fix", proof_lines.fix_summary(finding), width, color)
         code = "" if proof_lines.is_refuted(finding) else finding.fix.code
-        lines += [" " * _LABEL + line for line in visible_lines(code)] if code else []
+        lines += [" " * LABEL + line for line in visible_lines(code)] if code else []
     if finding.proof is not None:
-        lines += _labelled("change", proof_lines.made(finding.proof), width, color)
-        lines += _labelled("predicted", proof_lines.predicted(finding.proof), width, color)
-        lines += _labelled("proof", proof_lines.measured(finding.proof), width, color)
+        lines += labelled("change", proof_lines.made(finding.proof), width, color)
+        lines += labelled("predicted", proof_lines.predicted(finding.proof), width, color)
+        lines += labelled("proof", proof_lines.measured(finding.proof), width, color)
     names, more = view.other_places(finding, _SHOWN_PLACES)
     if names:
-        lines += _labelled("also", ", ".join(names) + (f" {more}" if more else ""), width, color)
+        lines += labelled("also", ", ".join(names) + (f" {more}" if more else ""), width, color)
     return lines
+
+
+def _consequence(finding: Finding) -> str:
+    """A finding under its cause: "warning[dead-relu] Units never fire: relu2 (+3 more layers)", and what became of its fix."""
+    more = view.other_places(finding, 0)[1]
+    where = "" if finding.kind in view.SINGLE_KINDS else f": {visible(finding.root.subject)}"
+    tried = "" if finding.proof is None else f"; its fix, {proof_lines.measured(finding.proof)}"
+    return f"{finding.severity}[{finding.rule}] {finding.name}{where}{f' ({more})' if more else ''}{tried}"
 
 
 def _header(finding: Finding, width: int, color: bool) -> list[str]:
@@ -186,18 +197,18 @@ def _header(finding: Finding, width: int, color: bool) -> list[str]:
     confidence = f"confidence {shortened(finding.confidence, 12)}"
     text = f"{plain} {visible(finding.name)}"
     first = wrapped(text, width - len(confidence) - 2, 2)[0]
-    gap = " " * max(2, width - _cells(first) - len(confidence))
+    gap = " " * max(2, width - cells(first) - len(confidence))
     lines = [f"{first.replace(plain, _tag(finding, color), 1)}{gap}{styled('dim', color, confidence)}"]
     rest = text[len(first) :].strip()
     return lines + (wrapped(f"  {rest}", width, 2) if rest else [])
 
 
 def _measured(word: str, measured: str, expected: str, width: int, color: bool) -> list[str]:
-    label = styled("dim", color, f"  {word:<{_LABEL - 2}}")
-    column = max(_LABEL + 36, _LABEL + _cells(measured) + 2)
-    if column + 10 + _cells(expected) > width:
-        return _labelled(word, measured, width, color) + _labelled("expected", expected, width, color)
-    gap = " " * (column - _LABEL - _cells(measured))
+    label = styled("dim", color, f"  {word:<{LABEL - 2}}")
+    column = max(LABEL + 36, LABEL + cells(measured) + 2)
+    if column + 10 + cells(expected) > width:
+        return labelled(word, measured, width, color) + labelled("expected", expected, width, color)
+    gap = " " * (column - LABEL - cells(measured))
     return [f"{label}{measured}{gap}{styled('dim', color, 'expected')}  {expected}"]
 
 
@@ -228,7 +239,7 @@ def _outcome_lines(audit: Audit, width: int, color: bool) -> list[str]:
     return lines
 
 
-def _summary_lines(run: Run, width: int, color: bool) -> list[str]:
+def _summary_lines(run: Run, width: int, color: bool, folded: int = 0) -> list[str]:
     total = view.counts(run)
     lines: list[str] = []
     if total.models:
@@ -237,65 +248,14 @@ def _summary_lines(run: Run, width: int, color: bool) -> list[str]:
         worst = next((name for name in ("error", "warning", "note") if getattr(total, name)), "good")
         head = " ".join(sentence.split(" ")[:3])
         lines[0] = lines[0].replace(head, styled(worst, color, head), 1)
+    if folded:
+        that = "one that may follow from another is" if folded == 1 else f"{folded:,} that may follow from others are"
+        lines += wrapped(f"Of these, {that} named in one line; -v shows all of it.", width, 2)
     if total.failures:
         lines += wrapped(f"{numbers.count(total.failures, 'target')} could not be audited.", width, 2)
     hint, command = view.next_hint(run)
-    return lines + (_joined([f"Next: {hint}:", command], " ", width) if hint else [])
+    return lines + (joined([f"Next: {hint}:", command], " ", width) if hint else [])
 
 
 def _tag(finding: Finding, color: bool) -> str:
     return styled(finding.severity, color, f"{finding.severity}[{visible(finding.rule)}]")
-
-
-def styled(name: str | Severity, color: bool, text: str) -> str:
-    """The text in the color of that name, where color is wanted."""
-    return f"\x1b[{_CODES[str(name)]}m{text}\x1b[0m" if color and text else text
-
-
-def _labelled(label: str, text: str, width: int, color: bool, column: int = _LABEL) -> list[str]:
-    if not text:
-        return []
-    lines = wrapped(visible(text), width - column, 0)
-    head = styled("dim", color, f"  {label:<{column - 2}}")
-    return [f"{head if index == 0 else ' ' * column}{line}" for index, line in enumerate(lines)]
-
-
-def _joined(parts: list[str], separator: str, width: int) -> list[str]:
-    """Parts on as few lines as hold them; a part is never broken."""
-    lines: list[str] = []
-    for part in (part for part in parts if part):
-        if lines and _cells(lines[-1]) + _cells(separator) + _cells(part) <= width:
-            lines[-1] += separator + part
-        else:
-            lines.append(f"{separator.lstrip() or '  '}{part}" if lines else part)
-    return lines
-
-
-def wrapped(text: str, width: int, indent: int) -> list[str]:
-    """Words on lines of at most `width` cells, further lines indented. A word longer than a line stays whole: a path, a number or a
-    name that was cut can be neither copied nor searched."""
-    leading = len(text) - len(text.lstrip(" "))
-    lines = [" " * leading]
-    used = leading
-    is_start = True
-    for word in text.split():
-        size = _cells(word)
-        if not is_start and used + 1 + size > width:
-            lines.append(" " * indent)
-            used, is_start = indent, True
-        lines[-1] += word if is_start else f" {word}"
-        used += size + (0 if is_start else 1)
-        is_start = False
-    return lines
-
-
-def _cells(text: str) -> int:
-    """Columns that a text takes in a terminal: wide East Asian characters take two, escape codes none."""
-    if "\x1b" in text:
-        pieces = text.split("\x1b[")
-        text = pieces[0] + "".join(piece.split("m", 1)[-1] for piece in pieces[1:])
-    if text.isascii():
-        return len(text)
-    from unicodedata import combining, east_asian_width
-
-    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
