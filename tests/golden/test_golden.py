@@ -52,8 +52,9 @@ REPORTS: dict[str, Callable[[], str]] = {
     "probed.concise.txt": lambda: render(trace_samples.probed(), "concise"),
     "probed.md": lambda: render(trace_samples.probed(), "markdown"),
     "probed.html": lambda: _body(render(trace_samples.probed(), "html")),
-    "diff.txt": lambda: render_diff(compare(samples.clean(), samples.faulty())),
-    "diff.md": lambda: render_diff(compare(samples.faulty(), samples.clean()), "markdown"),
+    "diff.txt": lambda: render_diff(compare(samples.mended(), samples.faulty())),
+    "diff.strangers.txt": lambda: render_diff(compare(samples.faulty(), samples.decaying())),
+    "diff.md": lambda: render_diff(compare(samples.faulty(), samples.mended()), "markdown"),
 }
 
 

@@ -24,10 +24,10 @@ def test_nothing_changed() -> None:
 
 
 def test_new_and_fixed() -> None:
-    to_faulty = compare(samples.clean(), samples.faulty())
+    to_faulty = compare(samples.mended(), samples.faulty())
     assert rules(to_faulty.new) == ["zero-init-hidden", "linear-stack", "bias-before-batchnorm"]
     assert to_faulty.new_findings == tuple(change.finding for change in to_faulty.new)
-    back = compare(samples.faulty(), samples.clean())
+    back = compare(samples.faulty(), samples.mended())
     assert rules(back.fixed) == ["zero-init-hidden", "linear-stack", "bias-before-batchnorm"]
     assert back.new == ()
 
@@ -61,6 +61,31 @@ def test_what_was_not_judged_again_is_not_fixed() -> None:
     assert "1 not judged again" in render_diff(difference)
 
 
+def test_nothing_of_another_model_is_fixed() -> None:
+    """Two records of unrelated models, of one file each or under one name."""
+    old = samples.faulty()
+    for new in (samples.clean(), samples.run_of(replace(samples.clean_audit(), target=old.audits[0].target))):
+        difference = compare(old, new)
+        assert (difference.fixed, difference.unchanged) == ((), ())
+        assert rules(difference.unseen) == ["zero-init-hidden", "linear-stack", "bias-before-batchnorm"]
+        for text in (render_diff(difference), render_diff(difference, "markdown")):
+            said = " ".join(text.split())
+            assert (
+                "no layer's name is in both, so these count as two different models; nothing is said to be fixed"
+                in said
+            )
+            assert "0 fixed" in said
+    assert "models/a.onnx and models/clean.onnx: no layer" in render_diff(compare(old, samples.clean()))
+    assert rules(compare(samples.clean(), old).new) == ["zero-init-hidden", "linear-stack", "bias-before-batchnorm"]
+
+
+def test_a_model_that_kept_a_layer_is_the_same_model() -> None:
+    audit = samples.clean_audit()
+    new = replace(audit, layers=(*audit.layers[:1], *samples.faulty_audit().layers))
+    assert compare(samples.run_of(audit), samples.run_of(new)).strangers == ()
+    assert compare(samples.run_of(audit), samples.run_of(replace(new, layers=()))).strangers == ()
+
+
 def test_what_was_ignored_since_is_not_fixed() -> None:
     finding = samples.finding("linear-stack", samples.occurrence("fc"))
     difference = compare(with_findings(finding), with_findings(replace(finding, ignored="on purpose")))
@@ -68,22 +93,23 @@ def test_what_was_ignored_since_is_not_fixed() -> None:
 
 
 def test_targets_are_kept_apart() -> None:
-    old = samples.run_of(samples.faulty_audit("a.onnx"), samples.clean_audit("b.onnx"))
-    new = samples.run_of(samples.clean_audit("a.onnx"), samples.faulty_audit("b.onnx"))
+    (mended,) = samples.mended().audits
+    old = samples.run_of(samples.faulty_audit("a.onnx"), replace(mended, target="b.onnx"))
+    new = samples.run_of(replace(mended, target="a.onnx"), samples.faulty_audit("b.onnx"))
     difference = compare(old, new)
     assert {change.target for change in difference.new} == {"b.onnx"}
     assert {change.target for change in difference.fixed} == {"a.onnx"}
 
 
 def test_as_text() -> None:
-    text = render_diff(compare(samples.clean(), samples.faulty()))
+    text = render_diff(compare(samples.mended(), samples.faulty()))
     assert text.splitlines()[:3] == [
         "New (3)",
         "  error[zero-init-hidden] models/a.onnx: encoder.layers.0.fc1 (+39 more layers)",
         "    encoder.layers.0.fc1 starts with every weight at zero.",
     ]
     assert text.endswith("\n3 new findings, 0 fixed, 0 unchanged.\n")
-    assert "\x1b[1;31mNew (3)\x1b[0m" in render_diff(compare(samples.clean(), samples.faulty()), color=True)
+    assert "\x1b[1;31mNew (3)\x1b[0m" in render_diff(compare(samples.mended(), samples.faulty()), color=True)
 
 
 def test_hostile_names() -> None:

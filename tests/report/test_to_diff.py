@@ -51,6 +51,17 @@ def test_what_was_not_judged_again_is_not_fixed() -> None:
     assert len(cards(text, "unseen")) == 3
 
 
+def test_the_page_says_that_two_models_are_not_one() -> None:
+    text = diff_page(samples.faulty(), samples.clean())
+    said = Page(text).text
+    assert "models/a.onnx and models/clean.onnx: no layer's name is in both" in said
+    assert cards(text, "fixed") == []
+    assert len(cards(text, "unseen")) == 3
+    assert "The two have no layer in common." in said
+    assert "layers changed" not in said
+    assert "two different models" not in Page(diff_page(samples.faulty(), samples.mended())).text
+
+
 def test_two_records_without_findings() -> None:
     assert "Neither record has a finding." in Page(diff_page(samples.clean(), samples.clean())).text
 

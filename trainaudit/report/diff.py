@@ -2,7 +2,7 @@
 
 Occurrences are matched by rule, target and subject, as their fingerprints are: no number is compared, so a weight that moved a
 little is not a new finding. What is gone counts as fixed only where the new record judged the rule on that target and did not set the
-finding aside.
+finding aside. Two models that have no layer in common are two models: nothing of one is found again, or fixed, in the other.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ class Change:
 
 @frozen
 class Difference:
-    """`unseen` holds old findings that the new record neither judged again nor shows: not fixed, not still there."""
+    """`unseen` holds old findings that the new record neither judged again nor shows: not fixed, not still there. `strangers` are pairs of names of
+    models that stand in one place and have no layer in common."""
 
     new: tuple[Change, ...]
     fixed: tuple[Change, ...]
     unchanged: tuple[Change, ...]
     unseen: tuple[Change, ...]
+    strangers: tuple[tuple[str, str], ...] = ()
 
     @property
     def new_findings(self) -> tuple[Finding, ...]:
@@ -59,7 +61,13 @@ def compare(old: Run, new: Run) -> Difference:
     unchanged: list[Change] = []
     fixed: list[Change] = []
     unseen: list[Change] = []
+    strangers: list[tuple[str, str]] = []
     for target, was, now in paired(old, new):
+        if was and now and are_strangers(was, now):
+            strangers.append((was.target, now.target))
+            fresh += [Change(target, finding) for finding in view.live_findings(now)]
+            unseen += [Change(was.target, finding) for finding in view.live_findings(was)]
+            continue
         known = _keys(view.live_findings(was)) if was else frozenset()
         present = _keys(now.findings) if now else frozenset()
         judged = _judged(now) if now else frozenset()
@@ -68,7 +76,22 @@ def compare(old: Run, new: Run) -> Difference:
             unchanged += _part(target, finding, known, inside=True)
         for finding in view.live_findings(was) if was else ():
             (fixed if finding.rule in judged else unseen).extend(_part(target, finding, present, inside=False))
-    return Difference(tuple(fresh), tuple(fixed), tuple(unchanged), tuple(unseen))
+    return Difference(tuple(fresh), tuple(fixed), tuple(unchanged), tuple(unseen), tuple(strangers))
+
+
+def are_strangers(was: Audit, now: Audit) -> bool:
+    """Both records name layers, and none is in both."""
+    before, after = ({row.name for row in audit.layers} for audit in (was, now))
+    return bool(before and after) and before.isdisjoint(after)
+
+
+def strangers_sentences(difference: Difference) -> list[str]:
+    """What keeps findings of two models apart, a sentence for each pair of them."""
+    return [
+        f"{old if old == new else f'{old} and {new}'}: no layer's name is in both, so these count as two different models; nothing is said to be "
+        "fixed, and what was found in the old one stands under “Not judged again”."
+        for old, new in difference.strangers
+    ]
 
 
 def sentence(difference: Difference) -> str:
@@ -90,6 +113,7 @@ def render_diff(difference: Difference, output_format: str = "full", *, width: i
     )
     if output_format == "markdown":
         blocks = [f"## trainaudit: {sentence(difference)}"]
+        blocks += [f"> {markdown(said)}" for said in strangers_sentences(difference)]
         for title, changes, _ in groups:
             lines = [
                 f"- {change.finding.severity} {code(change.finding.rule)} in {code(change.target)} at {code(change.finding.root.subject)}"
@@ -111,6 +135,8 @@ def render_diff(difference: Difference, output_format: str = "full", *, width: i
                 wrapped(f"    {visible(change.finding.root.message)}", width, 4) if changes is difference.new else []
             )
         lines += [""] if changes else []
+    for said in strangers_sentences(difference):
+        lines += wrapped(visible(said), width, 2)
     return "\n".join([*lines, sentence(difference)]) + "\n"
 
 

@@ -11,7 +11,7 @@ from trainaudit.frozen import frozen
 from trainaudit.report import numbers, view
 from trainaudit.report.cards import Card, lone_card
 from trainaudit.report.curves import Curve, curve_chart
-from trainaudit.report.diff import Change, Difference, paired
+from trainaudit.report.diff import Change, Difference, are_strangers, paired
 from trainaudit.report.drawing import Drawing
 from trainaudit.report.numbers import measured_and_expected
 from trainaudit.result import Audit, Evidence, Finding, LayerRow, RuleInfo, Run
@@ -53,7 +53,7 @@ class Number:
 
 @frozen
 class Pair:
-    """One target, before and after: its `name` says both where they are called differently. `rows` hold label, old and new text; `layers` hold a layer's name and what became of it."""
+    """One target, before and after: its `name` says both where they are called differently. `rows` hold label, old and new text; `layers` hold a layer's name and what became of it, none where the two have no layer in common."""
 
     target: str
     name: str
@@ -62,6 +62,7 @@ class Pair:
     layers: tuple[tuple[str, str], ...]
     layers_left_out: int
     charts: tuple[Drawing, ...]
+    are_strangers: bool = False
 
 
 def groups(difference: Difference, old: Run, new: Run, seen: Counter[str]) -> list[Group]:
@@ -128,7 +129,8 @@ def _pair(old: Run, new: Run, target: str, was: Audit | None, now: Audit | None)
     if was is None or now is None:
         where = "It is in the new record alone." if was is None else "It is in the old record alone."
         return Pair(target, target, where, (), (), 0, ())
-    layers = _layers(was, now)
+    strange = are_strangers(was, now)
+    layers = [] if strange else _layers(was, now)
     return Pair(
         target=target,
         name=target if was.target == now.target else f"{was.target} → {now.target}",
@@ -137,6 +139,7 @@ def _pair(old: Run, new: Run, target: str, was: Audit | None, now: Audit | None)
         layers=tuple(layers[:MAX_LAYERS]),
         layers_left_out=max(0, len(layers) - MAX_LAYERS),
         charts=tuple(chart for chart in (*_run_charts(was.trace, now.trace), *_depth_charts(was, now)) if chart),
+        are_strangers=strange,
     )
 
 

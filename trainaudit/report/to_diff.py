@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from trainaudit.errors import TrainauditError
-from trainaudit.report.diff import compare, paired, render_diff, sentence
+from trainaudit.report.diff import compare, paired, render_diff, sentence, strangers_sentences
 from trainaudit.report.diff_view import changed_numbers, groups, pairs
 from trainaudit.report.portable import portable
 from trainaudit.report.templating import standing_alone
@@ -27,6 +27,7 @@ def diff_page(old: Run, new: Run, *, is_print: bool = False) -> str:
         title=f"{name}: what changed",
         name=name,
         sentence=sentence(difference),
+        strangers=strangers_sentences(difference),
         groups=groups(difference, old, new, Counter()),
         numbers=changed_numbers(difference, old, new),
         pairs=models,
