@@ -35,8 +35,9 @@ _LEAST_SEEDS = 3
 _SCALED = frozenset({"loss", "mean-loss", "minimize", "standardize-targets", "batch-size", "align-target"})
 """Kinds of changes after which the loss is of another kind, scale or sign."""
 _BEFORE_LOSS = frozenset({"insert-activation", "swap-activation", "drop-layer", "softmax-axis", "scale-branch"})
-_ANY_OUTPUT = ("cross-entropy", "bce-with-logits", "mse", "l1", "huber")
-"""Losses that take any number: they say the same of an output whatever activation function it went through."""
+_ANY_OUTPUT = ("mse", "l1", "huber")
+"""Losses that say the same of an output whatever activation function it went through. Those of classes do not: behind a softmax no answer, however wrong,
+costs a cross-entropy more than ln(e + C − 1), so that the right output may cost more while it is better."""
 
 
 def prove_findings(
