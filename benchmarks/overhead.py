@@ -131,8 +131,9 @@ HEAD = """# What the instruments cost
 Made by `python -m benchmarks.overhead`: {machine}, torch {torch}, one thread; {packages}. Two copies of a network train side by side
 (cross-entropy, AdamW), one bare and one instrumented, a step of each next to each other in time. Of single steps the figures are medians of the pairs'
 quotients, of runs of ten steps all the time with instruments over all the time without; "bare against bare" says how far they can be trusted (load average
-{load:.1f} on {cores} cores: what else runs competes for caches and memory). A sampled step has activations and their gradients, norms of weights, gradients
-and updates; "in detail" adds histograms, effective ranks, underflow and the largest gradients (the first, every tenth sampled step and the last).
+{load:.1f} on {cores} cores: what else runs competes for caches and memory). A sampled step has all activations, the gradients of what weighted layers give, norms of
+weights, gradients and updates; "in detail" adds those of all other layers, histograms, effective ranks, underflow and the largest gradients (the first, every
+tenth sampled step and the last).
 wandb.watch, TensorBoard and torchmortem as their users call them, at every step.
 """
 
