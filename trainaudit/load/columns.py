@@ -21,7 +21,7 @@ def instances(kind: type[Kind], *columns: Sequence[Any]) -> list[Kind]:
     for field, column in zip(fields(kind), columns, strict=True):  # type: ignore[arg-type]
         if len(column) != len(columns[0]):
             raise ValueError(f"{len(column)} values of {field.name} for {len(columns[0])} instances")
-    made: list[Kind] = _filler(kind)(columns)
+    made: list[Kind] = _filler(kind)(columns)  # type: ignore[arg-type]
     deque(map(_set_class, made, repeat(kind)), maxlen=0)
     return made
 
@@ -32,7 +32,7 @@ _set_class = object.__dict__["__class__"].__set__
 @cache
 def _filler(kind: type[Any]) -> Callable[[Sequence[Sequence[Any]]], list[Any]]:
     """A function that makes open instances, a row of the columns each."""
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(kind)]
     lines = [
         "def fill(columns):",
         "    made = []",

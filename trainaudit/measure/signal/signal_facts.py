@@ -7,7 +7,8 @@ normalization was folded into the weights at export, the signal in training is n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import compress, pairwise
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ _SATURATED = {Op.TANH: math.atanh(0.97), Op.SIGMOID: math.log(0.97 / 0.03), Op.H
 """Input beyond which the function counts as saturated: |tanh| > 0.97 (makemore), sigmoid outside [0.03, 0.97]; the hard ones where they are flat."""
 _RARE = 3.0902
 """Standard deviations: a standard normal lies above it with probability 1e-3."""
+_WEIGHT, _INPUT_WEIGHT = Role.WEIGHT.value, Role.INPUT_WEIGHT.value
 _UNITS = 256
 """Units of one layer whose tail probabilities are averaged."""
 
@@ -91,33 +93,32 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
     uses = structure.get("layer.softmax_use", {})
     gradients = (read.gradient(index.layers[i].outputs[0]) for i in reversed(index.of(WEIGHTED)))
     last = next((gradient for gradient in gradients if gradient), None)
-    places: dict[str, int] = {}
-    for i in index.of(WEIGHTED | NORMALIZATIONS):
+    signals, missing = prediction.signals, read.missing
+    for i in index.of(WEIGHTED):
         layer = index.layers[i]
-        places[layer.name] = i
-        if layer.op not in WEIGHTED:
-            continue
-        std[layer.name] = _or(read.std(layer.outputs[0]), read.missing)
-        out_rms[layer.name] = _or(read.rms(layer.outputs[0]), read.missing)
-        arriving = read.gradient(layer.outputs[0])
+        name, result = layer.name, layer.outputs[0]
+        is_known = result in signals
+        std[name] = _or(read.std(result), missing) if is_known else missing
+        out_rms[name] = _or(read.rms(result), missing) if is_known else missing
+        arriving = read.gradient(result)
         if arriving is None:
-            backward[layer.name] = read.missing
+            backward[name] = missing
         elif last:
-            backward[layer.name] = arriving / last
+            backward[name] = arriving / last
         if layer.op is Op.EMBEDDING:
             continue
-        rms, spread = read.rms(layer.inputs[0]), read.std(layer.inputs[0])
-        input_rms[layer.name] = _or(rms, read.missing)
+        source = layer.inputs[0]
+        rms, spread = (read.rms(source), read.std(source)) if source in signals else (None, None)
+        input_rms[name] = _or(rms, missing)
         if rms is None or spread is None:
-            variation[layer.name] = read.missing
+            variation[name] = missing
         elif rms > 0.0:
-            variation[layer.name] = spread / rms
+            variation[name] = spread / rms
     head, logits = _logits(index, structure)
     if head >= 0 and roles.get(index.layers[head].name) == "output-head" and not _is_tied(index, index.layers[head]):
         columns["layer.predicted_logit_std"] = {index.layers[head].name: _or(read.std(logits), read.missing)}
-    for name, word in activations.items():
-        if word in _RECTIFIERS:
-            _silence(index, index.layers[places[name]], prediction, read, columns)
+    if not _RECTIFIERS.isdisjoint(activations.values()):
+        columns |= _silences(index, activations, prediction, read)
     for i in index.of(_SATURATED.keys()):
         layer = index.layers[i]
         if uses.get(layer.name, "hidden") == "hidden" and not layer.scope:
@@ -133,29 +134,42 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
 _RECTIFIERS = frozenset(op.value for op in RECTIFIERS)
 
 
-def _silence(index: Index, layer: Layer, prediction: Prediction, read: Readings, columns: Columns) -> None:
-    """The share of units that fire with probability < 1e-3, the part of it that would fire without their bias, and the part of that whose
-    bias would weigh as much against a standardised input: where the signal has collapsed, any bias keeps units shut, and is no cause."""
-    dead = columns.setdefault("layer.predicted_dead_share", {})
-    by_bias = columns.setdefault("layer.rarely_firing_share", {})
-    strong = columns.setdefault("layer.shut_by_bias_share", {})
-    signal = prediction.signals.get(layer.outputs[0])
-    if signal is None:
-        dead[layer.name] = by_bias[layer.name] = strong[layer.name] = read.missing
-        return
+def _silences(index: Index, activations: Mapping[str, FactValue], prediction: Prediction, read: Readings) -> Columns:
+    """Of layers before a rectifier: the share of units that fire with probability < 1e-3, the part of it that would fire without their bias, and
+    the part of that whose bias would weigh as much against a standardised input: where the signal has collapsed, any bias keeps units shut, and is
+    no cause."""
+    dead: dict[str, FactValue] = {}
+    by_bias: dict[str, FactValue] = {}
+    strong: dict[str, FactValue] = {}
+    for i in index.of(WEIGHTED | NORMALIZATIONS):
+        layer = index.layers[i]
+        name = layer.name
+        if activations.get(name) not in _RECTIFIERS:
+            continue
+        signal = prediction.signals.get(layer.outputs[0])
+        if signal is None:
+            dead[name] = by_bias[name] = strong[name] = read.missing
+        else:
+            dead[name], by_bias[name], strong[name] = _silence(index, layer, signal)
+    return {
+        "layer.predicted_dead_share": dead, "layer.rarely_firing_share": by_bias, "layer.shut_by_bias_share": strong,
+    }  # fmt: skip
+
+
+def _silence(index: Index, layer: Layer, signal: Signal) -> tuple[float, float, float]:
+    """The three shares of one layer."""
     reach = _RARE * np.sqrt(signal.variance)
     is_dead = signal.mean < -reach
-    share = float(np.mean(is_dead))
-    dead[layer.name] = share
-    by_bias[layer.name] = strong[layer.name] = 0.0
+    share = int(np.count_nonzero(is_dead)) / is_dead.size
     bias = index.graph.parameter_of(layer, Role.BIAS) or index.graph.parameter_of(layer, Role.SHIFT)
     if share > 0.0 and bias is not None and not bias.generated and not bias.quantized:
         values = np.asarray(bias.data.read(), np.float64).reshape(-1)
         if values.size == signal.mean.size or 1 in (values.size, signal.mean.size):
             held = is_dead & (signal.mean - values >= -reach)
-            by_bias[layer.name] = float(np.mean(held))
             if held.any():
-                strong[layer.name] = float(np.mean(held & (values < -_response(index, layer, values.size))))
+                strong = held & (values < -_response(index, layer, values.size))
+                return share, float(np.mean(held)), float(np.mean(strong))
+    return share, 0.0, 0.0
 
 
 def _response(index: Index, layer: Layer, units: int) -> Floats | float:
@@ -238,7 +252,7 @@ def _model_facts(index: Index, layout: Layout, structure: Columns, read: Reading
     depends = list(compress(index.layers, index.depends))
     signals = prediction.signals
     rest = [layer for layer in depends if not layer.outputs or layer.outputs[0] not in signals]
-    covered, open_ones = len(depends) - len(rest), sum(_has_float_result(index.graph, layer) for layer in rest)
+    covered, open_ones = len(depends) - len(rest), _float_results(index.graph, rest)
     columns: Columns = {
         "model.signal_coverage": {"model": covered / (covered + open_ones) if covered else 1.0 - bool(open_ones)},
         "model.plain_depth": {"model": layout.plain_depth},
@@ -256,9 +270,11 @@ def _model_facts(index: Index, layout: Layout, structure: Columns, read: Reading
     return columns
 
 
-def _has_float_result(graph: Graph, layer: Layer) -> bool:
-    value = graph.values.get(layer.outputs[0]) if layer.outputs else None
-    return value is not None and is_float(value.dtype)
+def _float_results(graph: Graph, layers: Sequence[Layer]) -> int:
+    """How many of the layers give floating-point values."""
+    results = [graph.values.get(layer.outputs[0]) for layer in layers if layer.outputs]
+    types = Counter([value.dtype for value in results if value is not None])
+    return sum(count for dtype, count in types.items() if is_float(dtype))
 
 
 def _reach(index: Index, structure: Columns, read: Readings) -> Columns:
@@ -271,7 +287,7 @@ def _reach(index: Index, structure: Columns, read: Readings) -> Columns:
         layer = index.layers[i]
         if roles.get(layer.name) in _BESIDE or layer.op is Op.EMBEDDING:
             continue
-        name = layer.parameters.get(Role.WEIGHT.value) or layer.parameters.get(Role.INPUT_WEIGHT.value)
+        name = layer.parameters.get(_WEIGHT) or layer.parameters.get(_INPUT_WEIGHT)
         parameter = None if name is None else index.graph.parameters[name]
         if parameter is None or not parameter.trainable or len(parameter.owners) > 1:
             continue

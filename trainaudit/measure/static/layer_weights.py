@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainaudit.ir.graph import ON_META, Graph, Layer, Parameter, Role
-from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, SHAPING, WEIGHTED, Op
+from trainaudit.ir.ops import ACTIVATIONS, DROPOUTS, RECURRENT, SHAPING, WEIGHTED, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.gain import plain_gain, wanted_gain
 from trainaudit.measure.static.initialization import MeasuredParameter
@@ -22,6 +22,9 @@ Measured = Mapping[str, MeasuredParameter]
 _OPS = {op.value: op for op in Op}
 _GAINED = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
 _MAIN_ROLES = (Role.WEIGHT.value, Role.INPUT_WEIGHT.value, Role.EMBEDDING.value, Role.POSITION.value)
+_GAIN_FACTS = (
+    "layer.wanted_gain", "layer.weight_scheme", "layer.initializer", "layer.gain", "layer.gain_ratio", "layer.feeding_gain",
+)  # fmt: skip
 _COLLAPSED_SCALE = 1e-3
 _COLLAPSED_VARIANCE = 1e-8
 _UNTOLD_GATES = Unmeasured("the recurrence is written out step by step, where the gates are not told apart")
@@ -33,13 +36,24 @@ def measure_layer_weights(
     graph: Graph, structure: Columns, measured: Measured, states: Mapping[str, str], columns: Columns
 ) -> None:
     """Gains and what else one layer's own weights say. Follows an activation function in the graph where `structure` does not name it."""
+    found: Columns = {fact: {} for fact in _GAIN_FACTS}
     words = structure.get("layer.activation", {})
+    told: dict[str, tuple[FactValue, ...]] = {}
     for layer in graph.layers:
         op = layer.op
         if op in WEIGHTED:
-            _weighted(graph, layer, words.get(layer.name), measured, states, columns)
+            weight = main_weight(graph, layer)
+            if weight is not None:
+                if weight.name not in told:
+                    told[weight.name] = _told_by_weight(weight, measured, states)
+                _gained(graph, layer, words.get(layer.name), told[weight.name], states.get(weight.name), found)
+                if op in RECURRENT and weight.name in measured:
+                    _recurrent(graph, layer, measured, columns)
         elif op is Op.BATCH_NORM:
             _batch_norm(graph, layer, measured, columns)
+    for fact, column in found.items():
+        if column:
+            columns[fact].update(column)
     for layer, weight in written_cells(graph, structure.get("layer.role", {})):
         if is_plain(graph, weight):
             _spectral_radius(layer, weight, measured, columns)
@@ -47,13 +61,20 @@ def measure_layer_weights(
             columns["layer.forget_gate_bias"][layer.name] = _UNTOLD_GATES
 
 
-def _weighted(
-    graph: Graph, layer: Layer, word: FactValue | None, measured: Measured, states: Mapping[str, str], columns: Columns
-) -> None:
-    weight = main_weight(graph, layer)
-    if weight is None:
-        return
+def _told_by_weight(weight: Parameter, measured: Measured, states: Mapping[str, str]) -> tuple[FactValue, ...]:
+    """Scheme, initializer in words and, where the fan-in is known, gain of the layers that a weight belongs to: many may share it."""
     one = measured.get(weight.name)
+    if one is None:
+        return (Unmeasured(unread_reason(weight)),) * 3
+    scheme = "trained" if states.get(weight.name) == "trained" else one.identity.scheme
+    told = scheme, initializer_words(scheme, one.statistics.std)
+    return (*told, one.statistics.std * math.sqrt(weight.fan_in)) if weight.fan_in else told
+
+
+def _gained(
+    graph: Graph, layer: Layer, word: FactValue | None, told: tuple[FactValue, ...], state: str | None, found: Columns
+) -> None:
+    name = layer.name
     following = None if word == "none" else following_activation(graph, layer)
     activation: str = following.op if following is not None else "none"
     if isinstance(word, str) and word != activation:
@@ -65,25 +86,20 @@ def _weighted(
         else:
             wanted = wanted_gain(_OPS.get(activation), following.attributes)
         if wanted is not None:
-            columns["layer.wanted_gain"][layer.name] = wanted
-    if one is None:
-        reason = Unmeasured(unread_reason(weight))
-        columns["layer.weight_scheme"][layer.name] = reason
-        columns["layer.initializer"][layer.name] = reason
-        columns["layer.gain"][layer.name] = reason
-        columns["layer.gain_ratio"][layer.name] = reason
-        return
-    state = states.get(weight.name)
-    scheme = "trained" if state == "trained" else one.identity.scheme
-    columns["layer.weight_scheme"][layer.name] = scheme
-    columns["layer.initializer"][layer.name] = initializer_words(scheme, one.statistics.std)
-    if layer.op is not Op.EMBEDDING and weight.fan_in:
-        gain = one.statistics.std * math.sqrt(weight.fan_in)
-        columns["layer.gain"][layer.name] = gain
+            found["layer.wanted_gain"][name] = wanted
+    found["layer.weight_scheme"][name], found["layer.initializer"][name] = told[:2]
+    gain = told[2] if len(told) > 2 else None
+    if isinstance(gain, Unmeasured):
+        found["layer.gain"][name] = found["layer.gain_ratio"][name] = gain
+    elif isinstance(gain, float) and layer.op is not Op.EMBEDDING:
+        found["layer.gain"][name] = gain
         if wanted:
-            columns["layer.gain_ratio"][layer.name] = gain / wanted
+            found["layer.gain_ratio"][name] = gain / wanted
         if following is not None and state == "fresh":
-            columns["layer.feeding_gain"][following.name] = gain
+            found["layer.feeding_gain"][following.name] = gain
+
+
+def _recurrent(graph: Graph, layer: Layer, measured: Measured, columns: Columns) -> None:
     if layer.op is Op.LSTM:
         _forget_gate(graph, layer, measured, columns)
     if layer.op is Op.RNN:
