@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import combinations
 
@@ -14,8 +15,11 @@ from trainaudit.report import probe_charts, probe_view
 from trainaudit.report.curves import MAX_POINTS, Curve, Level, curve_chart
 from trainaudit.report.drawing import Path, Text, width_of
 from trainaudit.report.formats import FORMATS, render
+from trainaudit.resources import templates_folder
 from trainaudit.trace.experiments import NAMES, RAN, Experiment
 from trainaudit.trace.trace import Trace
+
+CHART_STYLE = (templates_folder() / "html" / "charts.css").read_text("utf-8")
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
@@ -101,6 +105,34 @@ def test_labels_do_not_cover_each_other() -> None:
     assert len(labels) == 4
     for one, other in combinations(labels, 2):
         assert abs(one.y - other.y) >= 13 or abs(one.x - other.x) >= width_of(one.text)
+
+
+def test_the_words_of_a_flat_run_stand_clear_of_its_lines() -> None:
+    """A curve that keeps to its level, as of a network that learns nothing: what is said of both is above and below them."""
+    curves = [Curve("training loss", (2.3,) * 40), Curve("validation loss", (2.3,) * 40, "second")]
+    levels = [Level("expected at the start", 2.303), Level("best constant output", 2.291)]
+    chart = curve_chart("t", "q", "step", range(40), curves, levels=levels)
+    assert chart is not None
+    lines = [float(y) for mark in chart.marks if isinstance(mark, Path) and mark.css in ("line-first", "level")
+             for y in re.findall(r"[ML]-?[\d.]+ (-?[\d.]+)", mark.d)]  # fmt: skip
+    labels = [mark for mark in chart.marks if isinstance(mark, Text) and mark.css.startswith("halo")]
+    assert len(labels) == 4
+    for label in labels:
+        assert not any(label.y - 10 < y < label.y + 2 for y in lines), label.text
+    assert [mark.css for mark in chart.marks].count("ground") == 4
+
+
+def test_a_curve_below_another_shows_where_both_are_the_same() -> None:
+    values = (3.0, 2.0, 1.0)
+    curves = [Curve("after", values), Curve("before", values, "second"), Curve("other", values, "third")]
+    chart = curve_chart("t", "q", "step", range(3), curves)
+    assert chart is not None
+    drawn = [mark for mark in chart.marks if isinstance(mark, Path) and mark.css.startswith("line")]
+    assert [mark.css for mark in drawn] == ["line-under", "line-first", "line-third"]
+    assert len({mark.d for mark in drawn}) == 1
+    widths = dict(re.findall(r"\.chart \.(line-\w+) \{[^}]*stroke-width: (\d+)", CHART_STYLE))
+    assert int(widths["line-under"]) > int(widths["line-first"]) + 2
+    assert "stroke-dasharray" in CHART_STYLE.split(".line-third {")[1].split("}")[0]
 
 
 def test_levels_far_away_do_not_flatten_a_curve() -> None:

@@ -16,6 +16,7 @@ from trainaudit.report.drawing import (
     Path,
     Spot,
     Text,
+    box,
     dots,
     left_out,
     line,
@@ -34,13 +35,15 @@ HEIGHT = 236.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
 _ROW = 16.0
 """Height of a line of type."""
+_DEPTH = ("second", "first", "third")
+"""Styles of curves, the lowest first."""
 _Placed = list[tuple[float, float]]
 
 
 @frozen
 class Curve:
-    """`values` stand at the chart's x values. `style` tells curves apart: "first" is the accent, "second" gray and dashed, "third" black and dotted.
-    Dots are for values that are no line."""
+    """`values` stand at the chart's x values. `style` tells curves apart: "first" is the accent, "second" gray and wide and lies under the others, "third"
+    black and dotted and lies over them: so each is seen where all are the same. Dots are for values that are no line."""
 
     name: str
     values: tuple[float | None, ...]
@@ -106,7 +109,7 @@ def curve_chart(
         for place in places
         if min(x_values) <= place.at <= max(x_values)
     ]
-    for curve, runs in reversed(list(zip(curves, drawn, strict=True))):
+    for curve, runs in sorted(zip(curves, drawn, strict=True), key=lambda pair: _DEPTH.index(pair[0].style)):
         marks += _line(curve, runs)
     marks += upright
     marks += _labels(curves, drawn, near, y, ceiling)
@@ -158,6 +161,7 @@ def _labels(
 ) -> list[Mark]:
     """Names at the curves and at the levels, where they cover the least."""
     points = [point for runs in drawn for run in runs for point in _filled(run)]
+    points += [point for level in levels for point in _filled([(LEFT, y(level.at)), (NARROW - RIGHT, y(level.at))])]
     frame = (LEFT + 2, top - 2, NARROW - RIGHT, HEIGHT - BOTTOM)
     taken: list[tuple[float, float, float, float]] = []
     marks: list[Mark] = []
@@ -167,9 +171,9 @@ def _labels(
         sides = (NARROW - RIGHT - 4 - width_of(text), LEFT + 6)
         is_under = any(0 < at - y(other.at) < 24 for other in levels)
         bases = (at + 14, at - 5) if is_under else (at - 5, at + 14)
-        spots = [Spot(side, base) for base in bases for side in sides]
+        spots = [Spot(side, base) for base in (*bases, at - 12, at + 21) for side in sides]
         spot = place_label(text, spots, points, taken, frame)
-        marks.append(Text(f"halo {_tone(level.tone)}", spot.x, spot.y, text))
+        marks += _label(f"halo {_tone(level.tone)}", spot, text)
     named = [pair for pair in zip(curves, drawn, strict=True) if pair[1]]
     for curve, runs in named if len(named) > 1 else []:
         along = [point for run in runs for point in run]
@@ -177,13 +181,18 @@ def _labels(
         width = width_of(curve.name)
         spots = [
             Spot(px + shift, py + rise)
-            for rise in (-8, 18, -24, 34)
+            for rise in (-8, 18, -15, 25, -24, 34)
             for px, py in chosen
             for shift in (-width / 2, -width, 0)
         ]
         spot = place_label(curve.name, spots, points, taken, frame)
-        marks.append(Text(f"halo {_name_css(curve.style)}", spot.x, spot.y, curve.name))
+        marks += _label(f"halo {_name_css(curve.style)}", spot, curve.name)
     return marks
+
+
+def _label(css: str, spot: Spot, text: str) -> list[Mark]:
+    """Words that keep what lies behind them off: by their halo on a screen, by a ground of their own on paper, where no halo is drawn."""
+    return [box("ground", spot.x - 1, spot.y - 10, width_of(text), 12), Text(css, spot.x, spot.y, text)]
 
 
 def _name_css(style: str) -> str:
@@ -244,7 +253,10 @@ def _line(curve: Curve, runs: Sequence[_Placed]) -> list[Mark]:
         return [dots(f"dot-{curve.style}", [point for run in runs for point in run])]
     parts = "".join(polyline(run) for run in runs if len(run) > 1)
     alone = [run[0] for run in runs if len(run) == 1]
-    return [Path(f"line-{curve.style}", parts), dots(f"dot-{curve.style}", alone)]
+    return [
+        Path(f"line-{'under' if curve.style == 'second' else curve.style}", parts),
+        dots(f"dot-{curve.style}", alone),
+    ]
 
 
 def polyline(points: Sequence[tuple[float, float]]) -> str:
