@@ -23,7 +23,7 @@ from dataclasses import field, replace
 from itertools import compress
 
 from trainaudit.frozen import frozen, slotted
-from trainaudit.judge.evaluation import ABSENT, Evaluator, NoValueError, evaluator, stream
+from trainaudit.judge.evaluation import ABSENT, Evaluator, NoValueError, Result, evaluator, stream
 from trainaudit.judge.grouping import Violation, findings_of
 from trainaudit.judge.probed import SILENT, measured_form, reached_levels, verdicts
 from trainaudit.judge.rule import Rule
@@ -170,7 +170,7 @@ def _narrow(
     unmeasured: dict[str, Unmeasured] = {}
     absent: set[str] = set()
     columns, limits = view.columns, rule.limits
-    slow: list[tuple[Evaluator, Collection[str]]] = []
+    slow: list[tuple[Evaluator, Collection[str], list[FactSpec]]] = []
     read = [(part, list({spec.name: spec for spec in facts_in(part)}.values())) for part in parts]
     # Whatever is decided for the whole model or for a whole column at once comes first: it leaves less to look at one by one.
     for part, facts in sorted(read, key=lambda one: not _are_of_all(one[1])):
@@ -197,11 +197,18 @@ def _narrow(
         except NoValueError:  # a division has no result: one by one, then
             unknown = subjects
         if unknown:
-            slow.append((evaluate, unknown))
-    for evaluate, unknown in slow:
+            slow.append((evaluate, unknown, facts))
+    for evaluate, unknown, facts in slow:
         kept = []
+        given = [columns[spec.name] for spec in facts]
+        decided: dict[tuple[int, ...], Result] = {}  # by the very values: many subjects share the reason of one
         for subject in subjects:
-            value = subject not in unknown or evaluate(columns, subject)
+            value = True
+            if subject in unknown:
+                key = tuple([id(column.get(subject)) for column in given])
+                if key not in decided:
+                    decided[key] = evaluate(columns, subject)
+                value = decided[key]
             if value is False:
                 continue
             kept.append(subject)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import filterfalse
 
 from trainaudit.measure.catalog import BY_NAME, DATA, FORWARD, SETTINGS, SINGLE_KINDS, TRAINING, FactSpec
 from trainaudit.measure.facts import FactTable, FactValue, Subject, Unmeasured
@@ -46,7 +47,7 @@ class View:
             column = {subject: _plain(value) for subject, value in column.items()}
             types = set(map(type, column.values()))
         if Unmeasured in types:
-            self._unmeasured[fact] = frozenset([s for s, value in column.items() if isinstance(value, Unmeasured)])
+            self._unmeasured[fact] = frozenset([s for s, value in column.items() if value.__class__ is Unmeasured])
         return column
 
     def values(self, fact: str) -> frozenset[FactValue]:
@@ -71,7 +72,7 @@ class View:
             column = self.columns[spec.name]
             found.update(self._unmeasured.get(spec.name, ()))
             if len(column) < len(self.subjects):
-                found.update(set(subjects).difference(column))
+                found.update(filterfalse(column.__contains__, subjects))
         return found
 
     def is_empty(self, fact: str) -> bool:
@@ -148,7 +149,7 @@ class _Everywhere(Mapping[str, FactValue]):
 def _total(values: Iterable[FactValue], types: Collection[type]) -> float:
     """The sum of the floats, which is finite if they are."""
     if len(types) > 1:
-        values = (value for value in values if type(value) is float)
+        values = [value for value in values if value.__class__ is float]
     return sum(values)  # type: ignore[arg-type]
 
 
