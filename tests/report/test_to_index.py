@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.report import samples
+from trainaudit.cli import main
+from trainaudit.demo import build
 from trainaudit.errors import TrainauditError
 from trainaudit.report.files import write_report
 from trainaudit.report.model_rows import common_findings, ranked, row
-from trainaudit.report.to_index import page_names
+from trainaudit.report.to_html import render_html
+from trainaudit.report.to_index import index_files, page_names
 from trainaudit.result import Audit, Run
 
 
@@ -38,6 +43,9 @@ class Table(HTMLParser):
             self.rows.append([])
         if self._tables == 1 and tag in ("td", "th"):
             self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._tables += tag == "table"
 
     def handle_data(self, data: str) -> None:
         if self._tables == 1 and self.rows and self.rows[-1]:
@@ -125,6 +133,91 @@ def test_the_change_against_the_baseline() -> None:
     assert row(samples.run_of(same), same, "").change == "no change"
     without = replace(audit, gone_from_baseline=None)
     assert row(samples.run_of(without), without, "").change_key is None
+
+
+def test_the_index_shows_what_is_new_and_gone_against_a_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three models; one is mended, one broken, and one stays as it was."""
+    monkeypatch.chdir(tmp_path)
+    build(tmp_path)
+    faulty, repaired = ((tmp_path / f"{name}.onnx").read_bytes() for name in ("faulty", "repaired"))
+    for name, model in zip("abc", (faulty, repaired, faulty), strict=True):
+        (tmp_path / f"{name}.onnx").write_bytes(model)
+    names = ["a.onnx", "b.onnx", "c.onnx"]
+    faults = ("--select", "symmetric-init,linear-stack,excessive-dropout")
+    CliRunner().invoke(main, [*names, *faults, "--write-baseline", "base.json"])
+    (tmp_path / "a.onnx").write_bytes(repaired)
+    (tmp_path / "b.onnx").write_bytes(faulty)
+    CliRunner().invoke(main, [*names, *faults, "--baseline", "base.json", "--report", "with.html"])
+    head, *rows = Table((tmp_path / "with.html").read_text("utf-8")).rows
+    assert head[-1] == "since the baseline"
+    assert {cells[0].replace(" ", ""): cells[-1] for cells in rows} == {
+        "a.onnx": "3 gone",
+        "b.onnx": "3 new",
+        "c.onnx": "3 known",
+    }
+    CliRunner().invoke(main, [*names, *faults, "--report", "without.html"])
+    head, *rows = Table((tmp_path / "without.html").read_text("utf-8")).rows
+    assert head[-1] == "parameters"
+    assert {len(cells) for cells in rows} == {len(head)}
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_pages_of_models_that_are_gone_go_too(tmp_path: Path) -> None:
+    """Those that an earlier call wrote; what anybody else put there stays."""
+    three(tmp_path)
+    folder = tmp_path / "index-models"
+    own = folder / "own.html"
+    own.write_text(render_html(samples.faulty()))
+    other = folder / "other.html"
+    other.write_text((folder / "models-a.onnx.html").read_text("utf-8").replace("../index.html", "../elsewhere.html"))
+    (folder / "notes.txt").write_text(
+        '<meta name="generator" content="trainaudit "> <a href="../index.html">All models</a>'
+    )
+    (folder / "linked.html").symlink_to(folder / "models-a.onnx.html")
+    (folder / "folder.html").mkdir()
+    before = listed(folder)
+    write_report([samples.run_of(samples.clean_audit(), samples.clean_audit("b.onnx"))], str(tmp_path / "index.html"))
+    assert listed(folder) == sorted({*before, "b.onnx.html"} - {"models-a.onnx.html"})
+
+
+def test_one_model_in_the_place_of_many_leaves_no_pages(tmp_path: Path) -> None:
+    three(tmp_path)
+    (tmp_path / "index-models" / "notes.txt").write_text("mine")
+    three(tmp_path, "other.html")
+    write_report([samples.faulty()], str(tmp_path / "index.html"))
+    assert listed(tmp_path / "index-models") == ["notes.txt"]
+    assert len(listed(tmp_path / "other-models")) == 2
+    write_report([samples.faulty()], str(tmp_path / "other.html"))
+    assert listed(tmp_path) == ["index-models", "index.html", "other.html"]
+
+
+@pytest.mark.parametrize(
+    ("command", "targets", "alone"),
+    [
+        ("trainaudit 'm/*.onnx' --loss bce --report all.html", ["m/*.onnx"], "trainaudit m/a.onnx --loss bce"),
+        ("trainaudit m/a.onnx m/b.onnx --report=all.html -o x.json", ["m/a.onnx", "m/b.onnx"], "trainaudit m/a.onnx"),
+        ("trainaudit probe --seed 1 a.onnx b.onnx", ["far/a.onnx", "far/b.onnx"], "trainaudit probe --seed 1 m/a.onnx"),
+        ("trainaudit --write-baseline b.json -q", [], "trainaudit -q m/a.onnx"),
+    ],
+)
+def test_a_page_of_one_model_names_the_command_for_it_alone(command: str, targets: list[str], alone: str) -> None:
+    audits = samples.faulty_audit("m/a.onnx"), samples.clean_audit("m/b.onnx")
+    run = replace(samples.run_of(*audits), command=command, settings={"targets": targets})
+    ((path, text), *_, (_, index)) = index_files([run], "all.html")
+    assert path == "all-models/m-a.onnx.html"
+    assert f"<code>{alone} --report all-models/m-a.onnx.html</code>" in text
+    assert command not in unescape(text)
+    assert f"<code>{command}</code>" in unescape(index)
+
+
+def test_a_record_of_one_model_keeps_its_command() -> None:
+    ((_, text), *_) = index_files([samples.faulty(), samples.clean()], "all.html")
+    assert f"<code>{samples.faulty().command}</code>" in text
 
 
 def test_what_stood_in_the_baseline_is_not_passed_off_as_nothing() -> None:

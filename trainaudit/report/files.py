@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import NamedTemporaryFile
+from urllib.parse import quote
 
 from trainaudit.errors import TrainauditError
 from trainaudit.report.formats import render_bytes, report_kind
@@ -15,15 +16,49 @@ from trainaudit.result import Run
 
 def write_report(runs: Sequence[Run], path: str) -> None:
     """Renders the records as the kind that the path's suffix names, and writes them. HTML of several models is a page with a row for each, and a
-    report of each in the folder `NAME-models` beside it; every other kind is one file. See `write_whole` for errors."""
+    report of each in the folder `NAME-models` beside it, where those of models that an earlier call told of go; every other kind is one file. See
+    `write_whole` for errors."""
     kind = report_kind(path)
+    written = []
     if kind == "html" and has_index(runs):
         from trainaudit.report.to_index import index_files
 
         for name, text in index_files(runs, path):
             write_whole(name, text)
+            written.append(PurePath(name).name)
     else:
         write_whole(path, render_bytes(merged(runs), kind))
+    if kind == "html":
+        _remove_stale(path, written)
+
+
+def _remove_stale(path: str, written: Sequence[str]) -> None:
+    """Removes pages of models that an earlier call wrote beside the index at `path` and this one did not. They are known by the mark of what made
+    them and by their link back to this index; nothing else in their folder is touched."""
+    folder = pages_folder(path)
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    marks = (b'<meta name="generator" content="trainaudit ', f'<a href="{index_link(path)}">All models</a>'.encode())
+    kept = {name.lower() for name in written}  # one file, where upper and lower case are one
+    try:
+        pages = [page for page in folder.glob("*.html") if page.name.lower() not in kept and not page.is_symlink()]
+        stale = [page for page in pages if page.is_file() and all(map(page.read_bytes().__contains__, marks))]
+        for page in stale:
+            page.unlink(missing_ok=True)
+        if stale and not written and not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise _refused(str(folder), error) from None
+
+
+def pages_folder(path: str) -> Path:
+    """Where the reports of the models are whose index is at `path`."""
+    return Path(path).with_name(f"{PurePath(path).stem}-models")
+
+
+def index_link(path: str) -> str:
+    """Where each of these reports leads back to."""
+    return f"../{quote(PurePath(path).name)}"
 
 
 def has_index(runs: Sequence[Run]) -> bool:

@@ -53,9 +53,7 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
             folded += 0 if verbose else len(group.following)
         if verbose:
             lines += _outcome_lines(audit, width, color)
-        lines += wrapped(proof_lines.together(audit), width, 2) if not quiet and audit.findings else []
-        for warning in audit.warnings if not quiet else ():
-            lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
+        lines += [] if quiet else _closing_lines(audit, width, color)
     if not quiet:
         for warning in run.warnings:
             lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
@@ -122,6 +120,15 @@ def _model_lines(audit: Audit, width: int, color: bool) -> list[str]:
         lines[0] = lines[0].replace(name, styled("bold", color, name), 1)
     unrecognized = view.unrecognized_sentence(audit.model)
     return lines + (wrapped(f"  {unrecognized}", width, 2) if unrecognized else [])
+
+
+def _closing_lines(audit: Audit, width: int, color: bool) -> list[str]:
+    """What the fixes do together, and what limits what is said of the model."""
+    proved = proof_lines.together(audit)
+    lines = wrapped(proved, width, 2) if proved else []
+    for warning in audit.warnings:
+        lines += wrapped(f"{styled('warning', color, 'note')}: {visible(warning)}", width, 2)
+    return [*lines, ""] if lines else []
 
 
 def _probe_lines(audit: Audit, width: int, color: bool) -> list[str]:
