@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import field, replace
+from operator import itemgetter
 
 from trainaudit.frozen import slotted
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role, Source, Value
@@ -16,6 +17,7 @@ from trainaudit.load.naming import Namer, layer_names, path_of_parameter
 from trainaudit.load.raw import RawNode
 from trainaudit.load.wiring import Draft, Use, Wiring
 
+_WORDS = {role: role.value for role in Role}
 _STATISTICS = frozenset({Role.RUNNING_MEAN, Role.RUNNING_VARIANCE})
 _MATRICES = frozenset({Role.WEIGHT, Role.EMBEDDING, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT})
 
@@ -120,7 +122,7 @@ def _register(
             found.use = use
         if not found.owners or found.owners[-1] != index:
             found.owners.append(index)
-        word = use.role.value
+        word = _WORDS[use.role]
         if word in mapping:
             number = 2
             while f"{word}_{number}" in mapping:
@@ -168,9 +170,8 @@ def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -
     """Source and name of every layer."""
     nodes = wiring.nodes
     callers = [nodes[draft.node] if draft.node >= 0 else None for draft in drafts]
-    modules, kinds, files, lines = (
-        map(list, zip(*Namer().places_of(callers), strict=True)) if drafts else ([], [], [], [])
-    )
+    places = Namer().places_of(callers)
+    modules, kinds, files, lines = (list(map(itemgetter(part), places)) for part in range(4))
     weighted = [False] * len(drafts)
     constant = Role.CONSTANT
     for index, draft in enumerate(drafts):

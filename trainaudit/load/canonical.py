@@ -272,7 +272,7 @@ def _by_row(wiring: Wiring, place: int, node: RawNode, row: Row | None) -> Draft
 def _living(wiring: Wiring, drafts: list[Draft], folded: bytearray) -> list[Draft]:
     """Leave out what made constants or sizes that nothing reads as an activation any more. A layer that nothing reads in the file stays."""
     read = wiring.outputs.union(*[draft.inputs for draft in drafts])
-    if not any(folded) and not any(read.isdisjoint(draft.outputs) for draft in drafts):
+    if not any(folded) and not any(map(read.isdisjoint, map(attrgetter("outputs"), drafts))):
         return drafts
     needed = set(wiring.outputs)
     kept: list[Draft] = []

@@ -7,6 +7,7 @@ Stdlib, numpy, ir, load.wiring and load.elementwise only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,44 +147,49 @@ def written_out(wiring: Wiring, place: int) -> Draft | None:
     if following is None and not _may_end(wiring, place):
         return None
     nodes = wiring.nodes
-    candidates = _sources(wiring, place, 8 if nodes[place].op == "Tanh" else 4)
+    candidates: list[str] | None = None  # found when they are first needed
     stretches: Stretches = {}
     best: Draft | None = None
     current = place
     for _ in range(_STEPS):
         node = nodes[current]
-        if _is_guard(wiring, node):
+        op, result = node.op, node.outputs[0]
+        if op in _GUARDS and _is_guard(wiring, node):
             break
-        if node.op in _LAST and not _is_complete(wiring, current):
-            draft = _match(wiring, place, node.outputs[0], candidates, stretches)
+        more = () if following is None else nodes[following].inputs
+        is_end = (
+            op in _LAST and not (op == "Clip" and _is_complete(wiring, node)) and not _is_plain_chain(wiring, result)
+        )
+        if candidates is None and (is_end or len(more) > 1):
+            candidates = _sources(wiring, place, 8 if nodes[place].op == "Tanh" else 4)
+        if is_end and candidates is not None:
+            draft = _match(wiring, place, result, candidates, stretches)
             if draft is not None:
                 best = draft
             if not candidates:
                 break
-        if following is None or _reads_more(wiring, nodes[following].inputs, node.outputs[0], candidates):
+        if following is None or (len(more) > 1 and _reads_more(wiring, more, result, candidates or ())):
             break
         current = following
         following = _next(wiring, current)
     return best
 
 
+_GUARDS = frozenset({"Clip", "Add", "Max"})
+
+
 def _is_guard(wiring: Wiring, node: RawNode) -> bool:
-    """An ε behind a function (σ(x) + 1e-8 before a logarithm): too small to change what is computed, and not part of it."""
+    """Of a clip, sum or maximum: an ε behind a function (σ(x) + 1e-8 before a logarithm), too small to change what is computed, and not part of it."""
     if node.op == "Clip":
         low = clip_bounds(wiring, node)[0]
-    elif node.op in ("Add", "Max"):
-        low = next((wiring.scalar(name) for name in node.inputs if wiring.is_stored(name)), None)
     else:
-        return False
+        low = next((wiring.scalar(name) for name in node.inputs if wiring.is_stored(name)), None)
     return low is not None and 0.0 < low <= _LARGEST_GUARD
 
 
-def _is_complete(wiring: Wiring, place: int) -> bool:
+def _is_complete(wiring: Wiring, clip: RawNode) -> bool:
     """A clip that is an activation function alone: ReLU6 behind ReLU is two functions, not one."""
-    node = wiring.nodes[place]
-    if node.op != "Clip":
-        return False
-    low, high = clip_bounds(wiring, node)
+    low, high = clip_bounds(wiring, clip)
     return (low == 0 and high in (None, 6)) or (low == -1 and high == 1)
 
 
@@ -196,10 +202,8 @@ def _may_end(wiring: Wiring, place: int) -> bool:
     return any(maker is not None and wiring.nodes[maker].op in ELEMENTWISE for maker in makers)
 
 
-def _reads_more(wiring: Wiring, names: list[str], through: str, candidates: list[str]) -> bool:
+def _reads_more(wiring: Wiring, names: Sequence[str], through: str, candidates: Sequence[str]) -> bool:
     """Besides `through` a node reads a value that is neither x nor made inside the function: no function goes on through it."""
-    if len(names) == 1:
-        return False
     if len(names) > _REACH:
         return True
     for name in names:
@@ -264,8 +268,6 @@ def _match(wiring: Wiring, place: int, exit_name: str, candidates: list[str], st
     """The function between one of the candidates and the exit. What lies before an earlier exit was spelled for that one, and where that
     failed the candidate is dropped: this exit reads the earlier one."""
     best: Draft | None = None
-    if _is_plain_chain(wiring, exit_name):
-        return None
     for x in candidates[:]:
         spelled, members = stretches.setdefault(x, ({x: "x"}, set()))
         spelling = _spell(wiring, exit_name, spelled, members, is_exit=True)
