@@ -153,7 +153,7 @@ def test_without_time_nothing_is_proved_and_the_record_says_so(folder: Path) -> 
     text = " ".join(result.stdout.split())
     assert "3 fixes tried alone: 3 not run." in text
     assert (
-        "proof not run: cut: the 2000 steps of each run did not all fit into the time budget (trainaudit probe" in text
+        "proof not run: cut: the 2,000 steps of each run did not all fit into the time budget (trainaudit probe" in text
     )
     assert "3 of 3 fixes could not be proved within the time budget of 1 s" in text
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.invocation import as_typed, exit_code, read_flags, run_record
@@ -149,7 +150,7 @@ def _finish(
         audits = baselines.with_gone(audits, baseline, stale)
         if stale:
             warnings += (
-                f"{len(stale)} entries of the baseline were not found again: write it anew with --write-baseline.",
+                f"{counted(len(stale), 'entry', 'entries')} of the baseline {'was' if len(stale) == 1 else 'were'} not found again: write it anew with --write-baseline.",
             )
     run = replace(run_record(audits, rules, settings), failures=tuple(failures), warnings=warnings)
     for path in settings.reports:

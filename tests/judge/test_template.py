@@ -39,6 +39,22 @@ def test_filling(text: str, result: str) -> None:
     assert filled(text, **facts) == result
 
 
+@pytest.mark.parametrize(
+    ("text", "width", "result"),
+    [
+        ("{layer.width} units of fc", 1, "1 unit of fc"),
+        ("({layer.width} values)", 1, "(1 value)"),
+        ("{layer.width} classes", 1, "1 class"),
+        ("{layer.width} units of fc", 2, "2 units of fc"),
+        ("{layer.width} unitsize, {layer.width} of 3 units", 1, "1 unitsize, 1 of 3 units"),
+        ("{layer.name} units, {layer.has_bias} units", 1, "1 units, yes units"),
+    ],
+)
+def test_one_is_not_many(text: str, width: int, result: str) -> None:
+    """A layer called "1" is no number."""
+    assert filled(text, layer__name="1", layer__width=width, layer__has_bias=True) == result
+
+
 def test_a_name_that_looks_like_a_placeholder_is_not_filled_again() -> None:
     assert filled("{layer.name}", layer__name="{layer.op}{limit}") == "{layer.op}{limit}"
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.report import samples, trace_samples
 from tests.trace.test_trace_file import TRACES
-from trainaudit.report import probe_charts, probe_view
+from trainaudit.report import probe_charts, probe_view, view
 from trainaudit.report.curves import MAX_POINTS, Curve, Level, curve_chart
 from trainaudit.report.drawing import Path, Text, width_of
 from trainaudit.report.formats import FORMATS, render
@@ -66,6 +66,22 @@ def test_a_batch_that_is_learnt_with_standardized_inputs_is_said_to_be() -> None
     for values, is_said in ((stuck, False), ({**stuck, "is_learnt_standardized": True}, True)):
         trace = replace(trace_samples.trace(), experiments={"overfit-one-batch": Experiment(RAN, values=values)})
         assert ("with standardized inputs it is learnt" in probe_view.experiment_rows(trace)[0].result) == is_said
+
+
+@pytest.mark.parametrize("one", [1, 1.0])
+def test_one_is_not_many(one: float) -> None:
+    """Records hold counts as whole numbers or not."""
+    said = {
+        "overfit-one-batch": {"start_loss": 9.0, "final_loss": 8.0, "steps": one, "sample_count": one},
+        "same-seed": {"is_identical": True, "steps": one},
+    }
+    trace = replace(
+        trace_samples.trace(), experiments={name: Experiment(RAN, values=values) for name, values in said.items()}
+    )
+    results = " ".join(row.result for row in probe_view.experiment_rows(trace))
+    assert "in 1 step on 1 example" in results
+    assert "the same 1 loss, bit for bit" in results
+    assert "1 parameter," in view.model_sentence(replace(samples.clean_audit().model, parameter_count=1))
 
 
 def test_the_charts_of_a_run() -> None:

@@ -163,6 +163,16 @@ def test_the_index_shows_what_is_new_and_gone_against_a_baseline(
     assert {len(cells) for cells in rows} == {len(head)}
 
 
+def test_one_finding_that_is_gone_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    build(tmp_path)
+    CliRunner().invoke(main, ["faulty.onnx", "--select", "symmetric-init", "--write-baseline", "base.json"])
+    (tmp_path / "repaired.onnx").rename(tmp_path / "faulty.onnx")
+    result = CliRunner().invoke(main, ["faulty.onnx", "--select", "symmetric-init", "--baseline", "base.json"])
+    said = " ".join(result.output.split())
+    assert "1 entry of the baseline was not found again: write it anew with --write-baseline." in said
+
+
 def listed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trainaudit.changes import GRAPH, KINDS, WEIGHTS, Change
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.fix.comparing import gain, is_open, verdict
 from trainaudit.fix.course import Course, CutError, train_course
@@ -183,7 +184,7 @@ def _is_lower_better(name: str, before: float) -> bool:
 
 
 def _measured(trial: Trial, pairs: Pairs) -> tuple[Effect, ...]:
-    after_steps = f" after {trial.steps} steps"
+    after_steps = f" after {counted(trial.steps, 'step')}"
     numbers: dict[str, tuple[str, Callable[[Course], float | None]]] = {
         f"{LOSS}{after_steps}": ("", lambda one: one.loss),
         f"{WRONG}{after_steps}": ("share", lambda one: one.wrong),
@@ -218,7 +219,7 @@ def _reason(pairs: Pairs) -> str:
 
 def _why_not(trial: Trial, error: Exception) -> str:
     if isinstance(error, CutError):
-        return f"cut: the {trial.steps} steps of each run did not all fit into the time budget"
+        return f"cut: the {counted(trial.steps, 'step')} of each run did not all fit into the time budget"
     if is_out_of_memory(error):
         return "the model with the fix does not fit into memory"
     if isinstance(error, NotApplicableError):

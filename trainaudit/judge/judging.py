@@ -200,15 +200,17 @@ def _narrow(
             slow.append((evaluate, unknown, facts))
     for evaluate, unknown, facts in slow:
         kept = []
-        given = [columns[spec.name] for spec in facts]
-        decided: dict[tuple[int, ...], Result] = {}  # by the very values: many subjects share the reason of one
+        column = columns[facts[0].name] if len(facts) == 1 else None
+        given: object = slow  # no fact's value
+        told: Result = True
         for subject in subjects:
             value = True
             if subject in unknown:
-                key = tuple([id(column.get(subject)) for column in given])
-                if key not in decided:
-                    decided[key] = evaluate(columns, subject)
-                value = decided[key]
+                # layers in a row often share the reason why nothing was measured on them
+                if column is None or column.get(subject) is not given:
+                    given = None if column is None else column.get(subject)
+                    told = evaluate(columns, subject)
+                value = told
             if value is False:
                 continue
             kept.append(subject)

@@ -19,6 +19,12 @@ from trainaudit.suggestion import did_you_mean
 
 _PLACEHOLDER = re.compile(r"\{(\{?)([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)\}(\}?)")
 
+_COUNTED_NOUNS = {"classes": "class", "batches": "batch"} | {
+    f"{noun}s": noun
+    for noun in ("value", "step", "example", "unit", "layer", "output", "label", "feature", "filter", "pair")
+}
+_COUNTED = re.compile(rf"^ ({'|'.join(_COUNTED_NOUNS)})\b")
+
 UNKNOWN = "unknown"
 """What stands for a fact that has no value on the subject."""
 
@@ -72,12 +78,13 @@ def fill(
     """The text for one subject. `value_of` gives a fact's value, None where it has none. `plain` is for code: numbers are written as
     Python reads them, to four digits, and control characters in words (names from a file that nobody vouches for) become spaces."""
     parts: list[str] = []
+    value: FactScalar | None = None
     for piece in template.pieces:
         if isinstance(piece, str):
-            parts.append(piece)
+            parts.append(_one(piece) if value == 1 and value is not True and not plain else piece)
             continue
         if isinstance(piece, FactSpec):
-            value: FactScalar | None = value_of(piece.name)
+            value = value_of(piece.name)
             unit, whole = piece.unit, piece.type == "count"
         else:
             value, unit = thresholds[piece[0]], piece[1]
@@ -87,6 +94,11 @@ def fill(
         else:
             parts.append(UNKNOWN if value is None else format_value(value, unit, whole))
     return "".join(parts)
+
+
+def _one(text: str) -> str:
+    """What stands behind a number that is 1: " values of" becomes " value of"."""
+    return _COUNTED.sub(lambda found: " " + _COUNTED_NOUNS[found[1]], text)
 
 
 def _plain(value: FactScalar) -> str:

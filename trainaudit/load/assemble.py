@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import field, replace
 from operator import itemgetter
+from typing import Any
 
 from trainaudit.frozen import slotted
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role, Source, Value
@@ -42,8 +43,10 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
     owned: dict[str, _Owned] = {}
     producers = {name: index for index, draft in enumerate(drafts) for name in draft.outputs}
     given = frozenset(raw.inputs)
+    nothing: dict[str, Any] = {}  # most layers have neither parameters nor attributes, and share it
     mappings = [
-        _register(draft, index, owned, producers, given) if draft.uses else {} for index, draft in enumerate(drafts)
+        _register(draft, index, owned, producers, given) if draft.uses else nothing
+        for index, draft in enumerate(drafts)
     ]
     sources, names = _name(wiring, drafts, mappings)
     readers: dict[str, list[int]] = {}
@@ -64,7 +67,7 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
         [tuple(draft.inputs) for draft in drafts],
         [tuple(draft.outputs) for draft in drafts],
         mappings,
-        [draft.attributes for draft in drafts],
+        [draft.attributes or nothing for draft in drafts],
         sources,
         [len(draft.nodes) for draft in drafts],
         [nodes[draft.node].scope if draft.node >= 0 else "" for draft in drafts],
@@ -174,16 +177,24 @@ def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -
     modules, kinds, files, lines = (list(map(itemgetter(part), places)) for part in range(4))
     weighted = [False] * len(drafts)
     constant = Role.CONSTANT
+    paths: dict[str, str | None] = {}
     for index, draft in enumerate(drafts):
-        if not draft.uses:
+        uses = draft.uses
+        if not uses:
             continue
-        leads = draft.uses[0].role is not constant
-        weighted[index] = leads or any(use.role is not constant for use in draft.uses)
+        leads = uses[0].role is not constant
+        weighted[index] = leads or any(use.role is not constant for use in uses)
         if draft.op is Op.ATTENTION or not leads:
             continue
-        path = path_of_parameter(next(iter(mappings[index].values())))
-        node, module = callers[index], modules[index]
-        fused = node is not None and "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
+        parameter = next(iter(mappings[index].values()))
+        if parameter not in paths:
+            paths[parameter] = path_of_parameter(parameter)
+        path, node, module = paths[parameter], callers[index], modules[index]
+        fused = (
+            node is not None
+            and bool(node.metadata)
+            and "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
+        )
         if path is not None and (module is None or fused or path.startswith(module + ".")):
             modules[index] = path
             if fused:

@@ -5,6 +5,7 @@ A `Body` is fed with pieces of a GraphProto (see `wire.pieces`), so that the par
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from itertools import chain
 from typing import Any
@@ -23,6 +24,10 @@ MOST_NODES = 500_000
 _MOST_VALUES = 4_000_000
 _LONG_LIST = 1 << 16
 """Attributes with more numbers (tree ensembles) become arrays: a list takes eight times the memory."""
+
+_NO_ATTRIBUTES: Mapping[str, RawAttribute] = {}
+_NO_METADATA: Mapping[str, str] = {}
+"""Most nodes have none, and share these."""
 
 _FLOAT, _INT, _TEXT, _TENSOR, _GRAPH, _FLOATS, _INTS, _TEXTS, _GRAPHS, _SPARSE = 1, 2, 3, 4, 5, 6, 7, 8, 10, 11
 
@@ -55,10 +60,12 @@ class Body:
 
 @slotted
 class BodyReader:
-    """Feeds bodies. `strings` holds each metadata text once: exporters repeat a stack trace on every node of a source line."""
+    """Feeds bodies. `strings` holds each metadata text once: exporters repeat a stack trace on every node of a source line; `names` each name of
+    a value, so that who makes it and who reads it name it by one object: that takes less memory, and less time to look up."""
 
     tensors: TensorReader
     strings: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     types: dict[bytes, tuple[str | None, Shape | None]] = field(default_factory=dict)
     nodes_left: int = MOST_NODES
     values_left: int = _MOST_VALUES
@@ -101,7 +108,7 @@ class BodyReader:
             raise TrainauditError(
                 "duplicate-name", f"Two tensors of the model are named {shown(name)}.", "Export the model again."
             )
-        body.tensors[name] = data
+        body.tensors[self.names.setdefault(name, name)] = data
 
     def _shared(self, text: str) -> str:
         return self.strings.setdefault(text, text)
@@ -123,7 +130,7 @@ class BodyReader:
             body.shapes[name] = shape
 
     def _add_nodes(self, body: Body, nodes: Any) -> None:
-        strings = self.strings
+        strings, share = self.strings, self.names.setdefault
         operators: dict[str, str] = {}
         texts: list[str] = []
         append = body.nodes.append
@@ -133,12 +140,12 @@ class BodyReader:
             raise too_many_nodes()
         body.node_count += count
         for node in nodes:
-            op, domain, name, inputs, outputs = node.op_type, node.domain, node.name, node.input[:], node.output[:]
+            op, domain, name, read, made = node.op_type, node.domain, node.name, node.input[:], node.output[:]
+            inputs, outputs = list(map(share, read, read)), list(map(share, made, made))
             op, domain = operators.setdefault(op, op), operators.setdefault(domain, domain)
             if domain == "ai.onnx":
                 domain = ""
-            attributes: dict[str, RawAttribute] = {}
-            metadata: dict[str, str] = {}
+            attributes, metadata = _NO_ATTRIBUTES, _NO_METADATA
             # Most nodes have few of these, and to walk over nothing takes twice the time of asking.
             if stated := node.attribute:
                 attributes, bodies, references = self._attributes(body, stated)
@@ -157,16 +164,13 @@ class BodyReader:
             if entries := node.metadata_props:
                 metadata = {entry.key: strings.setdefault(said, said) for entry in entries if (said := entry.value)}
             if doc_string := node.doc_string:
-                metadata.setdefault("doc_string", self._shared(doc_string))
+                metadata = {"doc_string": self._shared(doc_string), **metadata}
             texts.append(name)
-            texts += inputs
-            texts += outputs
             if attributes or metadata:
                 texts += (*attributes, *metadata)
             append(RawNode(op, domain, name, inputs, outputs, attributes, metadata))
-        if set(map(type, chain(operators, strings, texts))) - {
-            str
-        }:  # protobuf hands bytes out where a text is not UTF-8
+        # protobuf hands bytes out where a text is not UTF-8
+        if set(map(type, chain(operators, strings, self.names, texts))) - {str}:
             raise not_text()
 
     def _attributes(self, body: Body, stated: Any) -> tuple[dict[str, RawAttribute], dict[str, Body], dict[str, str]]:
@@ -262,7 +266,7 @@ def _guess(attribute: Any) -> int:
     return 0
 
 
-def constant_data(attributes: dict[str, RawAttribute]) -> TensorData | None:
+def constant_data(attributes: Mapping[str, RawAttribute]) -> TensorData | None:
     """What a Constant node holds, in any of its seven spellings, or None where it is none of them."""
     for name, value in attributes.items():
         if not isinstance(value, int | float | str | list):

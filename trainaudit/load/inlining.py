@@ -6,8 +6,10 @@ there is memory ("billion laughs"), so all work that inlining multiplies is coun
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import slotted
 from trainaudit.ir.graph import Shape, TensorData
@@ -27,7 +29,7 @@ _DEEPEST = 100
 FunctionKey = tuple[str, str, str]
 """(domain, name, overload)."""
 
-Attributes = dict[str, RawAttribute]
+Attributes = Mapping[str, RawAttribute]
 
 
 @slotted
@@ -53,7 +55,7 @@ class _Place:
     active: tuple[FunctionKey, ...]
     passed: Attributes
     prefix: str
-    metadata: dict[str, str]
+    metadata: Mapping[str, str]
 
 
 class Inliner:
@@ -202,7 +204,7 @@ class Inliner:
         if len(node.inputs) > len(function.inputs) or len(node.outputs) > len(function.outputs):
             raise TrainauditError(
                 "invalid-function-call",
-                f"A call of the function {shown(node.op)} has {len(node.inputs)} inputs and {len(node.outputs)} outputs; "
+                f"A call of the function {shown(node.op)} has {counted(len(node.inputs), 'input')} and {counted(len(node.outputs), 'output')}; "
                 f"the function has {len(function.inputs)} and {len(function.outputs)}.",
                 "Export the model again.",
             )
@@ -268,7 +270,7 @@ class Inliner:
                 inputs = inputs[1:]  # opset 8: sequence_lens first
             if len(inputs) > len(bodies["body"].inputs):
                 raise _invalid_control(
-                    node, f"passes {len(inputs)} values to a body that takes {len(bodies['body'].inputs)}"
+                    node, f"passes {counted(len(inputs), 'value')} to a body that takes {len(bodies['body'].inputs)}"
                 )
         for key, body in bodies.items():
             inner = self._enter(body, place, f"{step}/{key}")
@@ -300,7 +302,7 @@ class Inliner:
 
     def _emit(
         self, op: str, domain: str, name: str, inputs: list[str], outputs: list[str], attributes: Attributes,
-        metadata: dict[str, str], place: _Place,
+        metadata: Mapping[str, str], place: _Place,
     ) -> None:  # fmt: skip
         self._spend(len(inputs) + len(outputs) + len(attributes))
         self.flat.nodes.append(

@@ -55,7 +55,8 @@ class Namer:
             elif node.metadata:
                 found.append(self._noted(node))
             else:
-                head = node.name.rpartition("/")[0]
+                name = node.name
+                head = name[: max(name.rfind("/"), 0)]
                 place = known.get(head)
                 if place is None:
                     place = known[head] = (_path(head), None, None, None)
@@ -161,8 +162,7 @@ def layer_names(modules: list[str | None], ops: Sequence[str], nodes: list[str],
     path and op; without a module the node's name, else the op. Numbered where that is taken."""
     counts = Counter(modules)
     owners = Counter([module for module, has_weight in zip(modules, weighted, strict=True) if has_weight])
-    names: list[str] = []
-    taken: set[str] = set()
+    taken: dict[str, None] = {}
     numbers: dict[str, int] = {}
     for module, op, node, has_weight in zip(modules, ops, nodes, weighted, strict=True):
         if module:
@@ -176,6 +176,5 @@ def layer_names(modules: list[str | None], ops: Sequence[str], nodes: list[str],
                 number += 1
             numbers[name] = number + 1
             name = f"{name}_{number}"
-        taken.add(name)
-        names.append(name)
-    return names
+        taken[name] = None
+    return list(taken)

@@ -6,6 +6,7 @@ are `tensors`; nodes stand in topological order and every value name is unique. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 
 from trainaudit.frozen import slotted
@@ -34,8 +35,8 @@ class RawNode:
     name: str
     inputs: list[str]
     outputs: list[str]
-    attributes: dict[str, RawAttribute] = field(default_factory=dict)
-    metadata: dict[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, RawAttribute] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
     scope: str = ""
     functions: tuple[str, ...] = ()
 

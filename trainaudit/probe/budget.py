@@ -20,7 +20,7 @@ class Stage:
     """`share` weighs what a stage may take, `least` are the training steps in whose time it can say anything at all."""
 
     share: float
-    least: float
+    least: int
 
 
 STAGES: Mapping[str, Stage] = {

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.probe.structures import arrays_as_tensors, parts_of, shapes_shown, size_of
@@ -155,5 +156,5 @@ def _check(args: tuple[Any, ...], kwargs: Mapping[str, Any], signature: Signatur
         what = f"forward needs {words}, which the batches ({shapes_shown(raw)}) do not give."
         raise TrainauditError("missing-input", what, hint)
     if len(args) > len(placed) and not signature.any_place:
-        what = f"The batches ({shapes_shown(raw)}) give {len(args)} inputs, and forward takes {len(placed)}."
+        what = f"The batches ({shapes_shown(raw)}) give {counted(len(args), 'input')}, and forward takes {len(placed)}."
         raise TrainauditError("unfitting-batch", what, hint)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.load.torch.importing import shown_file
@@ -221,7 +222,7 @@ def _of_columns(value: Any, shown: str, seed: int, batch_size: int) -> Source:
 
     return Source(
         shown,
-        f"{count} examples of {shown} in batches of {size}, shuffled by trainaudit",
+        f"{counted(count, 'example')} of {shown} in batches of {size}, shuffled by trainaudit",
         passes,
         rows,
         count,
@@ -253,7 +254,7 @@ def _of_dataset(dataset: Any, shown: str, seed: int, batch_size: int) -> Source:
             examples = [arrays_as_tensors(dataset[index]) for index in chosen.tolist()]
             yield default_collate(examples)
 
-    words = f"{count} examples of {shown} in batches of {size}, shuffled and collated by trainaudit"
+    words = f"{counted(count, 'example')} of {shown} in batches of {size}, shuffled and collated by trainaudit"
     return Source(shown, words, passes, dataset.__getitem__, count, is_shuffled_here=True)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph
 from trainaudit.load.target import InputSpec, Target
@@ -126,9 +127,7 @@ def _stored(inputs: Mapping[str, Any], plan: ProbePlan, shown: str) -> list[Feed
             else [arrays]
         )
         if len(values) < len(inputs):
-            what = (
-                f"{plan.data} holds {len(values)} arrays, and {shown} has {len(inputs)} inputs ({', '.join(inputs)})."
-            )
+            what = f"{plan.data} holds {counted(len(values), 'array')}, and {shown} has {counted(len(inputs), 'input')} ({', '.join(inputs)})."
             raise TrainauditError("bad-data", what, "Save an array under the name of each input.")
         chosen = {name: np.asarray(value) for name, value in zip(inputs, values, strict=False)}
     chosen = {name: value.astype(_TYPES[inputs[name].type], copy=False) for name, value in chosen.items()}
@@ -136,7 +135,7 @@ def _stored(inputs: Mapping[str, Any], plan: ProbePlan, shown: str) -> list[Feed
     fixed = next((item.shape[0] for item in inputs.values() if item.shape and isinstance(item.shape[0], int)), None)
     size = fixed or min(plan.batch_size or BATCH_SIZE, count)
     if not size or count < size:
-        what = f"{plan.data} holds {count} examples, fewer than the {size or 1} of one batch."
+        what = f"{plan.data} holds {counted(count, 'example')}, fewer than the {size or 1} of one batch."
         raise TrainauditError("bad-data", what, "Save more, or say --batch-size.")
     starts = range(0, count - size + 1, size)[: plan.steps or BATCHES]
     return [{name: value[start : start + size] for name, value in chosen.items()} for start in starts]

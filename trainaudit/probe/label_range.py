@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.probe.losses import class_axis
 from trainaudit.probe.structures import mapped
 from trainaudit.probe.trainee import Batch
@@ -43,7 +44,7 @@ def in_range(batches: Sequence[Batch], count: int, ignore_index: int) -> tuple[t
         )
     if not outside:
         return tuple(batches), ""
-    note = f"{outside} of {total} labels are not below the model's {count} outputs: no loss can be computed with them, so the nearest label stands for each."
+    note = f"{outside} of {counted(total, 'label')} {'is' if outside == 1 else 'are'} not below the model's {counted(count, 'output')}: no loss can be computed with them, so the nearest label stands for each."
     return tuple(changed), note
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.load.torch.importing import shown_file, told, user_code
@@ -54,7 +55,7 @@ def read(source: Source, *, seed: int, batches: int | None = None) -> Reading:
             if size > _MOST_BYTES or seconds > _MOST_SECONDS:
                 is_whole = False
                 why = f"{size >> 20} MiB" if size > _MOST_BYTES else f"{seconds:.0f} s of loading"
-                note = f"{len(found)} batches were read from {source.shown}, which were {why}; they are used in turn."
+                note = f"{counted(len(found), 'batch', 'batches')} of {source.shown} {'was' if len(found) == 1 else 'were'} read, {why} in all, and are used in turn."
                 break
     if not found:
         raise TrainauditError(

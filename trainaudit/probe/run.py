@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.ir.graph import Graph
 from trainaudit.ir.ops import Op
@@ -135,7 +136,7 @@ def _trained(
         size = fitting_batch_size(trainee, plan, allowance)
         if size < whole:
             cuts.append(
-                f"Batches of {size} examples were used instead of {whole}, so that enough steps fit into the time budget."
+                f"Batches of {counted(size, 'example')} were used instead of {whole}, so that enough steps fit into the time budget."
             )
         while True:
             try:
@@ -159,7 +160,9 @@ def _trained(
                 return replace(trainee, failure=failure), None, time.perf_counter() - began
             what = f"Training the model failed ({told(error)})."
             raise TrainauditError("failed-training", what, "TRAINAUDIT_DEBUG=1 shows the traceback.") from error
-        cuts.append(f"Not even a batch of {min(size, 8)} examples fits into the memory of the device {trainee.device}.")
+        cuts.append(
+            f"Not even a batch of {counted(min(size, 8), 'example')} fits into the memory of the device {trainee.device}."
+        )
         return trainee, None, time.perf_counter() - began
 
 
@@ -212,7 +215,7 @@ def _experiments(
 def _unaffordable(name: str, budget: Budget) -> Experiment:
     least, seconds = STAGES[name].least, budget.step_seconds
     return Experiment(
-        NOT_RUN, f"it takes {least:g} steps of {seconds:.2g} s at least, more than the time budget leaves"
+        NOT_RUN, f"it takes {counted(least, 'step')} of {seconds:.2g} s at least, more than the time budget leaves"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.errors import TrainauditError
 from trainaudit.frozen import frozen
 from trainaudit.ir.graph import Graph
@@ -89,7 +90,7 @@ def synthetic_batches(task: Task, plan: ProbePlan) -> Synthetic:
 
     count = batch_count(example, size)
     batches = tuple(batch(number) for number in range(count + _HELD))
-    words = f"synthetic: {count} batches of {size}, {_inputs_shown(batches[0], labels)}; {_targets_shown(goal, taught, is_shifted)}"
+    words = f"synthetic: {counted(count, 'batch', 'batches')} of {size}, {_inputs_shown(batches[0], labels)}; {_targets_shown(goal, taught, is_shifted)}"
     kind = "teacher" if taught else "random"
     return Synthetic(batches[:count], batches[count:], kind, words, (note,) if note else ())
 
@@ -118,7 +119,7 @@ def _unlabelled(task: Task, plan: ProbePlan, example: Example, size: int, note: 
 
     count = batch_count(example, size)
     batches = tuple(batch(number) for number in range(count + _HELD))
-    words = f"synthetic: {count} batches of {size}, {_inputs_shown(batches[0], '')}"
+    words = f"synthetic: {counted(count, 'batch', 'batches')} of {size}, {_inputs_shown(batches[0], '')}"
     return Synthetic(batches[:count], batches[count:], "random", words, (note,) if note else ())
 
 
@@ -132,7 +133,7 @@ def _first_run(
         return inputs, _run(opened, inputs, size, is_turned), ""
     except TrainauditError:
         inputs = drawn(example, own, seed, graph, opened.model)
-        note = f"The model takes batches of {own} examples alone."
+        note = f"The model takes batches of {counted(own, 'example')} alone."
         return inputs, _run(opened, inputs, own, is_turned), note
 
 

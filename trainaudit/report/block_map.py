@@ -173,7 +173,7 @@ def _box(item: Placed, layers: Sequence[LayerRow], rows: Sequence[int], said: _S
         end -= 12
     count = sum(layers[row].parameters for row in rows)
     if count:
-        size = f"{numbers.large(count)} parameters"
+        size = f"{numbers.large(count)} parameter{'' if count == 1 else 's'}"
         marks.append(Text("e", end, top + 19, size))
         end -= width_of(size) + 12
     marks.append(Text("strong", x, top + 19, shortened(item.title, int((end - x) / 8.2))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import floor, isfinite, log10
 
+from trainaudit.counting import count as count
 from trainaudit.report.escaping import visible
 from trainaudit.result import Evidence, Scalar
 
@@ -43,11 +44,6 @@ def large(count: int) -> str:
         if count >= size * 0.9995 and count >= 10_000:
             return f"{count / size:.3g} {suffix}"
     return f"{count:,}"
-
-
-def count(number_of: int, noun: str, plural: str = "") -> str:
-    """ "1 layer", "2 layers"."""
-    return f"{number_of:,} {noun if number_of == 1 else plural or noun + 's'}"
 
 
 def scalar(value: Scalar | None, unit: str, digits: int = 3) -> str:

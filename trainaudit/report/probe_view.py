@@ -172,6 +172,12 @@ def _n(values: Values, key: str, digits: int = 3) -> str:
     return numbers.number(value, digits) if isinstance(value, int | float) and not isinstance(value, bool) else "?"
 
 
+def _count(values: Values, key: str, noun: str, plural: str = "") -> str:
+    """ "1 step", "240 steps", "? steps" where it is not known."""
+    text = _n(values, key)
+    return f"{text} {noun if text == '1' else plural or noun + 's'}"
+
+
 def _has(values: Values, key: str) -> bool:
     value = values.get(key)
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -193,7 +199,7 @@ def _loss_at_init(values: Values) -> str:
 
 
 def _overfit(values: Values) -> str:
-    said = f"loss {_n(values, 'start_loss', 4)} → {_n(values, 'final_loss', 4)} in {_n(values, 'steps')} steps on {_n(values, 'sample_count')} examples"
+    said = f"loss {_n(values, 'start_loss', 4)} → {_n(values, 'final_loss', 4)} in {_count(values, 'steps', 'step')} on {_count(values, 'sample_count', 'example')}"
     if _has(values, "accuracy"):
         said += f", {_share(values, 'accuracy')} of the classes right"
     floor = str(values.get("nearest_floor", "none"))
@@ -215,7 +221,7 @@ def _batch_dependence(values: Values) -> str:
         return "no sample reaches another one's output"
     if leak is None:
         return "no output was seen to depend on its own sample's input"
-    return f"samples reach each other's outputs: {_n(values, 'pair_count')} pairs, leak {_n(values, 'leak', 2)}"
+    return f"samples reach each other's outputs: {_count(values, 'pair_count', 'pair')}, leak {_n(values, 'leak', 2)}"
 
 
 def _time_dependence(values: Values) -> str:
@@ -240,7 +246,7 @@ def _gap(values: Values) -> str:
 
 def _same_seed(values: Values) -> str:
     if values.get("is_identical") is True:
-        return f"two runs from one seed gave the same {_n(values, 'steps')} losses, bit for bit"
+        return f"two runs from one seed gave the same {_count(values, 'steps', 'loss', 'losses')}, bit for bit"
     return f"two runs from one seed differ by up to {_n(values, 'largest_difference', 2)}, relatively"
 
 

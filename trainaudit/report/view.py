@@ -184,7 +184,7 @@ def model_sentence(model: ModelInfo) -> str:
         f"{visible(model.weights_state)} weights" if model.weights_state != "unknown" else "weights of unknown state"
     )
     parts = [
-        f"{numbers.large(model.parameter_count)} parameters",
+        f"{numbers.large(model.parameter_count)} parameter{'' if model.parameter_count == 1 else 's'}",
         numbers.count(model.layer_count, "layer"),
         opset,
         form,

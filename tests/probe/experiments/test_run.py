@@ -17,7 +17,7 @@ from trainaudit.probe.budget import STAGES, TRAINING, begin  # noqa: E402
 from trainaudit.probe.device import chosen_device  # noqa: E402
 from trainaudit.probe.experiments.running import EXPERIMENTS  # noqa: E402
 from trainaudit.probe.plan import ProbePlan  # noqa: E402
-from trainaudit.probe.run import run_probe  # noqa: E402
+from trainaudit.probe.run import _unaffordable, run_probe  # noqa: E402
 from trainaudit.trace.experiments import NAMES  # noqa: E402
 from trainaudit.trace.trace import NonFinite, Trace  # noqa: E402
 
@@ -29,6 +29,12 @@ NOTHING_ELSE = ("target-shape",)
 def test_every_experiment_has_names_and_a_share_of_the_time() -> None:
     assert set(EXPERIMENTS) == set(NAMES)
     assert list(STAGES) == [TRAINING, *EXPERIMENTS]
+
+
+def test_what_takes_one_step_takes_one_step() -> None:
+    said = _unaffordable("target-shape", replace(begin(1.0), step_seconds=3.0)).reason
+    assert said == "it takes 1 step of 3 s at least, more than the time budget leaves"
+    assert "takes 124 steps of" in _unaffordable("learning-rate-range", begin(1.0)).reason
 
 
 def test_a_probe_gives_series_of_what_it_trained() -> None:

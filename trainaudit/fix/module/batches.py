@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainaudit.changes import Change
+from trainaudit.counting import count as counted
 from trainaudit.fix.refusal import NotApplicableError
 from trainaudit.probe.batches import gathered, inputs, split, take, with_inputs
 from trainaudit.probe.losses import MEASURING
@@ -43,7 +44,7 @@ def _whole(trainee: Trainee) -> Batch:
 def _in_batches_of(trainee: Trainee, size: int) -> Trainee:
     whole = _whole(trainee)
     if size < 1 or whole.size <= trainee.train[0].size < size:
-        raise NotApplicableError(f"{whole.size} examples were read, too few for batches of {size}")
+        raise NotApplicableError(f"only {counted(whole.size, 'example')} could be read, too few for batches of {size}")
     return replace(trainee, train=_cut(whole, min(size, whole.size)))
 
 

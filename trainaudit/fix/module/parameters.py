@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from trainaudit.changes import Change
+from trainaudit.counting import count as counted
 from trainaudit.fix.drawing import drawn
 from trainaudit.fix.module.losses import dry_run
 from trainaudit.fix.refusal import NotApplicableError
@@ -130,7 +131,9 @@ def _set_output_bias(trainee: Trainee, layer: Layer) -> None:
     best = _best_bias(trainee)
     bias = found[0][1]
     if best.numel() != bias.numel():
-        raise NotApplicableError(f"{layer.name} has {bias.numel()} units, and the targets tell of {best.numel()}")
+        raise NotApplicableError(
+            f"{layer.name} has {counted(bias.numel(), 'unit')}, and the targets tell of {best.numel()}"
+        )
     bias.copy_(best.reshape(bias.shape))
 
 

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 from itertools import pairwise
 
+from trainaudit.counting import count as counted
 from trainaudit.measure.catalog import FORWARD
 from trainaudit.measure.dynamic.series import divided, end, finite, median, quantile, second_half, start
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
@@ -41,7 +42,7 @@ def _complete_step_count(trace: Trace, run: TrainingRun) -> FactValue:
         )
     if settings.batch_size < settings.data_batch_size:
         return Unmeasured(
-            f"the run was made on batches of {settings.batch_size} examples, those of the data have {settings.data_batch_size}"
+            f"the run was made on batches of {counted(settings.batch_size, 'example')}, those of the data have {settings.data_batch_size}"
         )
     return made
 

@@ -28,6 +28,8 @@ _BESIDE = frozenset({"gate", "modulation", "auxiliary", "recurrent-cell", "atten
 """Roles of layers beside the stream: what they give scales, shifts or selects it."""
 
 _MULTIPLYING = frozenset({Op.MUL, Op.MATMUL, Op.EINSUM})
+_TOLD = _CHAINED | _SETTING | _MAY_AVERAGE | _MERGING
+"""All others hand on what is known of their source."""
 
 _Ends = dict[int, tuple[str, str, int | None]]
 
@@ -75,7 +77,7 @@ class Layout:
 
 def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
     """The layout of a graph. `roles` is the column layer.role. Linear in the edges."""
-    layers, ops, joins = index.layers, index.ops, index.joins
+    layers, ops, joins, sources = index.layers, index.ops, index.joins, index.sources
     count = len(ops)
     last = [_NONE] * (count + 2)  # two more: INPUT and STORED
     length = [0] * (count + 2)
@@ -88,10 +90,14 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
     partner: dict[int, int] = {}
     deepest = INPUT
     for i, op in enumerate(ops):
-        row = index.sources[i]
+        row = sources[i]
         source = row[0] if len(row) == 1 else _main(index, i, row, length)
         is_join = i in joins
-        if op in _CHAINED and roles.get(layers[i].name) not in _BESIDE:
+        if not is_join and op not in _TOLD:
+            last[i], length[i], plain[i], opening[i] = last[source], length[source], plain[source], opening[source]
+            if averaged[source]:
+                averaged[i] = averaged[source]
+        elif op in _CHAINED and roles.get(layers[i].name) not in _BESIDE:
             before[i] = last[source]
             behind[i] = averaged[source] or layers[i].inputs[0]
             last[i], length[i] = i, length[source] + 1

@@ -21,6 +21,7 @@ Measured = Mapping[str, MeasuredParameter]
 
 _ROTATING = SHAPING | DROPOUTS | {Op.MUL, Op.DIV, Op.ADD, Op.SUB, Op.NEG, Op.CONCAT, Op.GATHER, Op.WHERE, Op.SEQUENCE}
 """What may stand between a projection and the product of queries and keys: heads being split, rotary positions, scale factors."""
+_TOLD = frozenset({Op.ATTENTION, Op.EMBEDDING})
 _SCALING = frozenset({Op.MUL, Op.DIV})
 _REACH = 96
 """Layers to look at on the way back: a rotary embedding takes about a dozen."""
@@ -29,11 +30,10 @@ _FORWARD = 24
 
 def measure_attention_weights(graph: Graph, measured: Measured, columns: Columns) -> None:
     """layer.attention_logit_std, parameter.tied_logit_std and parameter.position_scale_ratio."""
-    for layer in graph.layers:
-        op = layer.op
-        if op is Op.ATTENTION:
+    for layer in [layer for layer in graph.layers if layer.op in _TOLD]:
+        if layer.op is Op.ATTENTION:
             columns["layer.attention_logit_std"][layer.name] = _logit_std(graph, layer, measured)
-        elif op is Op.EMBEDDING:
+        else:
             _position_ratio(graph, layer, measured, columns)
     for name, one in measured.items():
         if len(one.parameter.owners) > 1 and one.statistics.size:

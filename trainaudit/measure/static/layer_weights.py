@@ -20,6 +20,7 @@ from trainaudit.measure.static.written_recurrence import has_four_gates, is_plai
 Measured = Mapping[str, MeasuredParameter]
 
 _OPS = {op.value: op for op in Op}
+_TOLD = WEIGHTED | {Op.BATCH_NORM}
 _GAINED = frozenset({Op.LINEAR, Op.CONV, Op.CONV_TRANSPOSE})
 _MAIN_ROLES = (Role.WEIGHT.value, Role.INPUT_WEIGHT.value, Role.EMBEDDING.value, Role.POSITION.value)
 _GAIN_FACTS = (
@@ -39,7 +40,7 @@ def measure_layer_weights(
     found: Columns = {fact: {} for fact in _GAIN_FACTS}
     words = structure.get("layer.activation", {})
     told: dict[str, tuple[FactValue, ...]] = {}
-    for layer in graph.layers:
+    for layer in [layer for layer in graph.layers if layer.op in _TOLD]:
         op = layer.op
         if op in WEIGHTED:
             weight = main_weight(graph, layer)
@@ -49,7 +50,7 @@ def measure_layer_weights(
                 _gained(graph, layer, words.get(layer.name), told[weight.name], states.get(weight.name), found)
                 if op in RECURRENT and weight.name in measured:
                     _recurrent(graph, layer, measured, columns)
-        elif op is Op.BATCH_NORM:
+        else:
             _batch_norm(graph, layer, measured, columns)
     for fact, column in found.items():
         if column:

@@ -117,11 +117,11 @@ def subjects_of(graph: Graph, blocks: Mapping[str, Block]) -> Subjects:
 
 def loss_in_graph(graph: Graph) -> str | None:
     """The loss that the graph itself computes (its last loss layer), or None."""
-    for layer in reversed(graph.layers):
-        if layer.op is Op.LOSS:
-            name = layer.attributes.get("name")
-            if isinstance(name, str):
-                return name
+    ops = [layer.op for layer in graph.layers]
+    for layer in reversed(graph.layers) if Op.LOSS in ops else ():
+        name = layer.attributes.get("name") if layer.op is Op.LOSS else None
+        if isinstance(name, str):
+            return name
     return None
 
 

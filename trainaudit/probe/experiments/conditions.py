@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.probe.budget import Allowance
 from trainaudit.probe.trainee import Trainee
 from trainaudit.trace.experiments import NOT_RUN, Experiment
@@ -43,5 +44,5 @@ class Conditions:
 
 def too_slow(needed: int, fitting: int, seconds: float) -> Experiment:
     """Not run, since that many steps are needed for it to say anything and so many fit."""
-    reason = f"it needs {needed} steps, and {max(fitting, 0)} fit into its {max(seconds, 0.0):.1f} s of the time budget"
+    reason = f"it needs {counted(needed, 'step')}, and its {max(seconds, 0.0):.1f} s of the time budget have room for {max(fitting, 0)}"
     return Experiment(NOT_RUN, reason)

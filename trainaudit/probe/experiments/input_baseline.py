@@ -8,6 +8,7 @@ import statistics
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.probe.batches import gathered, inputs, split, take, zeroed
 from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
@@ -66,7 +67,7 @@ def input_baseline(conditions: Conditions) -> Experiment:
     values = _compared(losses["real"], losses["zeroed"]) | {"steps": made} | _constant(conditions, real)
     is_cut = made < _STEPS or len(losses["zeroed"]) < len(conditions.seeds())
     reason = (
-        f"{len(losses['zeroed'])} times {made} steps on each fitted into the time budget, too few to tell what is learnt slowly from what is not"
+        f"{counted(len(losses['zeroed']), 'time')} {counted(made, 'step')} on each fitted into the time budget, too few to tell what is learnt slowly from what is not"
         if is_cut
         else ""
     )

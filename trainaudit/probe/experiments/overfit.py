@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from trainaudit.counting import count as counted
 from trainaudit.probe.batches import gathered, take
 from trainaudit.probe.budget import Allowance
 from trainaudit.probe.copies import fresh
@@ -143,7 +144,7 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
     )
     is_cut = not (all_was_tried or is_learnt() or best.final <= _NEARLY * known)
     reason = (
-        f"the batch was not learnt in the {sum(map(len, curves.values()))} steps that fitted into the time budget, too few to say that it cannot be"
+        f"the batch was not learnt in the {counted(sum(map(len, curves.values())), 'step')} that fitted into the time budget, too few to say that it cannot be"
         if is_cut
         else ""
     )

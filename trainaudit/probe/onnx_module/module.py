@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainaudit.counting import count as counted
 from trainaudit.probe.onnx_module import control
 from trainaudit.probe.onnx_module.casting import settled
 from trainaudit.probe.onnx_module.steps import Block, Plan, Step
@@ -79,7 +80,7 @@ class OnnxModule(nn.Module):
         """The outputs for these inputs. Raises what torch raises, with a note that names the node."""
         if len(inputs) != len(self.input_names):
             raise TypeError(
-                f"the model takes {len(self.input_names)} inputs ({', '.join(self.input_names)}), not {len(inputs)}"
+                f"the model takes {counted(len(self.input_names), 'input')} ({', '.join(self.input_names)}), not {len(inputs)}"
             )
         values: dict[str, Any] = dict(self.plan.constants)
         for name, holder, attribute in self._places:
