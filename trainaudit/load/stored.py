@@ -96,6 +96,8 @@ class StoredTensor:
             return values_of(kind, np.empty(0, np.uint8), 0, 0)
         first = start - start % kind.group
         begin = kind.byte_count(first)
+        if isinstance(self.source, MemoryBytes) and decoder(kind) is None:
+            return np.frombuffer(self.source.content, kind.stored, stop - start, begin).copy()
         part = np.empty(kind.byte_count(stop) - begin, np.uint8)
         self.source.read_into(begin, part.data)
         return values_of(kind, part, start - first, stop - first)

@@ -44,8 +44,7 @@ def fits_scale(statistics: TensorStatistics, family: str, scale: float) -> bool:
     """The spread, and for bounded families the sharp ends of the range, are those of the distribution with that scale."""
     if abs(statistics.std / (_STD_OF_SCALE[family] * scale) - 1.0) > _spread_error(statistics, family):
         return False
-    n = statistics.size - statistics.non_finite_count
-    return family == NORMAL or _ends_sharply(statistics, family, scale, n, ROUNDING[statistics.dtype])
+    return family == NORMAL or _ends_sharply(statistics, family, scale)
 
 
 def _spread_error(statistics: TensorStatistics, family: str) -> float:
@@ -58,29 +57,35 @@ def likely_names(statistics: TensorStatistics, schemes: Iterable[Scheme]) -> tup
     """Names of the schemes whose scale fits and under which the values are not e¹⁴ times less likely than under the best of them (few
     values fit several families)."""
     errors = {family: _spread_error(statistics, family) for family in _STD_OF_SCALE}
-    std = statistics.std
-    fitting = [
-        (scheme, _log_likelihood(statistics, scheme))
-        for scheme in schemes
-        if abs(std / (_STD_OF_SCALE[scheme.family] * scheme.scale) - 1.0) <= errors[scheme.family]
-        and fits_scale(statistics, scheme.family, scheme.scale)
-    ]
-    best = max((likelihood for _, likelihood in fitting), default=0.0)
-    return tuple(dict.fromkeys(scheme.name for scheme, likelihood in fitting if likelihood >= best - _UNLIKELY))
-
-
-def _log_likelihood(statistics: TensorStatistics, scheme: Scheme) -> float:
-    """Of all values, by their first two moments."""
+    std, second = statistics.std, statistics.std**2 + statistics.mean**2
     n = statistics.size - statistics.non_finite_count
-    if scheme.family == UNIFORM:
-        return -n * math.log(2.0 * scheme.scale)
-    second = (statistics.std**2 + statistics.mean**2) / scheme.scale**2
-    inside = math.erf(TRUNCATION / math.sqrt(2.0)) if scheme.family == TRUNCATED else 1.0
-    return -n * (math.log(scheme.scale * math.sqrt(2.0 * math.pi) * inside) + 0.5 * second)
+    fitting: list[tuple[str, float]] = []
+    for scheme in schemes:
+        family, scale = scheme.family, scheme.scale
+        if abs(std / (_STD_OF_SCALE[family] * scale) - 1.0) <= errors[family] and (
+            family == NORMAL or _ends_sharply(statistics, family, scale)
+        ):
+            fitting.append((scheme.name, _log_likelihood(family, scale, n, second)))
+    best = max([likelihood for _, likelihood in fitting], default=0.0)
+    return tuple(dict.fromkeys([name for name, likelihood in fitting if likelihood >= best - _UNLIKELY]))
 
 
-def _ends_sharply(statistics: TensorStatistics, family: str, scale: float, n: int, rounding: float) -> bool:
-    """Both ends of the range lie within the bound, and as near to it as n draws come."""
+def _log_likelihood(family: str, scale: float, n: int, second: float) -> float:
+    """Of n values, by their second moment."""
+    if family == UNIFORM:
+        return -n * math.log(2.0 * scale)
+    inside = _INSIDE if family == TRUNCATED else 1.0
+    return -n * (math.log(scale * _ROOT_OF_TWO_PI * inside) + 0.5 * second / scale**2)
+
+
+_ROOT_OF_TWO_PI = math.sqrt(2.0 * math.pi)
+_INSIDE = math.erf(TRUNCATION / math.sqrt(2.0))
+"""Share of a normal within the truncation."""
+
+
+def _ends_sharply(statistics: TensorStatistics, family: str, scale: float) -> bool:
+    """Both ends of the range lie within the bound, and as near to it as so many draws come."""
+    n, rounding = statistics.size - statistics.non_finite_count, ROUNDING[statistics.dtype]
     bound = scale if family == UNIFORM else TRUNCATION * scale
     density = 0.5 if family == UNIFORM else TRUNCATION * _EDGE_DENSITY  # of one end, per bound
     slack = _TAIL / (n * density) + rounding
@@ -99,7 +104,7 @@ def _stored_bound(bound: float, dtype: str) -> float:
     return bound * (1.0 + ROUNDING[dtype])
 
 
-_EDGE_DENSITY = math.exp(-0.5 * TRUNCATION**2) / math.sqrt(2.0 * math.pi) / math.erf(TRUNCATION / math.sqrt(2.0))
+_EDGE_DENSITY = math.exp(-0.5 * TRUNCATION**2) / _ROOT_OF_TWO_PI / _INSIDE
 
 
 def round_bounds(largest: float, n: int) -> list[float]:
@@ -205,8 +210,7 @@ def distribution_function(family: str, x: Floats) -> Floats:
     normal = np.asarray(np.interp(x, grid, values))
     if family == NORMAL:
         return normal
-    inside = math.erf(TRUNCATION / math.sqrt(2.0))
-    return _clipped((normal - 0.5 * (1.0 - inside)) / inside)
+    return _clipped((normal - 0.5 * (1.0 - _INSIDE)) / _INSIDE)
 
 
 def _clipped(x: Floats) -> Floats:
