@@ -225,6 +225,15 @@ def test_connections_without_room_are_counted() -> None:
     assert "more connections had no room in the drawing" in drawing.note
 
 
+def test_an_input_called_input_is_said_once() -> None:
+    model = samples.clean_audit().model
+    rows = chained([("a", "linear"), ("b", "relu"), ("c", "linear")])
+    for names, said in ((("input: float32[8, 32]",), "input: float32[8, 32]"), (("image: float32[8, 32]",), "input: image: float32[8, 32]")):  # fmt: skip
+        found = block_map(replace(samples.clean_audit(), layers=rows, model=replace(model, inputs=names)), ())
+        assert found is not None
+        assert said in texts(found)
+
+
 def test_one_layer_is_no_map() -> None:
     audit: Audit = replace(samples.clean_audit(), layers=(samples.row(0, "fc"),))
     assert block_map(audit, ()) is None

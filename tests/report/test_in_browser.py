@@ -73,7 +73,8 @@ PAGES: dict[str, tuple[Callable[[Path], Path], int]] = {
     "a thousand layers": (report(samples.large), 2_000_000),
     "hostile": (report(samples.hostile), 500_000),
     "index": (many(6), 500_000),
-    "diff": (comparison(samples.faulty(), samples.clean()), 500_000),
+    "diff": (comparison(samples.faulty(), samples.mended()), 500_000),
+    "diff of two models": (comparison(samples.faulty(), samples.clean()), 500_000),
     "diff of probes": (comparison(trace_samples.probed(), trace_samples.probed()), 500_000),
 }
 """Kind of page → how it is made, and how many bytes it may have."""

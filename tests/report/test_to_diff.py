@@ -63,6 +63,7 @@ def test_the_page_says_that_two_models_are_not_one() -> None:
 
 
 def test_two_records_without_findings() -> None:
+    assert "next and previous finding" not in Page(diff_page(samples.clean(), samples.clean())).text
     assert "Neither record has a finding." in Page(diff_page(samples.clean(), samples.clean())).text
 
 

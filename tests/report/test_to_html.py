@@ -247,6 +247,49 @@ def test_size(name: str, limit: int) -> None:
     assert len(render_html(getattr(samples, name)()).encode()) < limit
 
 
+def test_a_probe_of_forty_eight_layers_stays_under_half_a_megabyte() -> None:
+    run = trace_samples.probed()
+    (audit,) = run.audits
+    assert audit.trace is not None
+    trace = audit.trace
+    rows, taps, parameters = audit.layers, trace.activations, trace.parameters
+    for stage in ("second", "third"):
+        rows += tuple(replace(row, name=f"{stage}.{row.name}") for row in audit.layers)
+        taps += tuple(
+            replace(one, tap=replace(one.tap, name=f"{stage}.{one.tap.name}", layer=f"{stage}.{one.tap.layer}"))
+            for one in trace.activations
+        )
+        parameters += tuple(replace(one, name=f"{stage}.{one.name}") for one in trace.parameters)
+    grown = replace(audit, layers=rows, trace=replace(trace, activations=taps, parameters=parameters))
+    assert len(rows) == 48
+    assert len(render_html(replace(run, audits=(grown,))).encode()) < 500_000
+
+
+def test_the_layer_table_marks_a_layer_by_its_worst_finding() -> None:
+    note, error = samples.finding("bias-before-batchnorm", samples.occurrence("blocks.0.fc")), samples.finding(
+        "zero-init-hidden", samples.occurrence("blocks.1.fc"), samples.occurrence("blocks.2.fc"))  # fmt: skip
+    both = samples.finding("linear-stack", samples.occurrence("blocks.2.fc"))
+    audit = replace(samples.clean_audit(), findings=(note, both, error))
+    text = render_html(samples.run_of(audit))
+    marks = re.findall(r'<a class="mark" href="#([^"]+)"><svg class="icon i-(\w+)".*?<span class="hidden">(\w+)<', text)
+    assert marks == [
+        ("bias-before-batchnorm", "note", "note"),
+        ("zero-init-hidden", "error", "error"),
+        ("zero-init-hidden", "error", "error"),
+    ]
+
+
+def test_synthetic_data_are_said_once() -> None:
+    run = trace_samples.probed()
+    (audit,) = run.audits
+    assert audit.trace is not None
+    settings = replace(audit.trace.settings, data="teacher", data_words="synthetic: 16 batches of 32")
+    text = Page(render_html(replace(run, audits=(replace(audit, trace=replace(audit.trace, settings=settings)),)))).text
+    assert "synthetic: 16 batches of 32" in text
+    assert "teacher" not in text
+    assert "real: 32 batches of my_pkg.data:batches" in Page(render_html(run)).text
+
+
 def test_twenty_thousand_layers_stay_under_two_megabytes() -> None:
     assert len(render_html(samples.large(20_000)).encode()) < 2_000_000
 

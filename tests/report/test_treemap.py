@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report import samples
-from trainaudit.report.drawing import WIDE, Path
+from trainaudit.report.drawing import WIDE, Path, Text
 from trainaudit.report.treemap import HEIGHT, MAX_MODULES, modules, tiles_of, treemap
 from trainaudit.result import Audit
 
@@ -94,6 +94,19 @@ def test_many_layers_alike_are_put_together_with_their_neighbors() -> None:
     assert len(tiles) <= 24
     assert sum(tile.count for tile in tiles) == 1_000
     assert "0 to 41" in [tile.name for tile in tiles]
+
+
+def test_a_name_is_told_or_left_out() -> None:
+    """Three letters of a name tell nobody which layer it is."""
+    rows = [replace(samples.row(0, "classifier.fc1"), parameters=1_000_000)]
+    rows += [replace(samples.row(1, "stem.conv2"), parameters=45_000)]
+    drawing = treemap(replace(samples.clean_audit(), layers=tuple(rows)))
+    assert drawing is not None
+    names = [mark.text for mark in drawing.marks if isinstance(mark, Text) and mark.css == "strong"]
+    assert names == ["classifier.fc1"]
+    short = treemap(replace(samples.clean_audit(), layers=(rows[0], replace(rows[1], name="fc2"))))
+    assert short is not None
+    assert "fc2" in [mark.text for mark in short.marks if isinstance(mark, Text)]
 
 
 def test_without_two_owners_there_is_no_treemap() -> None:

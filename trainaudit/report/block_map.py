@@ -73,7 +73,8 @@ def _all(blocks: Sequence[Block]) -> list[Block]:
 def _ends(names: Sequence[str], word: str, top: float, marks: list[Mark]) -> float:
     """What goes into the model, or comes out of it."""
     text = shortened(", ".join(names), 52) if names else word
-    marks.append(Text("ink", SPINE - 14, top + 14, f"{word}: {text}" if names else word))
+    is_said = text.startswith((word, f"{word}s"))  # a model's only input is mostly called so
+    marks.append(Text("ink", SPINE - 14, top + 14, text if is_said else f"{word}: {text}"))
     return top + 22 + (GAP if word == "input" else 0)
 
 

@@ -122,7 +122,8 @@ def identity(trace: Trace | None) -> tuple[tuple[str, str], ...]:
         return (("Run", "nothing was run: no data, no device, no seed"),)
     settings = trace.settings
     words = visible(settings.data_words)
-    data = visible(settings.data) + (f": {words}" if words and words != settings.data else "")
+    kind = "" if words.startswith("synthetic") else visible(settings.data)
+    data = ": ".join(dict.fromkeys(filter(None, (kind, words)))) or visible(settings.data)
     device = visible(settings.device) + (f" ({visible(settings.device_name)})" if settings.device_name else "")
     found = [("Data", data), ("Device", f"{device}, {precision(settings)}"), ("Seed", str(settings.seed))]
     return (*found, *([] if trace.stopped == "completed" else [("Run", f"{_made(trace)}; ended by {_ended(trace)}")]))

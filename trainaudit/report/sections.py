@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 
 from trainaudit.frozen import frozen
@@ -69,7 +69,7 @@ class Section:
     treemap: Drawing | None
     rows: tuple[LayerRow, ...]
     rows_left_out: int
-    marked: dict[str, str]
+    marked: dict[str, Card]
     not_run: tuple[Block, ...]
     not_run_count: int
     clean: tuple[RuleInfo, ...]
@@ -94,11 +94,11 @@ def section(
     prefix = f"m{index + 1}-" if of > 1 else ""
     every = cards_of(run, audit, seen, most_places)
     cards = tuple(_first(every, most_cards))
-    marked: dict[str, str] = {}
-    for card in all_cards(cards):
+    marked: dict[str, Card] = {}
+    for card in sorted(all_cards(cards), key=lambda card: -card.finding.severity.rank):
         for occurrence in card.finding.occurrences:
             if occurrence.location.layer and card.finding.kind not in view.SINGLE_KINDS:
-                marked.setdefault(occurrence.location.layer, card.anchor)
+                marked.setdefault(occurrence.location.layer, card)
     rows = _rows(audit, marked, max_rows)
     total = view.counts(run, [audit])
     not_applicable = tuple(view.outcome_groups(audit, State.NOT_APPLICABLE))
@@ -201,7 +201,7 @@ def _finding_layers(cards: Sequence[Card]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layer for card in all_cards(cards) for layer in card.layers))[:MAX_LAYERS]
 
 
-def _rows(audit: Audit, marked: dict[str, str], limit: int) -> tuple[LayerRow, ...]:
+def _rows(audit: Audit, marked: Container[str], limit: int) -> tuple[LayerRow, ...]:
     """The layer table, thinned to `limit` rows in topological order: layers with findings stay first, then those with weights."""
     if len(audit.layers) <= limit:
         return audit.layers

@@ -176,7 +176,7 @@ def squarified(parts: Sequence[_Part], x: float, y: float, width: float, height:
 def _words(label: str, tile: Tile, total: int) -> list[Mark]:
     """Name and share, as far as the tile has room for them."""
     room = int((tile.width - 12) / 8.2)
-    if tile.height < 22 or room < 3:
+    if tile.height < 22 or room < min(len(label), 6):  # "s…2" says nothing
         return []
     text = shortened(label, room)
     marks: list[Mark] = [Text("strong", tile.x + 7, tile.y + 17, text)]
