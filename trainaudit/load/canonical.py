@@ -38,7 +38,7 @@ from trainaudit.load import (
 from trainaudit.load.assemble import assemble
 from trainaudit.load.constants import fold_constants
 from trainaudit.load.dropped import mark_dropped
-from trainaudit.load.elementwise import arithmetic, clip, is_argument, operand_use, prelu, where
+from trainaudit.load.elementwise import KINDS, arithmetic, clip, is_argument, operand_use, prelu, where
 from trainaudit.load.indexing import wire
 from trainaudit.load.operators import ALL, ATEN, CLASSICAL, MICROSOFT, TABLE, TRAINING, Row
 from trainaudit.load.raw import RawGraph, RawNode
@@ -66,6 +66,11 @@ CONVERTERS: dict[str, Convert] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Sum", "Max", "Min"), arithmetic),
     "Where": where, "Clip": clip, "PRelu": prelu,
 }  # fmt: skip
+
+PLAIN = {name: op for name, (op, translate, _) in TABLE.items() if translate is None} | {
+    name: op for name, op in KINDS.items() if name != "Mul"
+}
+"""ai.onnx operators that are one layer without attributes where they read activations alone: most nodes. A product may be a square."""
 
 FUSED: dict[str, Several] = {
     **dict.fromkeys(("Attention", "LinearAttention"), recognize_fused_attention.attention),
@@ -128,11 +133,17 @@ def _canonicalize(wiring: Wiring) -> Graph:
     drafts = recognize(wiring, folded)
     unrecognized: dict[str, int] = {}
     taken, other = wiring.taken, Op.OTHER
+    tensors, known = wiring.raw.tensors.keys(), wiring.known.keys()
     for place, node in enumerate(wiring.nodes):
         if taken[place]:
             continue
         if folded[place]:
             drafts.append(Draft(Op.CONSTANT, place, [], [name for name in node.outputs if name], (place,)))
+            continue
+        inputs, outputs, op = node.inputs, node.outputs, PLAIN.get(node.op)
+        is_plain = not node.domain and len(outputs) == 1 and outputs[0]
+        if op is not None and is_plain and tensors.isdisjoint(inputs) and known.isdisjoint(inputs):
+            drafts.append(Draft(op, place, inputs[:], outputs[:], (place,), [], {}, place))
             continue
         made = _checked(wiring, place, node)
         if made[-1].op is other:

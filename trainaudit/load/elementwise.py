@@ -34,7 +34,7 @@ def is_named_parameter(wiring: Wiring, tensor: Stored) -> bool:
     )
 
 
-_KINDS = {
+KINDS = {
     "Add": Op.ADD,
     "Sub": Op.SUB,
     "Mul": Op.MUL,
@@ -49,7 +49,7 @@ _KINDS = {
 
 def arithmetic(wiring: Wiring, place: int, node: RawNode) -> Draft:
     """Add, Sub, Mul, Div, Pow, Mod, and Sum, Max and Min of any number of operands."""
-    draft = Draft(_KINDS[node.op], place, [], [node.outputs[0]], (place,))
+    draft = Draft(KINDS[node.op], place, [], [node.outputs[0]], (place,))
     for position, name in enumerate(node.inputs):
         if not name:
             continue
