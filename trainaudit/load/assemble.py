@@ -10,9 +10,9 @@ from typing import Any
 from trainaudit.frozen import slotted
 from trainaudit.ir.graph import TRAINABLE_ROLES, Graph, Layer, Parameter, Role, Source, Value
 from trainaudit.ir.ops import Op
-from trainaudit.load.columns import instances
 from trainaudit.load.elementwise import is_named_parameter
 from trainaudit.load.folded import folded_normalizations, form
+from trainaudit.load.instances import instances
 from trainaudit.load.known import FLOATING, Stored
 from trainaudit.load.naming import Namer, layer_names, path_of_parameter
 from trainaudit.load.raw import RawNode
@@ -41,7 +41,17 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
             use = Use(Role.CONSTANT, replace(tensor, name=f"{name}:data"))
             drafts.append(Draft(Op.CONSTANT, -1, [], [name], (), [use], last=len(wiring.nodes)))
     owned: dict[str, _Owned] = {}
-    producers = {name: index for index, draft in enumerate(drafts) for name in draft.outputs}
+    producers: dict[str, int] = {}
+    readers: dict[str, list[int]] = {}
+    for index, draft in enumerate(drafts):
+        for name in draft.outputs:
+            producers[name] = index
+        for name in draft.inputs:
+            found = readers.get(name)
+            if found is None:
+                readers[name] = [index]
+            elif found[-1] != index:
+                found.append(index)
     given = frozenset(raw.inputs)
     nothing: dict[str, Any] = {}  # most layers have neither parameters nor attributes, and share it
     mappings = [
@@ -49,39 +59,20 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
         for index, draft in enumerate(drafts)
     ]
     sources, names = _name(wiring, drafts, mappings)
-    readers: dict[str, list[int]] = {}
-    for index, draft in enumerate(drafts):
-        for name in draft.inputs:
-            found = readers.get(name)
-            if found is None:
-                readers[name] = [index]
-            elif found[-1] != index:
-                found.append(index)
     nodes = wiring.nodes
-    layers = instances(
-        Layer,
-        range(len(drafts)),
-        names,
-        [draft.op for draft in drafts],
-        [nodes[draft.nodes[0]].op if len(draft.nodes) == 1 else _spelling(nodes, draft) for draft in drafts],
-        [tuple(draft.inputs) for draft in drafts],
-        [tuple(draft.outputs) for draft in drafts],
-        mappings,
-        [draft.attributes or nothing for draft in drafts],
-        sources,
-        [len(draft.nodes) for draft in drafts],
-        [nodes[draft.node].scope if draft.node >= 0 else "" for draft in drafts],
-    )
+    rows = (
+        (
+            index, name, draft.op, nodes[draft.nodes[0]].op if len(draft.nodes) == 1 else _spelling(nodes, draft), tuple(draft.inputs),
+            tuple(draft.outputs), mapping, draft.attributes or nothing, source, len(draft.nodes), nodes[draft.node].scope if draft.node >= 0 else "",
+        )
+        for index, (draft, name, mapping, source) in enumerate(zip(drafts, names, mappings, sources, strict=True))
+    )  # fmt: skip
+    layers = instances(Layer, rows)
     folded, evidence = folded_normalizations(wiring, drafts)
     edges = list(dict.fromkeys((*raw.inputs, *producers)))
-    values = instances(
-        Value,
-        edges,
-        list(map(wiring.shapes.get, edges)),
-        list(map(wiring.dtypes.get, edges)),
-        list(map(producers.get, edges)),
-        [tuple(readers.get(name, ())) for name in edges],
-    )
+    users = [tuple(readers.get(name, ())) for name in edges]
+    typed = map(wiring.shapes.get, edges), map(wiring.dtypes.get, edges)
+    values = instances(Value, zip(edges, *typed, map(producers.get, edges), users, strict=True))
     return Graph(
         layers=tuple(layers),
         values=dict(zip(edges, values, strict=True)),
@@ -200,6 +191,6 @@ def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -
             if fused:
                 kinds[index] = None
     calls = [node.name if node is not None else "" for node in callers]
-    sources = instances(Source, calls, modules, kinds, files, lines)
+    sources = instances(Source, zip(calls, modules, kinds, files, lines, strict=True))
     fallbacks = [call if draft.node >= 0 else draft.outputs[0] for call, draft in zip(calls, drafts, strict=True)]
     return sources, layer_names(modules, [draft.op for draft in drafts], fallbacks, weighted)
