@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.report import samples
+from trainaudit.report.to_markdown import render_markdown
 from trainaudit.report.to_terminal import render_concise, render_full, render_statistics, wants_color
-from trainaudit.result import Evidence, Run, State
+from trainaudit.result import Evidence, Run, Severity, State
 
 RUNS = ["faulty", "clean", "several", "hostile", "large"]
 
@@ -57,7 +58,9 @@ def test_what_may_follow_is_one_line_under_its_cause() -> None:
     assert text.count("predicted-vanishing-gradient") == 1
     assert text.count(" --> ") == 2
     assert "Found 3 problems in 1 model (2 errors, 1 warning)." in text
-    assert "one that may follow from another is named in one line; -v shows all of it" in " ".join(text.split())
+    assert "one that may follow from another is named in one line; an audit with -v shows all of it" in " ".join(
+        text.split()
+    )
 
 
 def test_verbose_shows_the_whole_of_what_may_follow_behind_its_cause() -> None:
@@ -65,7 +68,7 @@ def test_verbose_shows_the_whole_of_what_may_follow_behind_its_cause() -> None:
     rules = re.findall(r"^(?:error|warning|note)\[(.*)\]", text, re.MULTILINE)
     assert rules == ["zero-init-hidden", "predicted-vanishing-gradient", "linear-stack"]
     assert text.count(" --> ") == 3
-    assert "-v shows" not in text
+    assert "an audit with -v" not in text
 
 
 def test_what_may_follow_counts_its_places_and_says_what_its_fix_did() -> None:
@@ -78,6 +81,20 @@ def test_what_may_follow_counts_its_places_and_says_what_its_fix_did() -> None:
     text = render_full(replace(run, audits=(replace(run.audits[0], findings=findings),)))
     said = "The gradient vanishes: layers.0 (+3 more layers); its fix, proved: loss after 100 steps 2.3 → 0.41"
     assert said in " ".join(text.split())
+
+
+def test_a_cause_that_weighs_less_is_named_beside_what_may_follow() -> None:
+    """A warning does not stand over an error, and a fix may say "mend the cause that is named beside this finding"."""
+    run = samples.cascade()
+    (audit,) = run.audits
+    findings = tuple(
+        replace(finding, severity=Severity.WARNING) if finding.rule == "zero-init-hidden" else finding
+        for finding in audit.findings
+    )
+    weak = replace(run, audits=(replace(audit, findings=findings),))
+    assert "\n  cause     may be warning[zero-init-hidden]\n" in render_full(weak)
+    assert "\nMay follow from `zero-init-hidden`.\n" in render_markdown(weak)
+    assert "may cause" not in render_full(weak)
 
 
 def test_concise_has_a_line_for_each() -> None:

@@ -119,6 +119,8 @@ def _row(finding: Finding, mark: str = "") -> str:
 def _details(group: Group) -> str:
     """The finding, and in it those that may follow from it."""
     lines = _detail_lines(group.root)
+    if group.suspects:
+        lines += ["", f"May follow from {', '.join(dict.fromkeys(code(one.rule) for one in group.suspects))}."]
     if group.following:
         count = numbers.count(len(group.following), "finding")
         lines += ["", f"**{count} that may follow from it:**", ""]

@@ -45,6 +45,8 @@ def render_full(run: Run, *, width: int = 80, color: bool = False, verbose: bool
             lines += [*_model_lines(audit, width, color), *_probe_lines(audit, width, color), ""]
         for group in grouped(run, view.live_findings(audit)):
             lines += _finding_lines(audit, group.root, width, color, verbose)
+            suspects = ", ".join(dict.fromkeys(f"{one.severity}[{one.rule}]" for one in group.suspects))
+            lines += labelled("cause", f"may be {suspects}", width, color) if suspects else []
             for below in group.following:
                 lines += labelled("may cause", _consequence(below), width, color)
             lines.append("")
@@ -257,7 +259,7 @@ def _summary_lines(run: Run, width: int, color: bool, folded: int = 0) -> list[s
         lines[0] = lines[0].replace(head, styled(worst, color, head), 1)
     if folded:
         that = "one that may follow from another is" if folded == 1 else f"{folded:,} that may follow from others are"
-        lines += wrapped(f"Of these, {that} named in one line; -v shows all of it.", width, 2)
+        lines += wrapped(f"Of these, {that} named in one line; an audit with -v shows all of it.", width, 2)
     if total.failures:
         lines += wrapped(f"{numbers.count(total.failures, 'target')} could not be audited.", width, 2)
     hint, command = view.next_hint(run)
