@@ -18,6 +18,7 @@ import pytest
 from tests.report import samples, trace_samples
 from trainaudit.errors import TrainauditError
 from trainaudit.report.to_pdf import missing, render_pdf
+from trainaudit.result import Evidence
 
 needs_weasyprint = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -64,6 +65,21 @@ def test_it_holds_what_the_page_holds(faulty: bytes, tmp_path: Path) -> None:
     pages = [int(page) for _, page in contents]
     assert [name for name, _ in contents] == ["The recipe", "Findings", "Layers", "Not run", "Appendix"]
     assert pages == sorted(pages)
+
+
+@needs_weasyprint
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="pdftotext (poppler-utils) is not installed")
+def test_a_chart_in_a_card_is_no_table_of_its_steps(tmp_path: Path) -> None:
+    """On paper the numbers of a run's curves would fill a page for each finding; the page for the screen has them."""
+    (audit,) = trace_samples.probed().audits
+    evidence = Evidence("training.overfit_ratio", 0.98, "ratio", ">", 0.3)
+    found = samples.finding("unfireable-relu", samples.occurrence("training", evidence=(evidence,)), kind="training")
+    run = replace(trace_samples.probed(), audits=(replace(audit, findings=(found,)),))
+    (tmp_path / "a.pdf").write_bytes(render_pdf(run))
+    text = subprocess.run(["pdftotext", "-layout", tmp_path / "a.pdf", "-"], capture_output=True, text=True, check=True)
+    assert text.stdout.count("Overfitting one batch") == 2
+    assert re.search(r"overfit ratio +0\.98 +≤ 0\.3", text.stdout)
+    assert not re.search(r"^ *step +your optimizer", text.stdout, re.MULTILINE)
 
 
 @needs_weasyprint
