@@ -1,8 +1,8 @@
 """What do the instruments cost? `python -m benchmarks.overhead` writes overhead.md. Needs torch; wandb, tensorboard and torchmortem where they are installed.
 
 Two copies of a network train side by side in one process and on one thread, one bare and one instrumented, a step of each next to each other in time, in
-turn one before the other. Of single steps a figure is the median of the pairs' quotients of CPU time; of runs of ten steps it is all the time with
-instruments over all the time without. `--only TEXT` keeps the networks whose name holds the text, `--way TEXT` the rows; both write no file. `--pairs N` sets how many pairs.
+turn one before the other. Of single steps a figure is the median of the pairs' quotients of CPU time; of runs of ten steps it is the mean over the ten
+of the medians over the runs. `--only TEXT` keeps the networks whose name holds the text, `--way TEXT` the rows; both write no file. `--pairs N` sets how many pairs.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _paired(way: Way, case: Case, pairs: int) -> Measured:
     optimizers = [torch.optim.AdamW(model.parameters()) for model in models]
     x, target = case.batch()
     taken: list[Any] = []
-    """Of each pair ((CPU, wall) without, (CPU, wall) with), seconds."""
+    """Of each pair and each of its steps ((CPU, wall) without, (CPU, wall) with), seconds."""
     with way.start(models[1], optimizers[1], x) as step:
         number = 0
 
@@ -73,18 +73,18 @@ def _paired(way: Way, case: Case, pairs: int) -> Measured:
             return np.array((time.process_time() - process, time.perf_counter() - began))
 
         for pair in range(-2 if way.steps == 1 else -1, pairs):  # the first to warm up
-            halves = np.zeros((2, 2))
-            for _ in range(way.steps):
+            times = np.zeros((way.steps, 2, 2))
+            for step_times in times:
                 for place in (0, 1) if number % 2 else (1, 0):
-                    halves[place] += timed(place)
+                    step_times[place] = timed(place)
                 number += 1
             if pair >= 0:
-                taken.append(halves)
-    times = np.array(taken)
-    quotients = times[:, 1] / times[:, 0]
-    cpu, wall = np.median(quotients, 0) if way.steps == 1 else times[:, 1].sum(0) / times[:, 0].sum(0)
-    low, high = np.quantile(quotients[:, 0], (0.25, 0.75))
-    alone = 1000 * float(np.median(times[:, 0, 0])) / way.steps
+                taken.append(times)
+    found = np.array(taken)  # (pairs, steps, without and with, CPU and wall)
+    cpu, wall = np.median(found[:, :, 1] / found[:, :, 0], 0).mean(0)
+    runs = found.sum(1)
+    low, high = np.quantile(runs[:, 1, 0] / runs[:, 0, 0], (0.25, 0.75))
+    alone = 1000 * float(np.median(found[:, :, 0, 0]))
     return Measured(way, float(cpu), float(wall), (float(low), float(high)), alone, pairs)
 
 
@@ -130,7 +130,7 @@ HEAD = """# What the instruments cost
 
 Made by `python -m benchmarks.overhead`: {machine}, torch {torch}, one thread; {packages}. Two copies of a network train side by side
 (cross-entropy, AdamW), one bare and one instrumented, a step of each next to each other in time. Of single steps the figures are medians of the pairs'
-quotients, of runs of ten steps all the time with instruments over all the time without; "bare against bare" says how far they can be trusted (load average
+quotients, of runs of ten steps the mean over the ten of the medians over the runs; "bare against bare" says how far they can be trusted (load average
 {load:.1f} on {cores} cores: what else runs competes for caches and memory). A sampled step has all activations, the gradients of what weighted layers give, norms of
 weights, gradients and updates; "in detail" adds those of all other layers, histograms, effective ranks, underflow and the largest gradients (the first, every
 tenth sampled step and the last).

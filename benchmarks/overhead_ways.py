@@ -162,7 +162,7 @@ WAYS = (
         instrumented(lambda _: SAMPLED),
         ours=True,
         steps=10,
-        runs=4,
+        runs=8,
     ),
     Way("trainaudit, a step that is not sampled", instrumented(lambda _: UNSAMPLED), ours=True),
     Way("trainaudit, every 10th step", instrumented(lambda number: number + 10), ours=True, steps=10, runs=RUNS),

@@ -26,7 +26,10 @@ _COUNTED_NOUNS = {"classes": "class", "batches": "batch"} | {
 _COUNTED = re.compile(rf"^ ({'|'.join(_COUNTED_NOUNS)})\b")
 
 UNKNOWN = "unknown"
-"""What stands for a fact that has no value on the subject."""
+"""What stands for a fact that has no value on the subject, where the clause cannot be left out."""
+_BLANK = "\ue000"
+"""Stands for it until then."""
+_CLAUSES = re.compile(r"(?<=[;.]) ")
 
 
 @frozen
@@ -75,8 +78,9 @@ def fill(
     thresholds: Mapping[str, float],
     plain: bool = False,
 ) -> str:
-    """The text for one subject. `value_of` gives a fact's value, None where it has none. `plain` is for code: numbers are written as
-    Python reads them, to four digits, and control characters in words (names from a file that nobody vouches for) become spaces."""
+    """The text for one subject. `value_of` gives a fact's value, None where it has none: a clause that needs it is left out, but for the first one. `plain` is
+    for code: numbers are written as Python reads them, to four digits, and control characters in words (names from a file that nobody vouches for) become
+    spaces; what has no value is `...`."""
     parts: list[str] = []
     value: FactScalar | None = None
     for piece in template.pieces:
@@ -92,8 +96,17 @@ def fill(
         if plain and value is not None:
             parts.append(_plain(value))
         else:
-            parts.append(UNKNOWN if value is None else format_value(value, unit, whole))
-    return "".join(parts)
+            parts.append(_BLANK if value is None else format_value(value, unit, whole))
+    text = "".join(parts)
+    if _BLANK not in text:
+        return text
+    return text.replace(_BLANK, "...") if plain else _without_blanks(text)
+
+
+def _without_blanks(text: str) -> str:
+    first, *others = _CLAUSES.split(text)
+    kept = " ".join([first, *(clause for clause in others if _BLANK not in clause)]).replace(_BLANK, UNKNOWN)
+    return f"{kept[:-1]}." if kept.endswith(";") else kept
 
 
 def _one(text: str) -> str:

@@ -111,6 +111,7 @@ def _made(opened: Opened, plan: ProbePlan, graph: Graph | None, caller: Caller, 
         data=data.kind,
         loss=objective.name,
         is_loss_inferred=objective.is_inferred,
+        has_own_step=task.is_step,
         class_count=settled.class_count,
         is_causal=plan.is_causal or _is_language_model(model),
         device=device,
@@ -161,6 +162,8 @@ def _settled(task: Task, model: Any, first: Batch, *, is_real: bool) -> _Settled
         fits = classes_of(error.output, first.target) is not None
         count = class_count_of(objective.name, error.output, first.target) if fits else None
         return _Settled(objective, count, error.failure)
+    if task.is_step and not objective.name:  # whole numbers beside a loss that nobody knows need not be classes
+        return _Settled(objective, None)
     return _Settled(objective, class_count_of(objective.name, computed.output, computed.target))
 
 

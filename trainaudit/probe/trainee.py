@@ -39,8 +39,8 @@ class Trainee:
     """`model` is the user's own module and is never trained: `copies.fresh` gives the copy that is. `compute(model, batch)` is one forward pass and
     its loss, in the mode and precision that are on; `make_optimizer(model)` an optimizer over that model's parameters, with the user's settings.
 
-    `train` and `validation` are batches read once, bounded by the plan, and used in turn. `step` is None, or the user's whole step
-    (`--step`, a LightningModule's training_step) that `compute` wraps."""
+    `train` and `validation` are batches read once, bounded by the plan, and used in turn. `has_own_step` says that `compute` wraps a whole step of the
+    user's (`--step`, a LightningModule's training_step)."""
 
     model: Any
     compute: Callable[[Any, Batch], Computed]
@@ -51,6 +51,7 @@ class Trainee:
     """"real", "random" or "teacher"; see `trace.ProbeSettings.data`."""
     loss: str = ""
     is_loss_inferred: bool = False
+    has_own_step: bool = False
     class_count: int | None = None
     is_causal: bool = False
     device: str = "cpu"

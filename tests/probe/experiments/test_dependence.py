@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 
 from tests.probe.experiments.trainees import clusters, conditions, mlp, trainee  # noqa: E402
 from trainaudit.probe.experiments.dependence import batch_dependence, time_dependence  # noqa: E402
-from trainaudit.probe.trainee import Batch, Computed  # noqa: E402
+from trainaudit.probe.trainee import Batch, Computed, Trainee  # noqa: E402
 from trainaudit.trace.experiments import NAMES, NOT_RUN, RAN  # noqa: E402
 
 
@@ -160,3 +160,63 @@ def test_without_a_mask_the_first_position_sees_later_ones() -> None:
 
 def test_time_is_not_looked_for_where_there_is_none() -> None:
     assert time_dependence(conditions(trainee(mlp(8, 16, 4), *clusters()))).state == NOT_RUN
+
+
+def own_step(model: nn.Module, change) -> Trainee:
+    """A trainee whose step changes the batch before it calls the model."""
+
+    def step(model: nn.Module, batch: Batch) -> Computed:
+        output = model(change(batch.args[0]))
+        return Computed(output.square().mean(), output)
+
+    return replace(trainee(model, *clusters()), compute=step, has_own_step=True)
+
+
+def test_what_a_step_does_to_the_batch_is_no_leak_of_the_model() -> None:
+    """Mixup, another order and a mask that is drawn anew: the model is called with what they gave, and keeps samples apart or does not."""
+    changes = (
+        lambda x: 0.6 * x + 0.4 * x.roll(1, 0),
+        lambda x: x[torch.randperm(len(x))],
+        lambda x: x * (torch.rand_like(x) > 0.3),
+    )
+    for change in changes:
+        assert batch_dependence(conditions(own_step(mlp(8, 16, 4), change))).values["leak"] == 0
+        assert batch_dependence(conditions(own_step(Reshaping(), change))).values["leak"] > 0.1
+
+
+def test_a_random_mask_of_tokens_is_no_dependence() -> None:
+    subject = token_trainee(causal=True)
+
+    def step(model: nn.Module, batch: Batch) -> Computed:
+        ids = torch.where(torch.rand(batch.args[0].shape) < 0.3, 0, batch.args[0])
+        output = model(ids)
+        return Computed(output.square().mean(), output)
+
+    masked = replace(subject, compute=step, has_own_step=True)
+    assert batch_dependence(conditions(masked)).values["leak"] == 0
+    assert time_dependence(conditions(masked)).values["future_leak"] == 0
+
+
+def test_a_model_that_draws_from_a_generator_of_its_own_is_not_judged() -> None:
+    class Noisy(Tokens):
+        def __init__(self) -> None:
+            super().__init__(causal=True)
+            self.seed = 0
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            self.seed += 1
+            out = super().forward(ids)
+            return out + torch.randn(out.shape, generator=torch.Generator().manual_seed(self.seed))
+
+    found = batch_dependence(conditions(replace(token_trainee(causal=True), model=Noisy())))
+    assert (found.state, found.reason) == (NOT_RUN, "the same inputs do not give the same output twice")
+
+
+def test_noise_of_the_usual_generators_is_the_same_each_time() -> None:
+    class Sampling(Tokens):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            out = super().forward(ids)
+            return out + torch.randn_like(out)
+
+    found = batch_dependence(conditions(replace(token_trainee(causal=True), model=Sampling(causal=True))))
+    assert found.values["leak"] == 0

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from trainaudit.errors import TrainauditError
+from trainaudit.load.torch.seeding import seeded
 from trainaudit.probe.batches import batch_axis, gathered, inputs, take, with_inputs
+from trainaudit.probe.calling import LABELS
 from trainaudit.probe.copies import fresh
 from trainaudit.probe.experiments.answers import numbers
 from trainaudit.probe.experiments.conditions import Conditions, too_slow
 from trainaudit.probe.experiments.torch_functions import calibrate
 from trainaudit.probe.heads import read_by_loss
 from trainaudit.probe.stepping import precise
-from trainaudit.probe.trainee import Batch, Trainee
+from trainaudit.probe.trainee import Batch, Computed, Trainee
 from trainaudit.trace.experiments import NOT_RUN, RAN, Experiment
 
 Values = dict[str, float | str | bool]
@@ -25,6 +28,7 @@ _SAMPLES, _POSITIONS = (6, 5, 7, 4, 3, 2), 8
 _ROUNDING = 1e-6
 """Relative differences between outputs that other kernels for other numbers can make."""
 _HIDDEN = "the step computes its loss itself, and the model returns no tensor to it"
+_RANDOM = "the same inputs do not give the same output twice"
 
 
 def batch_dependence(conditions: Conditions) -> Experiment:
@@ -38,9 +42,12 @@ def batch_dependence(conditions: Conditions) -> Experiment:
     if fitting < batch.size // 2:
         return too_slow(batch.size // 2, fitting, conditions.allowance.left())
     with fresh(trainee, conditions.seed) as model, in_evaluation(trainee, model):
+        trainee, batch = _call_alone(trainee, model, batch)
         output = _output(trainee, model, batch)
         if output is None:
             return Experiment(NOT_RUN, _HIDDEN)
+        if _is_random(trainee, model, batch, output):
+            return Experiment(NOT_RUN, _RANDOM)
         axis = batch_axis(output, batch.size)
         if axis is None or not inputs(batch) or any(batch_axis(tensor, batch.size) is None for tensor in inputs(batch)):
             return Experiment(NOT_RUN, "no axis of the output or of the input counts examples")
@@ -122,9 +129,12 @@ def time_dependence(conditions: Conditions) -> Experiment:
     trainee = conditions.trainee
     batch = take(trainee.train[0], range(min(trainee.train[0].size, 3)))
     with fresh(trainee, conditions.seed) as model, in_evaluation(trainee, model):
+        trainee, batch = _call_alone(trainee, model, batch)
         output = _output(trainee, model, batch)
         if output is None:
             return Experiment(NOT_RUN, _HIDDEN)
+        if _is_random(trainee, model, batch, output):
+            return Experiment(NOT_RUN, _RANDOM)
         shape = (batch.size, output.shape[1]) if output.ndim == 3 and output.shape[0] == batch.size else None
         in_time = [
             tensor for tensor in inputs(batch) if shape is not None and tensor.shape[:2] == shape and shape[1] > 1
@@ -207,6 +217,40 @@ def in_evaluation(trainee: Trainee, model: Any) -> Iterator[None]:
         yield
 
 
+def _call_alone(trainee: Trainee, model: Any, batch: Batch) -> tuple[Trainee, Batch]:
+    """Of a step of the user's own the model's call alone, on what the step gave it: the step may mix the examples of a batch on purpose (mixup, another
+    order) and draw masks. As they are where the step does not call the model as a whole."""
+    import torch
+
+    if not trainee.has_own_step:
+        return trainee, batch
+    calls: list[tuple[Any, Any]] = []
+    hook = model.register_forward_pre_hook(
+        lambda _module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
+    )
+    try:
+        with torch.no_grad(), precise(trainee), seeded():
+            trainee.compute(model, batch)
+    finally:
+        hook.remove()
+    if not calls:
+        return trainee, batch
+    args, kwargs = calls[-1]
+
+    def compute(model: Any, given: Batch) -> Computed:
+        model(*given.args, **given.kwargs)
+        return Computed(None)
+
+    labels = [value for name, value in kwargs.items() if name in LABELS]
+    return replace(trainee, compute=compute), Batch(args=args, kwargs=kwargs, target=labels or None, size=batch.size)
+
+
+def _is_random(trainee: Trainee, model: Any, batch: Batch, output: Any) -> bool:
+    """A generator of its own goes on from call to call: what is changed by it would look like a dependence."""
+    again = _output(trainee, model, batch)
+    return again.shape != output.shape or bool((again - output).norm() > _ROUNDING * output.norm())
+
+
 def _output(trainee: Trainee, model: Any, batch: Batch) -> Any:
     """Without gradient; None where there is none to be seen."""
     import torch
@@ -217,10 +261,10 @@ def _output(trainee: Trainee, model: Any, batch: Batch) -> Any:
 
 
 def _shown(trainee: Trainee, model: Any, batch: Batch) -> Any:
-    """What the loss reads; where a step of the user's hides it, what the model has returned last."""
+    """What the loss reads; where a step of the user's hides it, what the model has returned last. What is drawn is the same each time."""
     returned: list[Any] = []
     hook = model.register_forward_hook(lambda _module, _args, result: returned.append(result))
-    with precise(trainee):
+    with precise(trainee), seeded():
         output = trainee.compute(model, batch).output
     hook.remove()
     if output is not None or not returned:
