@@ -17,7 +17,7 @@ from trainaudit.judge.rule import Rule
 from trainaudit.judge.rulefile import load_rules
 from trainaudit.judge.selection import active_ignores, select_rules
 from trainaudit.load.opening import open_target, require_torch
-from trainaudit.load.target import InputSpec, Kind, Target, parse_inputs
+from trainaudit.load.target import InputSpec, Kind, Target, parse_inputs, split_python
 from trainaudit.measure.facts import FactTable, Unmeasured
 from trainaudit.measure.measuring import measure
 from trainaudit.measure.static.places import loss_facts
@@ -130,9 +130,31 @@ def open_and_measure(target: Target, settings: Settings, *, detail: bool) -> tup
     shown = target.name or shown_target(target.spec)
     digest = _digest_beside(target.path) if detail and target.kind not in (Kind.PYTHON, Kind.CONFIG) else None
     ranges = declared_ranges(graph, target.ranges)
-    measured = _measure(graph, shown, target.loss or settings.loss, detail, digest, started, ranges)
+    declared = target.loss or settings.loss
+    loss = declared or _loss_beside(target)
+    measured = _measure(graph, shown, loss, detail, digest, started, ranges)
     notes = ((_UNUSED,) if _has_unused(target) else ()) + ((_ranges_shown(ranges),) if target.ranges else ())
+    if loss is not None and declared is None:
+        notes += (f"The loss is {loss}: make_loss beside build_model gives it (--loss overrides).",)
     return graph, replace(measured, notes=(*measured.notes, *notes)) if notes else measured
+
+
+def _loss_beside(target: Target) -> str | None:
+    """The loss that `make_loss` gives in the file or module of `build_model`, as a probe would take it, where it is one of torch.nn's own."""
+    python = split_python(target.spec) if target.kind is Kind.PYTHON else None
+    if python is None or python[1] != "build_model":
+        return None
+    from trainaudit.load.torch.quiet import aside
+    from trainaudit.probe.objectives import of_object
+    from trainaudit.probe.user_objects import Caller, spec_of
+
+    caller = Caller(target.root)
+    try:
+        with aside():
+            make = spec_of(python[0], caller).make_loss
+            return None if make is None else of_object(make, "make_loss", caller).name or None
+    except TrainauditError:
+        return None  # a probe says what is wrong with it
 
 
 _OWN_LOSS = Unmeasured("the loss is one of the user's own, and none of those that rules know by name")

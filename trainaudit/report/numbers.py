@@ -104,5 +104,8 @@ def evidence_label(fact: str) -> tuple[str, str]:
     return ("predicted", text.removeprefix("predicted ")) if text.startswith("predicted ") else ("measured", text)
 
 
+_SINGULAR = {"axes": "axis", "classes": "class", "batches": "batch"}
+
+
 def _singular(unit: str) -> str:
-    return "axis" if unit == "axes" else unit.removesuffix("s")
+    return _SINGULAR.get(unit) or unit.removesuffix("s")

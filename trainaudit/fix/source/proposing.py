@@ -18,7 +18,6 @@ from trainaudit.fix.source.places import Home, home_of, refuse_later_initializat
 from trainaudit.fix.source.trees import prefix_of
 from trainaudit.frozen import frozen, slotted
 from trainaudit.ir.graph import Graph, Layer
-from trainaudit.ir.ops import Op
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -199,15 +198,14 @@ def _refuse_others(sources: _Sources, change: Change, home: Home, tensor: str) -
     if tensor:
         names = {parameter for owner in home.made if (parameter := f"{owner}.{tensor}") in sources.graph.parameters}
     else:
-        names = {layer.name for layer in sources.graph.layers if layer.source.module in home.made and _is_main(layer)}
+        ops = {
+            layer.op for layer in sources.graph.layers if layer.name in meant
+        }  # a recurrent module has others inside
+        names = {layer.name for layer in sources.graph.layers if layer.source.module in home.made and layer.op in ops}
     others = sorted(names - meant)
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise NotApplicableError(f"the same line makes {others[0]}{more}, which is not meant")
-
-
-def _is_main(layer: Layer) -> bool:
-    return layer.op not in (Op.RESHAPE, Op.TRANSPOSE, Op.FLATTEN, Op.CONSTANT, Op.SHAPE, Op.IDENTITY, Op.CAST)
 
 
 def _in_module(

@@ -225,9 +225,7 @@ def _call_alone(trainee: Trainee, model: Any, batch: Batch) -> tuple[Trainee, Ba
     if not trainee.has_own_step:
         return trainee, batch
     calls: list[tuple[Any, Any]] = []
-    hook = model.register_forward_pre_hook(
-        lambda _module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
-    )
+    hook = model.register_forward_pre_hook(lambda _module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
     try:
         with torch.no_grad(), precise(trainee), seeded():
             trainee.compute(model, batch)
