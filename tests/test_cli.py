@@ -60,7 +60,7 @@ def test_a_faulty_model_exits_with_one_and_names_layers(work: Path) -> None:
 def test_the_command_that_comes_next_can_be_copied(work: Path) -> None:
     path = str(work / "repaired.onnx")
     shown = "".join(run(path, "--loss", "cross-entropy").stdout.split())
-    assert f"trainauditprobe{path}" in shown
+    assert f"trainauditprobe{path}--losscross-entropy" in shown
     assert str(work) not in run(path, "--output-format", "json").stdout  # a record is passed on
 
 

@@ -324,3 +324,34 @@ def test_no_absolute_path_reaches_the_record(work: Path, monkeypatch: pytest.Mon
     done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout)["command"] == "trainaudit net.py:build -k root=data --isolated --output-format json"
     assert str(work) not in done.stdout
+
+
+SPEC = """
+import torch
+from torch import nn
+
+def build_model():
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), nn.Softmax(1))
+
+def make_loss():
+    return LOSS
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [("nn.CrossEntropyLoss()", ["double-softmax"]), ("lambda output, target: output.sum()", []), ("1 / 0", [])],
+)
+def test_the_loss_of_the_file_that_builds_the_model_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str, found: list[str]
+) -> None:
+    """One of the user's own, or one that cannot be made, is left to the probe."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec_of_loss.py").write_text(SPEC.replace("LOSS", loss))
+    sys.modules.pop("spec_of_loss", None)
+    arguments = ["spec_of_loss.py:build_model", "--input", "float32[4,8]", "--output-format", "json"]
+    (audit,) = json.loads(CliRunner().invoke(main, arguments).stdout)["audits"]
+    assert [one["rule"] for one in audit["findings"] if one["severity"] != "note"] == found
+    assert any("make_loss beside build_model" in note for note in audit["warnings"]) is bool(found)
+    (declared,) = json.loads(CliRunner().invoke(main, [*arguments, "--loss", "nll"]).stdout)["audits"]
+    assert not any("make_loss" in note for note in declared["warnings"])

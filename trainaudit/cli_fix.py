@@ -44,7 +44,8 @@ def fix(target: str, **given: Any) -> None:
 
     Of an ONNX file a repaired copy is written: weights drawn anew, and with --unsafe nodes put in, taken out or exchanged. All other bytes stay what
     they are, the file itself is never changed, and the copy's metadata say what was. Of PyTorch code the changes are shown as a unified diff
-    where their place is certain, else as code to paste. What is made, what is not and why is listed, and what was written is audited again.
+    where their place is certain, else as code to paste. What is made, what is not and why is listed. A file that was written is audited
+    again; for Python the command is printed.
 
     \b
     trainaudit fix model.onnx --diff

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainaudit.changes import Change
 from trainaudit.changes import shown as described
 from trainaudit.errors import TrainauditError
-from trainaudit.invocation import exit_code, read_flags, run_record
+from trainaudit.invocation import exit_code, given_options, read_flags, run_record
 from trainaudit.judge.rule import Rule
 from trainaudit.output import put, width
 from trainaudit.report import numbers
@@ -124,7 +124,7 @@ def _fix_file(
 
     proved = _proved(target, plan, settings, rules, quiet=quiet) if prove else None
     repair = fixing.plan_repair(target, settings, rules, unsafe=unsafe, seed=plan.seed, proved=proved)
-    lines = [*_planned_lines(repair), *_cut_lines(proved)]
+    lines = [*_planned_lines(repair), *_proof_notes(proved)]
     code = _stands(repair.choices, settings)
     if not repair.plan.taken:
         why = "nothing of this can be made as it was asked for" if repair.choices else "there is nothing to make"
@@ -150,7 +150,7 @@ def _fix_code(
     proved = _proved(target, plan, settings, rules, quiet=quiet) if prove else None
     repair = fixing.plan_code(target, settings, rules, unsafe=unsafe, spec=plan.spec, folder=Path.cwd(), proved=proved)
     diff, count = repair.proposal.diff, len(repair.proposal.patches)
-    lines = [*_code_lines(repair), *_cut_lines(proved)]
+    lines = [*_code_lines(repair), *_proof_notes(proved)]
     if out is not None:
         _refuse_code(out)
         put(diff, out)
@@ -159,7 +159,8 @@ def _fix_code(
     if write and count:
         write_patches(repair.proposal.patches)
         names = ", ".join(patch.name for patch in repair.proposal.patches)
-        again = f"trainaudit {shlex.quote(repair.found.target)}"
+        options = [word for option in given_options(settings) for word in option]
+        again = shlex.join(["trainaudit", *settings.targets, *options])
         lines += ["", *_text(f"Wrote {names}. Audit it again:"), *visible_lines(f"  {again}")]
     elif count:
         where = "Nothing was written" if out is None else f"The diff is in {out}, and no file was changed"
@@ -180,10 +181,15 @@ def _refuse_code(out: Path) -> None:
         )
 
 
-def _cut_lines(proved: Audit | None) -> list[str]:
-    """What the probe says of its time, where proofs were cut."""
-    cuts = [] if proved is None else [warning for warning in proved.warnings if "could not be proved" in warning]
-    return [line for warning in cuts for line in ("", *_labelled("note", warning))]
+def _proof_notes(proved: Audit | None) -> list[str]:
+    """On which data fixes were proved, where these are made up; and what the probe says of its time, where proofs were cut."""
+    if proved is None:
+        return []
+    notes = [warning for warning in proved.warnings if "could not be proved" in warning]
+    data = "" if proved.trace is None else proved.trace.settings.data
+    if data and data != "real":
+        notes.insert(0, "Proofs are of synthetic data, since none were given: --data MODULE:NAME proves on your own.")
+    return [line for note in notes for line in ("", *_labelled("note", note))]
 
 
 def _text(text: str, further: int = 0) -> list[str]:
@@ -204,6 +210,10 @@ def _code_lines(repair: CodeRepair) -> list[str]:
         lines += _left_lines(finding, reason)
         if finding.fix is not None and finding.fix.code and not reason.endswith("--unsafe admits that"):
             lines += ["  Code to paste:", *(f"    {line}" for line in visible_lines(finding.fix.code.strip("\n")))]
+            others = [one.subject for one in finding.occurrences[1:]]
+            if others:
+                more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+                lines += _text(f"    # and so, with numbers of their own, for {', '.join(others[:_SHOWN])}{more}", 4)
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -213,6 +214,7 @@ def test_code_is_shown_as_a_diff_and_not_written(code: Path) -> None:
 def test_code_is_written_and_then_clean(code: Path) -> None:
     result = run(*CODE, "--unsafe", "--write")
     assert "Wrote net.py." in result.stdout
+    assert f"trainaudit {shlex.join(CODE)}" in result.stdout
     text = (code / "net.py").read_text()
     assert "# the first" in text
     assert "Softmax" not in text

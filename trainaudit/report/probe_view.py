@@ -213,7 +213,14 @@ def _overfit(values: Values) -> str:
 
 def _baseline(values: Values) -> str:
     said = f"loss {_n(values, 'real_loss')} on real inputs, {_n(values, 'zeroed_loss')} on zeroed ones"
-    return said + (f": {_n(values, 'effect', 2)} standard deviations apart" if _has(values, "effect") else "")
+    effect = values.get("effect")
+    if not isinstance(effect, int | float):
+        return said
+    return said + (
+        f": {_n(values, 'effect', 2)} standard deviations apart"
+        if effect < 100
+        else ": far beyond the spread of the seeds"
+    )
 
 
 def _batch_dependence(values: Values) -> str:

@@ -140,6 +140,26 @@ def test_a_constructor_is_exchanged(tmp_path: Path) -> None:
     assert done.diff.startswith("--- a/net.py\n+++ b/net.py\n")
 
 
+RECURRENT = """import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(6, 8, batch_first=True)
+
+    def forward(self, x):
+        return self.rnn(x[None])[0][:, -1]
+"""
+
+
+def test_a_recurrent_module_is_one_layer_whatever_is_inside(tmp_path: Path) -> None:
+    done = proposal(tmp_path, RECURRENT, "Net", Change("forget-gate-bias", "rnn", "", 1.0))
+    assert not done.unplaced
+    assert any("bias_ih_l0[8:16] = 1.0" in line for line in changed_lines(done))
+
+
 def test_the_diff_can_be_applied(tmp_path: Path) -> None:
     done = proposal(tmp_path, NET, "Net", Change("swap-activation", "act", "relu"))
     ran = subprocess.run(["patch", "-p1"], input=done.diff, text=True, cwd=tmp_path, capture_output=True)

@@ -78,7 +78,9 @@ def overfit_one_batch(conditions: Conditions) -> Experiment:
                 losses = train(ready, [batch] * _STEPS, allowance, is_enough=lambda losses: losses[-1] <= known)
             else:
                 losses = descend(ready, batch, _MOST_STEPS, allowance, known)
-            return _Attempt(losses, _accuracy(trainee, ready, batch), not allowance.is_over())
+            return _Attempt(
+                losses, _accuracy(trainee, ready, batch, losses[-1] <= known, known), not allowance.is_over()
+            )
 
     def slower_and_slower(rate: float, batch: Batch) -> tuple[float, _Attempt]:
         """The best of Adam at this rate and, as long as it stands still, at a tenth of it: a rate that is best for a few steps may leave a network at
@@ -224,12 +226,14 @@ def _start(trainee: Trainee, batch: Batch, seed: int) -> Computed:
         return trainee.compute(model, batch)
 
 
-def _accuracy(trainee: Trainee, ready: Learner, batch: Batch) -> float | None:
+def _accuracy(trainee: Trainee, ready: Learner, batch: Batch, is_learnt: bool, known: float) -> float | None:
+    """None also where the batch was known by heart before the last update and is not any more: loss and accuracy are to be of one state."""
     import torch
 
     with torch.no_grad():
-        share = right_share(trainee.loss, forward(ready, batch))
-    return None if share is None else float(share)
+        computed = forward(ready, batch)
+        share = right_share(trainee.loss, computed)
+    return None if share is None or (is_learnt and float(computed.loss) > _NEARLY * known) else float(share)
 
 
 def _is_stalled(losses: Sequence[float]) -> bool:
