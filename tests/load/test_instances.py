@@ -21,7 +21,10 @@ def test_instances_equal_those_of_the_constructor() -> None:
 
 
 def test_every_row_has_a_value_for_each_field() -> None:
-    with pytest.raises(ValueError, match="not enough values"):
+    with pytest.raises(ValueError, match="shorter"):
         instances(Source, [("a", None, None, None)])
-    with pytest.raises(ValueError, match="too many values"):
+    with pytest.raises(ValueError, match="longer"):
         instances(Source, [("a", None, None, None, None, None)])
+    with pytest.raises(ValueError, match="longer"):
+        instances(Source, [("a", None, None, None, None), ("a", None, None, None, None, None)])
+    assert instances(Source, []) == []
