@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,9 @@ def test_a_process_of_its_own_gives_the_same_and_says_how_far_it_is(tmp_path: Pa
     assert told == [("forward", 0.0), ("forward", 0.5)]
 
 
-def test_ctrl_c_is_passed_on_to_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN], ids=["usual", "background"])
+def test_ctrl_c_is_passed_on_to_it(tmp_path: Path, inherited: Any) -> None:
+    """Also where everything was started to ignore it, as jobs in the background are."""
     pressed: list[float] = []
 
     def progress(_stage: str, share: float) -> None:
@@ -231,7 +234,12 @@ def test_ctrl_c_is_passed_on_to_it(tmp_path: Path) -> None:
             pressed.append(share)
             raise KeyboardInterrupt
 
-    trace = run_apart(Target(model(tmp_path / "m.onnx")), ProbePlan(steps=1_000_000, time_budget=10_000.0), progress)
+    before = signal.signal(signal.SIGINT, inherited)
+    try:
+        plan = ProbePlan(steps=1_000_000, time_budget=10_000.0)
+        trace = run_apart(Target(model(tmp_path / "m.onnx")), plan, progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert trace.stopped == "interrupted"
     assert 200 < len(trace.sampled_steps) < 1_000_000
 

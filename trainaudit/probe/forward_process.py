@@ -83,7 +83,8 @@ def _heard(child: subprocess.Popen[str], asked: str, progress: Callable[[str, fl
 
 
 def main() -> None:
-    """The child's part."""
+    """The child's part. It listens to the signal that is passed on to it, also where its parent was started to ignore it (as shells start jobs in the background)."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asked = json.loads(sys.stdin.readline())
     target = Target(asked["spec"], asked["name"], parse_inputs(asked["inputs"]))
 
