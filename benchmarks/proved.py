@@ -61,7 +61,11 @@ def main() -> None:
     lines = proved_faults.table(found)
     missing = len(cases) - len(found)
     if missing:
-        lines = [f"{missing} of the {len(cases)} cases are not in this table: they were not run.", "", *lines]
+        lines = [
+            f"Of the {len(cases)} cases so many are not in this table, since they were not run: {missing}.",
+            "",
+            *lines,
+        ]
     if given.only:
         print("\n".join(lines))
         return

@@ -25,7 +25,7 @@ from trainaudit.measure.static.rows import layer_rows
 from trainaudit.model_info import evidence_of, model_info, model_warnings, shown_target
 from trainaudit.resources import rules_folder
 from trainaudit.result import Audit, LayerRow, Location, ModelInfo, Scalar
-from trainaudit.settings import LOSSES, Settings, target_names, with_flags
+from trainaudit.settings import LOSSES, Settings, given_options, target_names, with_flags
 from trainaudit.suggestion import did_you_mean
 
 if TYPE_CHECKING:
@@ -222,7 +222,14 @@ def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule]
     started = time.perf_counter()
     names = (*target_names(measured.target, settings), *target_names(measured.model.file or measured.target, settings))
     ignores = active_ignores(settings.ignores, names, date.today())
-    judgment = judge(rules, measured.table, target=measured.target, locations=measured.locations, ignores=ignores)
+    judgment = judge(
+        rules,
+        measured.table,
+        target=measured.target,
+        locations=measured.locations,
+        ignores=ignores,
+        given=given_options(settings),
+    )
     facts, unmeasured = _plain_facts(measured.table) if detail else ({}, {})
     audit = Audit(
         target=measured.target,

@@ -158,7 +158,7 @@ def _finish(
     if showing.write_baseline is not None:
         baselines.write_baseline(baselines.baseline_of(audits), showing.write_baseline)
     show(
-        as_typed(run, settings) if settings.output_format not in DETAILED else run,
+        as_typed(run, settings.targets) if settings.output_format not in DETAILED else run,
         settings.output_format,
         showing.output_file,
         color=showing.color,

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from trainaudit.changes import Change
 from trainaudit.changes import shown as described
 from trainaudit.errors import TrainauditError
-from trainaudit.invocation import exit_code, given_options, read_flags, run_record
+from trainaudit.invocation import exit_code, read_flags, run_record
 from trainaudit.judge.rule import Rule
 from trainaudit.output import put, width
 from trainaudit.report import numbers
 from trainaudit.report.escaping import visible, visible_lines
 from trainaudit.report.lines import wrapped
 from trainaudit.result import Audit, Finding, Severity
-from trainaudit.settings import Settings
+from trainaudit.settings import Settings, given_options
 
 if TYPE_CHECKING:
     from trainaudit.fix.file.applying import Wanted
@@ -159,8 +159,7 @@ def _fix_code(
     if write and count:
         write_patches(repair.proposal.patches)
         names = ", ".join(patch.name for patch in repair.proposal.patches)
-        options = [word for option in given_options(settings) for word in option]
-        again = shlex.join(["trainaudit", *settings.targets, *options])
+        again = shlex.join(["trainaudit", *settings.targets, *given_options(settings)])
         lines += ["", *_text(f"Wrote {names}. Audit it again:"), *visible_lines(f"  {again}")]
     elif count:
         where = "Nothing was written" if out is None else f"The diff is in {out}, and no file was changed"

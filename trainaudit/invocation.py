@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,27 +36,18 @@ def read_flags(flags: Mapping[str, Any], targets: Sequence[str] = ()) -> Setting
     return with_flags(settings, targets=targets, **known)
 
 
-def as_typed(run: Run, settings: Settings) -> Run:
-    """The run with commands that can be copied here: a record holds no folder of this machine, so that they name a file without its own, and nothing of what
-    the targets were given."""
-    typed = {shown_target(word): word for word in settings.targets}
-    options = given_options(settings)
+def as_typed(run: Run, targets: Sequence[str]) -> Run:
+    """The run with commands that can be copied here: a record holds no folder of this machine, so that they name a file without its own. A name that two
+    of the targets share stays as it is."""
+    names = Counter(map(shown_target, targets))
+    typed = {name: word for word in targets if names[name := shown_target(word)] == 1 and name != word}
+    if not typed:
+        return run
 
     def told(outcome: RuleOutcome) -> RuleOutcome:
-        words = [typed.get(word, word) for word in shlex.split(outcome.command)]
-        more = [word for option in options if words and option[0] not in words for word in option]
-        return replace(outcome, command=shlex.join([*words, *more]))
+        return replace(outcome, command=shlex.join(typed.get(word, word) for word in shlex.split(outcome.command)))
 
     return replace(run, audits=tuple(replace(audit, outcomes=tuple(map(told, audit.outcomes))) for audit in run.audits))
-
-
-def given_options(settings: Settings) -> list[tuple[str, str]]:
-    """What the targets are given, as it is typed: example inputs, arguments and the loss."""
-    return [
-        *(("--input", str(spec)) for spec in settings.inputs),
-        *(("-k", f"{key}={value!r}") for key, value in settings.arguments.items()),
-        *([] if settings.loss is None else [("--loss", settings.loss)]),
-    ]
 
 
 def _environment() -> dict[str, str]:

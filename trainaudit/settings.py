@@ -164,6 +164,16 @@ def with_flags(
     )
 
 
+def given_options(settings: Settings) -> tuple[str, ...]:
+    """What the targets are given, as it is typed: example inputs, arguments and the loss."""
+    pairs = [
+        *(("--input", str(spec)) for spec in settings.inputs),
+        *(("-k", f"{key}={value!r}") for key, value in settings.arguments.items()),
+        *([] if settings.loss is None else [("--loss", settings.loss)]),
+    ]
+    return tuple(word for pair in pairs for word in pair)
+
+
 def settings_record(settings: Settings) -> dict[str, object]:
     """The settings as plain data for the audit record, without absolute paths."""
     return {

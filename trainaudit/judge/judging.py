@@ -71,13 +71,17 @@ def judge(
     target: str,
     locations: Mapping[str, Location],
     ignores: Sequence[Ignore] = (),
+    given: Sequence[str] = (),
 ) -> Judgment:
     """All rules against all facts of one model.
 
-    `target` names the model in fingerprints and commands; `locations` maps layer names to where they stand; `ignores` are those that
-    hold for this model (see `selection.active_ignores`).
+    `target` names the model in fingerprints and commands, where `given` (options with their values) stands behind it; `locations` maps layer
+    names to where they stand; `ignores` are those that hold for this model (see `selection.active_ignores`).
     """
+    import shlex
+
     reached = reached_levels(table)
+    asked = shlex.join((target, *given))
     views = {kind: View(kind, table) for kind in table.subjects}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
@@ -88,7 +92,7 @@ def judge(
         if view is None:
             view = views[rule.subject] = View(rule.subject, table)
         if rule.evidence and rule.evidence not in reached:
-            outcomes.append(_not_run(rule, len(view.subjects), target))
+            outcomes.append(_not_run(rule, len(view.subjects), asked))
             continue
         mine = [ignore for ignore in ignores if ignore.names_rule(rule)]
         try:
@@ -99,7 +103,7 @@ def judge(
             outcomes.append(_failed(rule, len(view.subjects), error))
             continue
         findings.extend(found)
-        outcome = _outcome(rule, tally, target, found)
+        outcome = _outcome(rule, tally, asked, found)
         outcomes.append(outcome)
         matched |= used
         if outcome.state is not State.NOT_MEASURED:
@@ -248,7 +252,7 @@ def _of_values(evaluate: Evaluator, fact: str, subjects: Collection[str], view: 
     return [subject for subject in subjects if column[subject] in held]
 
 
-def _outcome(rule: Rule, tally: _Tally, target: str, found: Sequence[Finding]) -> RuleOutcome:
+def _outcome(rule: Rule, tally: _Tally, asked: str, found: Sequence[Finding]) -> RuleOutcome:
     ignored = sum(len(finding.occurrences) for finding in found if finding.ignored)
     withdrawn = sum(len(finding.occurrences) for finding in found if not finding.ignored and not finding.is_live)
     counts = {
@@ -263,7 +267,7 @@ def _outcome(rule: Rule, tally: _Tally, target: str, found: Sequence[Finding]) -
     reason = command = ""
     if tally.unmeasured and state in (State.NOT_MEASURED, State.VIOLATED):
         reason = Counter(item.reason for item in tally.unmeasured.values()).most_common(1)[0][0]
-        command = _command(rule, target, reason) if state is State.NOT_MEASURED else ""
+        command = _command(rule, asked, reason) if state is State.NOT_MEASURED else ""
     elif state is State.NOT_APPLICABLE:
         reason = _why_not_applicable(rule, tally)
     return RuleOutcome(rule.id, state, {key.value: count for key, count in counts.items() if count}, reason, command)
@@ -278,24 +282,21 @@ def _why_not_applicable(rule: Rule, tally: _Tally) -> str:
     return f"does not apply to {what} here"
 
 
-def _not_run(rule: Rule, total: int, target: str) -> RuleOutcome:
+def _not_run(rule: Rule, total: int, asked: str) -> RuleOutcome:
     """Of a rule that needs what was not gathered."""
     reason = NOT_RUN[rule.evidence]
     counts = {State.NOT_MEASURED.value: max(total, 1)}
-    return RuleOutcome(rule.id, State.NOT_MEASURED, counts, reason, _command(rule, target, reason))
+    return RuleOutcome(rule.id, State.NOT_MEASURED, counts, reason, _command(rule, asked, reason))
 
 
-def _command(rule: Rule, target: str, reason: str) -> str:
+def _command(rule: Rule, asked: str, reason: str) -> str:
     """What would run the rule: a probe where nothing was run, data where none was read, the name of the loss where that is missing."""
-    import shlex
-
-    quoted = shlex.quote(target)
     if reason in (NOT_RUN[FORWARD], NOT_RUN[TRAINING]):
-        return f"trainaudit probe {quoted}"
+        return f"trainaudit probe {asked}"
     if rule.evidence_level == DATA and (reason == NOT_RUN[DATA] or "synthetic" in reason):
-        return f"trainaudit probe {quoted} --data MODULE:NAME"
+        return f"trainaudit probe {asked} --data MODULE:NAME"
     is_loss = "loss is not" in reason and any(BY_NAME[name].source == SETTINGS for name in rule.needs)
-    return f"trainaudit {quoted} --loss NAME" if is_loss else ""
+    return f"trainaudit {asked} --loss NAME" if is_loss else ""
 
 
 def _failed(rule: Rule, total: int, error: Exception) -> RuleOutcome:

@@ -74,8 +74,9 @@ def plan(path: str, graph: Graph, wanted: Sequence[Wanted], *, unsafe: bool = Fa
             continue
         taken.append(group)
         made += edits
+        for change in group.changes:
+            done.setdefault(_aspect(change), (change, group.rule))
         for change in new:
-            done[_aspect(change)] = (change, group.rule)
             how = shown(change) + (
                 f", seed {seed}" if change.kind == "initialize" and change.to not in ("zeros", "ones") else ""
             )
