@@ -61,3 +61,25 @@ def test_a_parameter_that_only_the_step_uses_is_not_said_to_be_unused(played: Au
     assert played.unmeasured.get("parameter.has_gradient") is None
     told = [finding.probe for finding in played.findings if finding.rule == "unused-parameter"]
     assert told == ["withdrawn"]
+
+
+def gather(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of one label are pulled together and the others pushed apart: the sixteen columns are no classes."""
+    points = model(batch[0])
+    apart = torch.cdist(points, points)
+    alike = (batch[1][:, None] == batch[1][None]).float()
+    return (alike * apart**2 + (1 - alike) * (2 - apart).clamp(min=0) ** 2).mean(), points
+
+
+def test_labels_beside_a_loss_that_nobody_knows_need_not_be_classes_of_the_output() -> None:
+    generator = torch.Generator().manual_seed(1)
+    rows = [
+        (torch.randn(16, 8, generator=generator), torch.randint(0, 5, (16,), generator=generator)) for _ in range(64)
+    ]
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 16))
+    found = trainaudit.probe_model(
+        model, data=rows, step=gather, steps=10, time_budget=AMPLE, experiments=(), device="cpu"
+    )
+    assert "missing-class" not in {finding.rule for finding in found.findings}
+    (outcome,) = [outcome for outcome in found.outcomes if outcome.rule == "missing-class"]
+    assert outcome.state.name in ("NOT_MEASURED", "NOT_APPLICABLE")

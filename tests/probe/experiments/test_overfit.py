@@ -173,3 +173,31 @@ def test_what_does_not_fit_into_the_time_is_not_run() -> None:
     found = overfit_one_batch(conditions(trainee(mlp(8, 32, 4), *clusters()), seconds=5, step_seconds=1.0))
     assert found.state == "not run"
     assert "time budget" in found.reason
+
+
+def test_accuracy_and_loss_are_of_one_state() -> None:
+    """An update that ruins what was learnt comes after the loss that is reported: the share of right answers behind it would deny that loss."""
+    known = 0.005 * math.log(4)
+    losses = [math.inf]
+
+    def watched(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        loss = nn.functional.cross_entropy(output, target)
+        losses.append(float(loss))
+        return loss
+
+    class Ruining(torch.optim.Adam):
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
+            super().step()
+            if losses[-1] <= known:
+                with torch.no_grad():
+                    for group in self.param_groups:
+                        for weight in group["params"]:
+                            weight.neg_()
+
+    subject = trainee(
+        mlp(8, 32, 4), *clusters(), function=watched, optimizer=lambda m: Ruining(m.parameters(), lr=0.01)
+    )
+    found = run(subject)
+    assert found.values["optimizer"] == "user"
+    assert found.values["least_loss"] <= known
+    assert found.values.get("accuracy") is None
