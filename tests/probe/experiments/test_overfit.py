@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -182,12 +183,12 @@ def test_accuracy_and_loss_are_of_one_state() -> None:
 
     def watched(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         loss = nn.functional.cross_entropy(output, target)
-        losses.append(float(loss))
+        losses.append(loss.item())
         return loss
 
     class Ruining(torch.optim.Adam):
-        def step(self, closure: object = None) -> None:  # type: ignore[override]
-            super().step()
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            super().step(closure)
             if losses[-1] <= known:
                 with torch.no_grad():
                     for group in self.param_groups:
