@@ -51,7 +51,8 @@ class Score:
 
 
 def scores(tried: list[Tried], cases: list[Case], healthy: list[Healthy]) -> list[Score]:
-    by_id = {rule.id: Score(rule) for rule in load_rules([rules_folder()])}
+    """Of the rules that an audit of a file judges; what rules say of runs and of data is in the tables of `benchmarks.probed`."""
+    by_id = {rule.id: Score(rule) for rule in load_rules([rules_folder()]) if not rule.evidence}
     _add_pairs(by_id)
     for one in tried:
         _add_positive(by_id, "mutations", frozenset(one.mutation.rules), set(one.fired))
@@ -106,7 +107,7 @@ def table(rows: list[Score]) -> list[str]:
 
     positives = sum(sum(row.positives.values()) for row in rows)
     lines = [
-        f"{len(rows)} rules, {positives} positives, {rows[0].negatives} negative audits for each.",
+        f"{len(rows)} rules that an audit of a file judges, {positives} positives, {rows[0].negatives} negative audits for each.",
         "",
         "| rule | severity | own model | mutations | labelled faults | recall | alarms on negatives | argued for | notes | precision |",
         "|---|---|---|---|---|---|---|---|---|---|",
