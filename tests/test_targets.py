@@ -17,7 +17,7 @@ from trainaudit.demo import build
 from trainaudit.errors import TrainauditError
 from trainaudit.load.target import DTYPES, InputSpec, Kind, kind_of, parse_arguments, parse_input, parse_inputs
 from trainaudit.settings import Settings, read_settings, with_flags
-from trainaudit.targets import expand_targets
+from trainaudit.targets import COMMANDS, expand_targets
 
 
 @pytest.fixture
@@ -246,6 +246,14 @@ def test_a_misspelt_name_suggests_one(work: Path) -> None:
     assert 'techer is neither a file nor a target of the settings. Did you mean "teacher"?' in result.stderr
     assert "Known targets: teacher." in run("xyz").stderr
     assert "xyz.onnx: does not exist" in " ".join(run("xyz.onnx").stdout.split())
+
+
+def test_a_misspelt_command_suggests_one(work: Path) -> None:
+    assert sorted(COMMANDS) == sorted(main.commands)
+    result = run("prob", "m.onnx")
+    assert result.exit_code == 2
+    assert 'prob is neither a file nor a command. Did you mean "probe"?' in result.stderr
+    assert "neither a file" not in run("resnet").stdout + run("resnet").stderr
 
 
 def test_an_ignore_names_a_target_by_its_name_or_its_file(work: Path, model: bytes) -> None:

@@ -23,6 +23,9 @@ from trainaudit.suggestion import did_you_mean
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+COMMANDS = ("check", "demo", "diff", "fact", "fix", "judge", "measure", "probe", "report", "rule")
+"""What the first word may be instead of a target."""
+
 
 def expand_targets(words: Sequence[str], settings: Settings, *, named: bool, force_exclude: bool) -> list[Target]:
     """Targets in order, duplicates and excluded files left out: the settings' own by their names, globs resolved, `.onnx.data` files mapped to
@@ -79,6 +82,8 @@ def _check_named(target: Target, settings: Settings) -> None:
         if spec.lower().endswith(".py"):
             raise TrainauditError("missing-file", f"{spec} does not exist.", "Check the path.")
         near = did_you_mean(spec, settings.named)
+        if not near and spec.isalpha() and (command := did_you_mean(spec, COMMANDS)):
+            raise TrainauditError("no-such-target", f"{spec} is neither a file nor a command.", command)
         if near or (settings.named and PurePath(spec).name == spec and not PurePath(spec).suffix):
             hint = near or f"Known targets: {', '.join(settings.named)}."
             raise TrainauditError("no-such-target", f"{spec} is neither a file nor a target of the settings.", hint)
