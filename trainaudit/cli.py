@@ -54,7 +54,7 @@ def main() -> None:
     \b
     trainaudit model.onnx                       audit a model file
     trainaudit model.onnx --loss cross-entropy  say what the output feeds
-    trainaudit package.module:build             import your code and audit the module that it makes
+    trainaudit package.module:build             import your code, audit its module
     trainaudit net.py:Net -k width=64 --input 'float32[8,3,32,32]'
     trainaudit 'models/*.onnx' --report report.html --report audit.sarif
     trainaudit probe package.module:build --data package.data:batches

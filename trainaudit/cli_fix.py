@@ -50,7 +50,7 @@ def fix(target: str, **given: Any) -> None:
     \b
     trainaudit fix model.onnx --diff
     trainaudit fix model.onnx -o fixed.onnx --select initialization
-    trainaudit fix model.onnx -o fixed.onnx --prove --data package.data:batches --unsafe
+    trainaudit fix model.onnx -o fixed.onnx --unsafe --prove --data data:batches
     trainaudit fix package.module:build
     trainaudit fix package.module:build --write
     """

@@ -15,7 +15,7 @@ from trainaudit.measure.catalog import BY_NAME, CATALOG, FactSpec
 from trainaudit.recipe import STAGES, STEPS
 from trainaudit.suggestion import did_you_mean
 
-WIDTH = 100
+_WIDTH = 80
 
 
 def find_rule(rules: Sequence[Rule], rule_id: str) -> Rule:
@@ -105,7 +105,8 @@ def _clauses(probe: ProbeClauses) -> dict[str, str]:
 
 
 def _explain_text(rule: Rule) -> str:
-    parts = [f"{rule.name} ({rule.id})", _traits(rule), _wrapped(rule.why)]
+    head = [f"{rule.name} ({rule.id})", *_traits(rule).split("\n")]
+    parts = ["\n".join(map(_wrapped, head)), _wrapped(rule.why)]
     parts.append(_section("Reported when", _condition_lines(rule)))
     parts.append(_section("Facts", [f"{name}: {_meaning(BY_NAME[name])}" for name in rule.needs]))
     parts.append(_section("Thresholds", _threshold_lines(rule)))
@@ -220,7 +221,7 @@ def _section(title: str, lines: Iterable[str]) -> str:
 def _wrapped(text: str) -> str:
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     return "\n\n".join(
-        textwrap.fill(paragraph, WIDTH - 2, break_long_words=False, break_on_hyphens=False) for paragraph in paragraphs
+        textwrap.fill(paragraph, _WIDTH - 2, break_long_words=False, break_on_hyphens=False) for paragraph in paragraphs
     )
 
 
