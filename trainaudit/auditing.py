@@ -281,7 +281,7 @@ class Places(Mapping[str, Location]):
     def __getitem__(self, name: str) -> Location:
         layer = self._layers[name]
         source: Source = layer.source
-        return Location(layer.name, layer.op.value, source.node, source.module, source.file, source.line)
+        return Location(layer.name, layer.op.value, layer.node, source.module, source.file, source.line)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layers)

@@ -20,8 +20,8 @@ from trainaudit.load.raw import RawNode
     ("StatefulPartitionedCall/net/dense/MatMul", "net.dense"), ("net/conv2d/Conv2D", "net.conv2d"),
 ])  # fmt: skip
 def test_module_path_in_a_node_name(name: str, path: str | None) -> None:
-    ((module, *_),) = Namer().places_of([RawNode("MatMul", "", name, [], [])])
-    assert module == path
+    (source,) = Namer().sources_of([RawNode("MatMul", "", name, [], [])])
+    assert source.module == path
 
 
 @pytest.mark.parametrize(("name", "path"), [
@@ -40,7 +40,7 @@ def node_with(trace: str = "", scopes: str = "", classes: str = "") -> RawNode:
 
 
 def origin(node: RawNode) -> Source:
-    return Source(node.name, *Namer().places_of([node])[0])
+    return Namer().sources_of([node])[0]
 
 
 TORCH = '  File "/opt/env/lib/python3.11/site-packages/torch/nn/modules/linear.py", line 134, in forward\n    return F.linear(x)\n'

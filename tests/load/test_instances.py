@@ -13,18 +13,20 @@ ROWS = [("x", (1, "n"), "float32", None, (0, 2)), ("y", None, None, 1, ())]
 
 
 def test_instances_equal_those_of_the_constructor() -> None:
-    made = instances(Value, ROWS)
+    made = instances(Value, *zip(*ROWS, strict=True))
     assert made == [Value(*row) for row in ROWS]  # type: ignore[arg-type]
     assert hash(made[0]) == hash(Value(*ROWS[0]))  # type: ignore[arg-type]
     with pytest.raises(FrozenInstanceError):
         made[0].name = "z"  # type: ignore[misc]
+    assert instances(Value, *([],) * 5) == []
 
 
-def test_every_row_has_a_value_for_each_field() -> None:
+def test_there_is_a_value_for_each_field_of_each_instance() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        instances(Source, [("a", None, None, None)])
+        instances(Source, [None], [None], [None])
     with pytest.raises(ValueError, match="longer"):
-        instances(Source, [("a", None, None, None, None, None)])
-    with pytest.raises(ValueError, match="longer"):
-        instances(Source, [("a", None, None, None, None), ("a", None, None, None, None, None)])
-    assert instances(Source, []) == []
+        instances(Source, *([None],) * 5)
+    with pytest.raises(ValueError, match="one length"):
+        instances(Source, [None], [None], [None], [None, 2])
+    with pytest.raises(ValueError, match="one length"):
+        instances(Source)

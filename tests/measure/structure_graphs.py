@@ -81,8 +81,7 @@ class Sketch(GraphBuilder):
 def placed(graph: Graph, modules: dict[str, str]) -> Graph:
     """The graph with module paths: layer name → path."""
     layers = tuple(
-        dataclasses.replace(layer, source=Source(node=layer.name, module=modules.get(layer.name)))
-        for layer in graph.layers
+        dataclasses.replace(layer, node=layer.name, source=Source(modules.get(layer.name))) for layer in graph.layers
     )
     return dataclasses.replace(graph, layers=layers)
 

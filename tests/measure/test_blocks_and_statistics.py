@@ -178,7 +178,7 @@ def test_an_epsilon_that_the_exporter_may_have_dropped(
     g = Sketch({"x": ("N", 8)})
     h = g.layer(Op.LAYER_NORM, "norm", "x", scale=np.ones(8), shift=np.zeros(8), axes=(-1,), eps=0.0)
     graph = g.graph(h)
-    norm = dataclasses.replace(graph.layers[0], raw_op=raw_op, source=Source("", "norm", module_class))
+    norm = dataclasses.replace(graph.layers[0], raw_op=raw_op, source=Source("norm", module_class))
     measured = facts(dataclasses.replace(graph, layers=(norm,), form=form))["layer.epsilon"]["norm"]
     assert measured == 0.0 if known else isinstance(measured, Unmeasured)
 

@@ -86,10 +86,9 @@ TRAINABLE_ROLES = frozenset(
 
 @frozen
 class Source:
-    """Where a layer comes from. `module` is the dotted module path ("encoder.layers.0.fc1"), `file` and `line` the user's own
+    """Where layers come from. `module` is the dotted module path ("encoder.layers.0.fc1"), `file` and `line` the user's own
     Python, as far as the file tells."""
 
-    node: str = ""
     module: str | None = None
     module_class: str | None = None
     file: str | None = None
@@ -149,7 +148,7 @@ class Parameter:
 class Layer:
     """One computation. `inputs` and `outputs` name values (activations), `parameters` maps a role's word to parameter names.
 
-    `raw_op` is the spelling in the file, fused nodes joined by "+" ("MatMul+Add"); `nodes` counts the raw nodes it stands for.
+    `node` is the name of the node in the file, `raw_op` is the spelling in the file, fused nodes joined by "+" ("MatMul+Add"); `nodes` counts the raw nodes it stands for.
     `attributes` are typed and named as in torch where torch has the word; see `load.canonical` for what each op carries.
     """
 
@@ -163,6 +162,7 @@ class Layer:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     source: Source = Source()
     nodes: int = 1
+    node: str = ""
     scope: str = ""
     """Path of the If / Loop / Scan bodies that the layer was inlined from, "" at the top."""
 

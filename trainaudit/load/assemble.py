@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import field, replace
-from operator import itemgetter
 from typing import Any
 
 from trainaudit.frozen import slotted
@@ -58,21 +57,29 @@ def assemble(wiring: Wiring, drafts: list[Draft], unrecognized: dict[str, int]) 
         _register(draft, index, owned, producers, given) if draft.uses else nothing
         for index, draft in enumerate(drafts)
     ]
-    sources, names = _name(wiring, drafts, mappings)
+    callers = [wiring.nodes[draft.node] if draft.node >= 0 else None for draft in drafts]
+    sources, names = _name(drafts, callers, mappings)
     nodes = wiring.nodes
-    rows = (
-        (
-            index, name, draft.op, nodes[draft.nodes[0]].op if len(draft.nodes) == 1 else _spelling(nodes, draft), tuple(draft.inputs),
-            tuple(draft.outputs), mapping, draft.attributes or nothing, source, len(draft.nodes), nodes[draft.node].scope if draft.node >= 0 else "",
-        )
-        for index, (draft, name, mapping, source) in enumerate(zip(drafts, names, mappings, sources, strict=True))
-    )  # fmt: skip
-    layers = instances(Layer, rows)
+    layers = instances(
+        Layer,
+        range(len(drafts)),
+        names,
+        [draft.op for draft in drafts],
+        [nodes[draft.nodes[0]].op if len(draft.nodes) == 1 else _spelling(nodes, draft) for draft in drafts],
+        [tuple(draft.inputs) for draft in drafts],
+        [tuple(draft.outputs) for draft in drafts],
+        mappings,
+        [draft.attributes or nothing for draft in drafts],
+        sources,
+        [len(draft.nodes) for draft in drafts],
+        ["" if node is None else node.name for node in callers],
+        ["" if node is None else node.scope for node in callers],
+    )
     folded, evidence = folded_normalizations(wiring, drafts)
     edges = list(dict.fromkeys((*raw.inputs, *producers)))
     users = [tuple(readers.get(name, ())) for name in edges]
-    typed = map(wiring.shapes.get, edges), map(wiring.dtypes.get, edges)
-    values = instances(Value, zip(edges, *typed, map(producers.get, edges), users, strict=True))
+    known = (list(map(found.get, edges)) for found in (wiring.shapes, wiring.dtypes, producers))
+    values = instances(Value, edges, *known, users)
     return Graph(
         layers=tuple(layers),
         values=dict(zip(edges, values, strict=True)),
@@ -160,12 +167,11 @@ def _parameter(name: str, use: Use, owners: tuple[int, ...]) -> Parameter:
     )  # fmt: skip
 
 
-def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -> tuple[list[Source], list[str]]:
+def _name(
+    drafts: list[Draft], callers: list[RawNode | None], mappings: list[dict[str, str]]
+) -> tuple[list[Source], list[str]]:
     """Source and name of every layer."""
-    nodes = wiring.nodes
-    callers = [nodes[draft.node] if draft.node >= 0 else None for draft in drafts]
-    places = Namer().places_of(callers)
-    modules, kinds, files, lines = (list(map(itemgetter(part), places)) for part in range(4))
+    sources = Namer().sources_of(callers)
     weighted = [False] * len(drafts)
     constant = Role.CONSTANT
     paths: dict[str, str | None] = {}
@@ -180,17 +186,16 @@ def _name(wiring: Wiring, drafts: list[Draft], mappings: list[dict[str, str]]) -
         parameter = next(iter(mappings[index].values()))
         if parameter not in paths:
             paths[parameter] = path_of_parameter(parameter)
-        path, node, module = paths[parameter], callers[index], modules[index]
+        path, node, source = paths[parameter], callers[index], sources[index]
         fused = (
             node is not None
             and bool(node.metadata)
             and "FuseBatchNorm" in node.metadata.get("pkg.onnxscript.rewriter.rule_name", "")
         )
+        module = source.module
         if path is not None and (module is None or fused or path.startswith(module + ".")):
-            modules[index] = path
-            if fused:
-                kinds[index] = None
-    calls = [node.name if node is not None else "" for node in callers]
-    sources = instances(Source, zip(calls, modules, kinds, files, lines, strict=True))
-    fallbacks = [call if draft.node >= 0 else draft.outputs[0] for call, draft in zip(calls, drafts, strict=True)]
-    return sources, layer_names(modules, [draft.op for draft in drafts], fallbacks, weighted)
+            sources[index] = Source(path, None if fused else source.module_class, source.file, source.line)
+    fallbacks = [draft.outputs[0] if node is None else node.name for draft, node in zip(drafts, callers, strict=True)]
+    return sources, layer_names(
+        [source.module for source in sources], [draft.op for draft in drafts], fallbacks, weighted
+    )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from trainaudit.ir.graph import Source
 from trainaudit.load.raw import RawNode
 
 _FRAME = re.compile(r'File "([^"\n]+)", line (\d+)')
@@ -29,41 +30,36 @@ def _items(text: str) -> list[str]:
     return [first or second for first, second in _ITEM.findall(text)]
 
 
-Place = tuple[str | None, str | None, str | None, int | None]
-"""(module path, module class, file, line), None for what the file does not tell."""
-
-NOWHERE: Place = (None, None, None, None)
-
-
 class Namer:
-    """Reads sources node by node. Repeated metadata texts are parsed once."""
+    """Reads sources node by node. Repeated metadata texts are parsed once, and nodes of one place share its source."""
 
     def __init__(self) -> None:
         self._lines: dict[str, tuple[str | None, int | None]] = {}
         self._scopes: dict[tuple[str, str], tuple[str | None, str | None]] = {}
         self._paths: dict[str, str] = {}
-        self._places: dict[str, Place] = {}
+        self._heads: dict[str, Source] = {}
+        self._sources: dict[tuple[object, ...], Source] = {}
         self._here = str(Path.cwd())
 
-    def places_of(self, nodes: Iterable[RawNode | None]) -> list[Place]:
+    def sources_of(self, nodes: Iterable[RawNode | None]) -> list[Source]:
         """Where each node comes from; None stands for no node."""
-        known = self._places
-        found: list[Place] = []
+        known, nowhere = self._heads, Source()
+        found: list[Source] = []
         for node in nodes:
             if node is None:
-                found.append(NOWHERE)
+                found.append(nowhere)
             elif node.metadata:
                 found.append(self._noted(node))
             else:
                 name = node.name
                 head = name[: max(name.rfind("/"), 0)]
-                place = known.get(head)
-                if place is None:
-                    place = known[head] = (_path(head), None, None, None)
-                found.append(place)
+                source = known.get(head)
+                if source is None:
+                    source = known[head] = Source(_path(head))
+                found.append(source)
         return found
 
-    def _noted(self, node: RawNode) -> Place:
+    def _noted(self, node: RawNode) -> Source:
         """What the node's metadata say, and its name where they do not name a module."""
         metadata = node.metadata
         module: str | None = None
@@ -78,7 +74,13 @@ class Namer:
         trace = metadata.get("pkg.torch.onnx.stack_trace")
         if trace:
             file, line = self._frame(trace)
-        return module if module is not None else _path(node.name.rpartition("/")[0]), kind, file, line
+        if module is None:
+            module = _path(node.name.rpartition("/")[0])
+        key = module, kind, file, line
+        source = self._sources.get(key)
+        if source is None:
+            source = self._sources[key] = Source(*key)
+        return source
 
     def _scope(self, scopes: str, classes: str) -> tuple[str | None, str | None]:
         key = (scopes, classes)
