@@ -19,7 +19,7 @@ from trainaudit.judge.selection import active_ignores, select_rules
 from trainaudit.load.opening import open_target, require_torch
 from trainaudit.load.target import InputSpec, Kind, Target, parse_inputs, split_python
 from trainaudit.measure.facts import FactTable, Unmeasured
-from trainaudit.measure.measuring import measure
+from trainaudit.measure.measuring import BROKE_DOWN, measure
 from trainaudit.measure.static.places import loss_facts
 from trainaudit.measure.static.rows import layer_rows
 from trainaudit.model_info import evidence_of, model_info, model_warnings, shown_target
@@ -240,11 +240,22 @@ def judge_measured(measured: Measured, settings: Settings, rules: Sequence[Rule]
         layers=measured.layers,
         facts=facts,
         unmeasured=unmeasured,
-        warnings=(*measured.notes, *model_warnings(measured.model)),
+        warnings=(*measured.notes, *model_warnings(measured.model), *_broken(measured.table)),
         timings={**measured.timings, "judge": time.perf_counter() - started},
         trace=measured.trace,
     )
     return Audited(audit, judgment)
+
+
+def _broken(table: FactTable) -> tuple[str, ...]:
+    """A sentence for each measurement that broke down: a part of the audit is missing then, which must not look like a pass."""
+    firsts = (next(iter(column.values()), None) for column in table.columns.values())
+    reasons = dict.fromkeys(first.reason for first in firsts if isinstance(first, Unmeasured))
+    return tuple(
+        f"A part of the audit was not made: {reason}. Please report it."
+        for reason in reasons
+        if reason.startswith(BROKE_DOWN)
+    )
 
 
 def _refuse_unknown(target: str, graph: Graph) -> None:

@@ -29,7 +29,7 @@ from trainaudit.output import (
     write_report,
 )
 from trainaudit.result import Severity
-from trainaudit.settings import Settings
+from trainaudit.settings import LOSSES, Settings
 
 if TYPE_CHECKING:
     from trainaudit.auditing import Audited
@@ -234,6 +234,9 @@ def judge_facts(facts: Path, *, output_file: Path | None, color: str, **flags: A
     refuse_impossible(settings.reports)
     rules = chosen_rules(settings)
     measured = with_loss(read_facts(read_text(facts), str(facts)), settings.loss)
+    loss = measured.table.columns["model.loss"].get("model")
+    if settings.loss is None and loss in LOSSES:  # the facts' own, which a command to copy has to name
+        settings = replace(settings, loss=str(loss))
     run = run_record((judge_measured(measured, settings, rules, detail=True).audit,), rules, settings)
     for path in settings.reports:
         write_report([run], path)

@@ -130,7 +130,7 @@ _LAYER_GRAPH = (
           "none", "low-rank", "depthwise-separable", "attention", "embedding", "parallel-branches", "bottleneck-projection",
           "normalized", "residual", "position-mixing", "gated", "patch-embedding", "latent", "max-pooled"),
     _word("layer.softmax_use", GRAPH, "what a softmax or sigmoid is for",
-          "output", "attention", "gate", "routing", "hidden", "loss"),
+          "output", "attention", "gate", "routing", "sampling", "hidden", "loss"),
     _count("layer.softmax_axis_size", "values", GRAPH, "size of the axis that a softmax sums over"),
     _boolean("layer.softmax_over_batch", GRAPH, "a softmax sums over the batch axis"),
     _boolean("layer.normalizes_features", GRAPH, "the axes of a layer normalization include a feature axis"),

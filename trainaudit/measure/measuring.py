@@ -50,6 +50,9 @@ def measure(
     return FactTable(subjects=subjects, columns=columns)
 
 
+BROKE_DOWN = "the measurement broke down"
+"""How the reason starts for facts that were lost to a fault of the tool's own."""
+
 _NO_LOSS = Unmeasured("the loss is not known: declare it with --loss NAME or in the settings")
 
 
@@ -68,7 +71,7 @@ def _ranges(graph: Graph, columns: Columns, declared: Mapping[str, tuple[float, 
 
 
 def _broken(error: Exception) -> Unmeasured:
-    return Unmeasured(f"the measurement broke down ({type(error).__name__}: {error})")
+    return Unmeasured(f"{BROKE_DOWN} ({type(error).__name__}: {error})")
 
 
 def _guarded(measurement: Callable[[], Columns], source: str, subjects: Mapping[str, Mapping[str, Subject]]) -> Columns:

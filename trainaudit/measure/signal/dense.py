@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from trainaudit.measure.signal.weights import Model
 
 def forward(model: Model, layer: Layer, inputs: Sequence[Signal]) -> Sequence[Signal]:
     _, matrix, axis, sizes = _read(model, layer)
-    x = lay_out(inputs[0], sizes, (axis,))
+    x = lay_out(inputs[0], sizes, (axis,)) if inputs else _stored_input(model, layer)
     units = matrix.inputs
     factor = _factor(layer)
     columns = _columns(x.own, x.shared, units)
@@ -39,7 +40,7 @@ def backward(
     gradients: Sequence[Gradient | None],
 ) -> Backflow:
     weight, matrix, axis, sizes = _read(model, layer)
-    x, gradient = lay_out(inputs[0], sizes, (axis,)), gradients[0]
+    x, gradient = lay_out(inputs[0], sizes, (axis,)) if inputs else _stored_input(model, layer), gradients[0]
     assert gradient is not None
     units = matrix.outputs
     factor = _factor(layer) ** 2
@@ -51,7 +52,7 @@ def backward(
     name = layer.parameters.get(Role.BIAS.value)
     if name is not None:
         found[name] = bias_gradient(gradient, x.positions)
-    return Backflow([lay_out_gradient(back, x, sizes, inputs[0].axes)], found)
+    return Backflow([lay_out_gradient(back, x, sizes, inputs[0].axes)] if inputs else [], found)
 
 
 def _columns(own: Floats, shared: Floats, units: int) -> Floats:
@@ -79,9 +80,9 @@ def bias_gradient(gradient: Gradient, positions: float) -> float:
 def _read(model: Model, layer: Layer) -> tuple[Parameter, AnyMatrix, int, Sizes | None]:
     """The weight, the weight as a matrix, the axis that counts the units, and the sizes of the input."""
     weight = model.parameter(layer, Role.WEIGHT)
-    if weight is None or not layer.inputs:
+    if weight is None:
         raise NotCovered("its weight is not known")
-    sizes = model.sizes(layer.inputs[0])
+    sizes = model.sizes(layer.inputs[0]) if layer.inputs else None
     wide = [k for k, size in enumerate(weight.shape) if size != 1]
     inside, outside = layer.attributes.get("in_features"), layer.attributes.get("out_features")
     if "equation" in layer.attributes or len(wide) > 2:
@@ -96,6 +97,19 @@ def _read(model: Model, layer: Layer) -> tuple[Parameter, AnyMatrix, int, Sizes 
         axis = -2
     matrix = model.matrix(weight, outside, inside, is_turned=is_turned)
     return weight, matrix, axis, sizes
+
+
+def _stored_input(model: Model, layer: Layer) -> Signal:
+    """Of a layer that reads a stored tensor instead of an activation, as the first step of a recurrence reads zeros: the same for every sample."""
+    stored = [model.graph.parameters[name] for role, name in layer.parameters.items() if role == Role.CONSTANT.value]
+    if len(stored) != 1 or not 0 < stored[0].size <= _MOST_STORED or "float" not in stored[0].dtype:
+        raise NotCovered("what it reads is not known")
+    shape = stored[0].shape
+    rows = model.values(stored[0]).reshape(-1, shape[-1] if shape else 1)
+    return Signal(rows.mean(axis=0), rows.var(axis=0), NONE, math.prod(shape[1:-1]))
+
+
+_MOST_STORED = 1 << 20
 
 
 def _factor(layer: Layer) -> float:

@@ -97,7 +97,7 @@ def find_segments(index: Index, roles: Mapping[str, object]) -> Layout:
             last[i], length[i], plain[i], opening[i] = last[source], length[source], plain[source], opening[source]
             if averaged[source]:
                 averaged[i] = averaged[source]
-        elif op in _CHAINED and roles.get(layers[i].name) not in _BESIDE:
+        elif op in _CHAINED and row and roles.get(layers[i].name) not in _BESIDE:
             before[i] = last[source]
             behind[i] = averaged[source] or layers[i].inputs[0]
             last[i], length[i] = i, length[source] + 1

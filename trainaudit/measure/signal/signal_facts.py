@@ -107,7 +107,9 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
             backward[name] = arriving / last
         if layer.op is Op.EMBEDDING:
             continue
-        source = layer.inputs[0]
+        source = (
+            layer.inputs[0] if layer.inputs else ""
+        )  # none: it reads a stored state, as a recurrence's first step does
         rms, spread = (read.rms(source), read.std(source)) if source in signals else (None, None)
         input_rms[name] = _or(rms, missing)
         if rms is None or spread is None:

@@ -20,6 +20,8 @@ STORED = -2
 
 _SKIPPED = SHAPING | DROPOUTS
 _JOINING = frozenset({Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MAX, Op.MIN, Op.MEAN, Op.CONCAT, Op.WHERE, Op.BRANCH})
+_MEETING = _JOINING | {Op.MATMUL, Op.EINSUM, Op.ATTENTION}
+"""Layers that several paths meet in: what all of them cross lies above where they part."""
 _BENDING = (
     ACTIVATIONS
     | RECURRENT
@@ -141,9 +143,9 @@ def build_index(graph: Graph) -> Index:
                 origin[i] = i
             if active and hands_on:
                 depends[i] = 1
-                if len(active) > 1 and op in _JOINING:
+                if len(active) > 1 and op in _MEETING:
                     parent = _common(active, level, jump, fork)
-                    if op is not Op.CONCAT:
+                    if op in _JOINING and op is not Op.CONCAT:
                         merging.add(i)
                     if op in _ADDING and len(active) == 2:
                         join = _residual(active[0], active[1], parent, depth, len(graph.inputs))

@@ -65,7 +65,7 @@ def _role(index: Index, flow: list[int], position: int, may_attend: bool) -> str
     attended = bits & (QUERY | KEY | VALUES)
     if attended:
         return _ATTENTION_ROLES.get(attended, "attention-input")
-    if may_attend and _follows_attention(index, flow, position):
+    if may_attend and bits & WEIGHT_FOLLOWS and _follows_attention(index, flow, position):
         return "attention-out"
     if bits & MODULATES:
         return "modulation"
@@ -191,7 +191,7 @@ def measure_roles(index: Index, flow: list[int], roles: Mapping[str, str], idiom
 
 _FARTHEST = 16
 """Layers that are looked through behind a zero weight."""
-_PASSED = SHAPING | DROPOUTS | {Op.RESIZE, Op.CONV_TRANSPOSE}
+_PASSED = SHAPING | DROPOUTS | {Op.RESIZE, Op.CONV_TRANSPOSE, Op.GRID_SAMPLE, Op.REDUCE_SUM, Op.REDUCE_MEAN}
 _ZEROED = frozenset({Role.WEIGHT, Role.INPUT_WEIGHT, Role.RECURRENT_WEIGHT, Role.SCALE})
 
 
@@ -230,9 +230,9 @@ def _has_bias(index: Index, position: int) -> bool:
 
 
 def _use_behind(index: Index, outputs: frozenset[int], position: int) -> str:
-    """What alone reads a layer's result, reshapes, upsampling and added constants aside: a sum with another activation, a product that a bias keeps open
-    (gMLP's gate, Liu 2021), a grid of positions (deformable convolutions, Dai 2017), a matrix around a constant one (PointNet's alignment, Qi 2016), or the
-    output (the score layer of FCN, Long 2014). A zero there leaves the signal to something else, and learns from the first step."""
+    """What alone reads a layer's result, reshapes, upsampling, sums and added constants aside: a sum with another activation, a product that a bias keeps
+    open (gMLP's gate, Liu 2021), a grid of positions (deformable convolutions, Dai 2017; spatial transformers, Jaderberg 2015), a matrix around a constant
+    one or a bias (PointNet's alignment, Qi 2016), or the output (the score layer of FCN, Long 2014). A zero there leaves the signal to something else, and learns from the first step."""
     is_shifted = False
     current = position
     for _ in range(_FARTHEST):
@@ -243,10 +243,11 @@ def _use_behind(index: Index, outputs: frozenset[int], position: int) -> str:
             return "none"
         user = users[0]
         op = index.ops[user]
-        if op is Op.GRID_SAMPLE:
+        if op is Op.GRID_SAMPLE and index.layers[user].raw_op != "AffineGrid":
             return "none" if index.sources[user][0] == current else "modulation"
         if op is Op.MATMUL or op is Op.EINSUM:
-            return "modulation" if is_shifted and len(index.activations(user)) > 1 else "none"
+            is_open = is_shifted or _has_bias(index, position)
+            return "modulation" if is_open and len(index.activations(user)) > 1 else "none"
         if op is Op.ADD or op is Op.SUB or op is Op.MUL:
             if user in index.merging:
                 if op is not Op.MUL:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainaudit.ir.graph import Layer, Role
-from trainaudit.ir.ops import Op
+from trainaudit.ir.ops import SHAPING, Op
 from trainaudit.measure.facts import Columns, FactValue, Unmeasured
 from trainaudit.measure.static.batch_axis import BatchAxis
 from trainaudit.measure.static.flow import TO_GATE, TO_LOSS, TO_MIXING, TO_OUTPUT, TO_ROUTING, TO_WEIGHTED
@@ -44,10 +44,47 @@ def _use(index: Index, position: int, bits: int, outputs: frozenset[int]) -> str
     if bits & TO_OUTPUT:
         return "output"
     if bits & TO_WEIGHTED:
-        return (
-            "attention" if index.ops[position] in _SOFTMAXES and _is_expectation(index, position, outputs) else "hidden"
-        )
+        if index.ops[position] in _SOFTMAXES and _is_expectation(index, position, outputs):
+            return "attention"
+        return "sampling" if _is_drawn(index, position) else "hidden"
     return None
+
+
+_FARTHEST = 12
+"""Layers between a softmax or sigmoid and the noise that makes a draw of it."""
+_SCALING = SHAPING | {Op.MUL, Op.DIV, Op.NEG, Op.SUB, Op.ADD, Op.WHERE, Op.CLIP}
+
+
+def _is_drawn(index: Index, position: int) -> bool:
+    """A relaxed draw of a class: noise is added to the logits (Gumbel-softmax, Jang 2017; the concrete distribution, Maddison 2017), −log(−log u) of numbers
+    that the graph draws or is given."""
+    waiting, seen = list(index.sources[position]), set[int]()
+    while waiting and len(seen) < _FARTHEST:
+        current = waiting.pop()
+        if current < 0 or current in seen:
+            continue
+        seen.add(current)
+        op = index.ops[current]
+        if op is Op.RANDOM or (op is Op.LOG and _logs_above(index, current)):
+            return True
+        if op in _SCALING or op is Op.LOG:
+            waiting += index.sources[current]
+    return False
+
+
+def _logs_above(index: Index, position: int) -> bool:
+    """Whether the layer is the outer one of two logarithms with no weighted layer between."""
+    current = position
+    for _ in range(_FARTHEST):
+        row = index.sources[current]
+        if not row or row[0] < 0:
+            return False
+        current = row[0]
+        if index.ops[current] is Op.LOG:
+            return True
+        if index.ops[current] not in _SCALING:
+            return False
+    return False
 
 
 def _is_expectation(index: Index, position: int, outputs: frozenset[int]) -> bool:
