@@ -20,7 +20,7 @@ def computed(wiring: Wiring, node: RawNode, operands: list[Stored], data: Comput
     """
     name = node.outputs[0]
     parts = {operand.name for operand in operands if operand.part}
-    scaled = _scaled(node, operands, data.shape)
+    scaled = _scaled(wiring, node, operands, data.shape)
     if len(parts) == 1 and math.prod(data.shape) == math.prod(operands[0].data.shape):
         name = parts.pop()
     elif scaled is not None:
@@ -35,7 +35,7 @@ def computed(wiring: Wiring, node: RawNode, operands: list[Stored], data: Comput
     )  # fmt: skip
 
 
-def _scaled(node: RawNode, operands: list[Stored], shape: tuple[int, ...]) -> Stored | None:
+def _scaled(wiring: Wiring, node: RawNode, operands: list[Stored], shape: tuple[int, ...]) -> Stored | None:
     """The weight that a node only scales or shifts: weight normalization (Salimans & Kingma 2016) and standardization (Qiao et al. 2019), spectral
     normalization (Miyato et al. 2018), a learning rate equalized by a fixed factor (Karras et al. 2018)."""
     if node.op not in _SCALING or len(operands) != 2:
@@ -43,5 +43,14 @@ def _scaled(node: RawNode, operands: list[Stored], shape: tuple[int, ...]) -> St
     first, second = operands
     if second.size > first.size and node.op == "Mul":
         first, second = second, first
-    is_weight = first.is_floating and len(shape) > 1 and first.shape == shape and second.size < first.size
-    return first if is_weight else None
+    is_weight = first.is_floating and len(shape) > 1 and first.shape == shape
+    return first if is_weight and (second.size < first.size or _is_expanded(wiring, node.inputs[1])) else None
+
+
+def _is_expanded(wiring: Wiring, name: str) -> bool:
+    """A smaller tensor that an Expand brings to the weight's size, as torch spells the length of each row."""
+    maker = wiring.producer.get(name)
+    if maker is None or wiring.nodes[maker].op != "Expand":
+        return False
+    before, after = wiring.stored(wiring.nodes[maker].inputs[0]), wiring.stored(name)
+    return before is not None and after is not None and before.size < after.size

@@ -76,6 +76,7 @@ _OUTPUT = (
     _word("output.final_activation", GRAPH,
           "op of the activation function that the output passes last (behind it only reshapes, casts, selections), or none", *_OPS_OR_NONE),
     _word("output.final_activation_layer", GRAPH, "name of that layer"),
+    _word("output.final_activation_layers", GRAPH, "names of that layer and of the clamps behind it that keep a logarithm finite, one a line"),
     _word("output.earlier_activation", GRAPH, "op of the activation function straight before the final one, or none", *_OPS_OR_NONE),
     _word("output.earlier_activation_layer", GRAPH, "name of that layer"),
     _word("output.logits_loss", GRAPH, "loss on logits for an output of so many units: of a yes or no for one unit or a sigmoid, else of one class of many"),

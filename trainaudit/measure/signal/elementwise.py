@@ -65,10 +65,20 @@ def backward(
 def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
     """The gradient by x of a value φ(x)."""
     z = x if x.before is None else x.before
-    if x.curve is not None:
-        curve = replace(curve, slope=_after(x.curve, curve.slope), leak=None, wave=None, knots=x.curve.knots)
     pairs = gradient.shared is not NONE
+    inner = x.curve
+    is_steep = inner is not None and float(curve.slope(_ORIGIN)[0]) > _STEEP
+    if inner is not None:
+        slope = _after(inner, curve.slope)
+        if is_steep:  # as a root at zero: where a rectifier before it is shut, nothing of that gradient goes on
+            slope = _where_open(inner, slope)
+        curve = replace(curve, slope=slope, leak=None, wave=None, knots=inner.knots)
     second, pair = slopes(curve, z.mean, z.own, z.shared, pairs=pairs)
+    if inner is not None and is_steep:
+        is_open = replace(inner, slope=_where_open(inner, np.ones_like), leak=None, wave=None)
+        opened, both = slopes(is_open, z.mean, z.own, z.shared, pairs=pairs)
+        second = second / np.maximum(opened, _TINY)
+        pair = pair / np.maximum(both, _TINY) if pairs else pair
     center = slope_mean(curve, z) if gradient.silent > 0.0 else NONE
     if gradient.chosen_of > 1:  # where a maximum is taken, a rectifier is more often open
         share, open_there = gradient.chosen_share, slope_of_largest(curve, z, gradient.chosen_of)
@@ -86,6 +96,15 @@ def through_slope(curve: Curve, x: Signal, gradient: Gradient) -> Gradient:
     return Gradient(
         total - shared if pairs else total, shared, silent=silent, profile=gradient.profile, silent_common=common
     )
+
+
+_ORIGIN: Floats = np.zeros(1)
+_STEEP = 1e6
+"""A slope at zero that stands for an infinite one."""
+
+
+def _where_open(inner: Curve, outer: Function) -> Function:
+    return lambda t: np.where(inner.slope(t) != 0.0, outer(t), 0.0)
 
 
 def _after(inner: Curve, outer: Function) -> Function:

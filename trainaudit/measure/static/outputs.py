@@ -19,6 +19,9 @@ _FARTHEST = 64
 """Layers that are looked back through from an output."""
 _SOFTMAXES = frozenset({Op.SOFTMAX, Op.LOG_SOFTMAX, Op.HARDMAX})
 _SCALINGS = frozenset({Op.SUB, Op.ADD, Op.MUL, Op.DIV})
+_PROBABILITIES = frozenset({Op.SIGMOID, Op.HARD_SIGMOID, Op.SOFTMAX})
+_MARGIN = 0.01
+"""How far from 0 and 1 a clamp behind a probability may cut, and how large what is added to it may be, to keep a logarithm finite."""
 _KEEPING_AXES = frozenset({Op.CAST, Op.IDENTITY, Op.DETACH, Op.DROPOUT, Op.QUANTIZE, Op.DEQUANTIZE})
 _RECTIFYING = frozenset({Op.RELU, Op.RELU6, Op.GELU, Op.SILU, Op.HARD_SWISH, Op.LEAKY_RELU, Op.ELU, Op.MISH, Op.PRELU})
 
@@ -49,6 +52,7 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
     primary: dict[str, FactValue] = {}
     final: dict[str, FactValue] = {}
     final_layer: dict[str, FactValue] = {}
+    final_layers: dict[str, FactValue] = {}
     earlier: dict[str, FactValue] = {}
     units: dict[str, FactValue] = {}
     rank: dict[str, FactValue] = {}
@@ -76,6 +80,9 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
         activation = at if at >= 0 and index.ops[at] in ACTIVATIONS else None
         final[name] = "none" if activation is None else OP_WORDS[index.ops[activation]]
         final_layer[name] = "none" if activation is None else index.layers[activation].name
+        final_layers[name] = final_layer[name]
+        if activation is not None and producer is not None:
+            final_layers[name] = "\n".join([index.layers[activation].name, *_guards(index, producer, activation)])
         earlier[name] = "none" if activation is None else _activation_before(index, activation, known)
         if value is None or value.shape is None:
             rank[name] = units[name] = Unmeasured("the shape of the output is not known")
@@ -104,6 +111,7 @@ def _outputs(index: Index, roles: Mapping[str, str]) -> Columns:
         "output.is_primary": primary,
         "output.final_activation": final,
         "output.final_activation_layer": final_layer,
+        "output.final_activation_layers": final_layers,
         "output.earlier_activation": earlier,
         "output.unit_count": units,
         "output.rank": rank,
@@ -156,7 +164,7 @@ def _last_computation(index: Index, position: int, known: dict[int, int]) -> int
     while current >= 0 and current not in known:
         op = index.ops[current]
         row = index.sources[current]
-        if op in _SELECTIONS and row:
+        if (op in _SELECTIONS and row) or _is_guard(index, current):
             path.append(current)
             current = row[0] if row[0] >= INPUT else INPUT
         elif op is Op.CONCAT and row:
@@ -170,6 +178,35 @@ def _last_computation(index: Index, position: int, known: dict[int, int]) -> int
     found = known[current] if current >= 0 else INPUT
     for passed in path:
         known[passed] = found
+    return found
+
+
+def _is_guard(index: Index, position: int) -> bool:
+    """A clamp or an ε behind a probability, which keeps a logarithm finite and leaves it a probability."""
+    op, row = index.ops[position], index.sources[position]
+    if (
+        op not in (Op.CLIP, Op.ADD)
+        or len(row) != 1
+        or row[0] < 0
+        or index.ops[index.origin[row[0]]] not in _PROBABILITIES
+    ):
+        return False
+    attributes = index.layers[position].attributes
+    if op is Op.ADD:
+        added = attributes.get("scalar")
+        return isinstance(added, (int, float)) and abs(added) <= _MARGIN
+    low, high = attributes.get("min", 0.0), attributes.get("max", 1.0)
+    return isinstance(low, (int, float)) and low <= _MARGIN and isinstance(high, (int, float)) and high >= 1.0 - _MARGIN
+
+
+def _guards(index: Index, producer: int, activation: int) -> list[str]:
+    """Names of the guards between an activation function and an output."""
+    found, current = [], producer
+    while current != activation and current >= 0:
+        if _is_guard(index, current):
+            found.append(index.layers[current].name)
+        row = index.sources[current]
+        current = row[0] if row else INPUT
     return found
 
 

@@ -132,6 +132,9 @@ def _identify(
     found = identify_weight(parameter, statistics, branches, owner.name in folded)
     if found.standing == CHANGED and role in _MATRIX_ROLES and _has_copied_units(parameter, statistics):
         return Identity("unknown", (), CONSTANT)
+    if found.standing == CHANGED and owner.attributes.get("reparametrized"):
+        # the graph standardizes or normalizes it at each step: what a draw looks like behind that is not known, so that it follows the vote
+        return Identity("unknown", (), SILENT)
     return found
 
 
