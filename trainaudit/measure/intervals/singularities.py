@@ -21,7 +21,7 @@ from trainaudit.measure.intervals.propagation import value_ranges
 from trainaudit.measure.intervals.ranges import NO_ZEROS, Range
 from trainaudit.measure.static.layer_facts import DTYPE_MAX
 
-_WATCHED = frozenset({Op.LOG, Op.SQRT, Op.DIV, Op.RECIPROCAL, Op.POW, Op.EXP, Op.SOFTMAX})
+_WATCHED = frozenset({Op.LOG, Op.SQRT, Op.DIV, Op.RECIPROCAL, Op.POW, Op.EXP, Op.SOFTMAX, Op.SOFTPLUS})
 _NO_TYPE = Unmeasured("the type of its result is not known")
 _CHOSEN = Unmeasured("a condition chooses among its results, which may leave out those that matter")
 _MAY_BE_GUARDED = Unmeasured(
@@ -78,7 +78,7 @@ def _operand(layer: Layer) -> str | None:
     if op is Op.POW:
         exponent = _exponent(layer)
         return names[0] if exponent < 0.0 or exponent != int(exponent) else None
-    if op is Op.SOFTMAX:
+    if op is Op.SOFTMAX or op is Op.SOFTPLUS:
         return names[0] if _is_exponential(layer) else None
     return names[0]
 
@@ -91,9 +91,11 @@ def _exponent(layer: Layer) -> float:
 
 
 def _is_exponential(layer: Layer) -> bool:
-    """An exponential, or a softmax that is written with one and without taking the maximum off first."""
+    """An exponential, a softmax that is written with one and without taking the maximum off first, or log(1 + exp(x)) with nothing chosen beside it."""
     if layer.op is Op.SOFTMAX:
         return "Exp" in layer.raw_op and "ReduceMax" not in layer.raw_op
+    if layer.op is Op.SOFTPLUS:
+        return "Exp" in layer.raw_op and "Where" not in layer.raw_op
     return layer.op is Op.EXP
 
 
