@@ -44,6 +44,8 @@ _NEAR_BOUND = 1.25
 _GRID_KURTOSIS = 2.2
 _BOUNDED_VALUES = 512
 """So many values around a middle other than zero, within two round ends, are a draw: training would have carried some beyond them."""
+_LUCK = 0.2
+"""Chance at which a number still tells something by being round."""
 _DISTINCT_VALUES = 64
 
 
@@ -169,7 +171,7 @@ def _drawn(statistics: TensorStatistics, schemes: Iterable[Scheme], is_matrix: b
     offset = _offset(statistics) if is_matrix else 0.0
     if offset:
         found = _drawn(_moved(statistics, -offset), (), True)
-        standing = UNTOUCHED if found.family == UNIFORM and _is_untouched_offset(statistics) else found.standing
+        standing = _standing_of_offset(statistics, found.standing) if found.family == UNIFORM else found.standing
         return Identity(found.family, _offset_name(statistics, found.family), standing)
     sample = _without_zero_rows(statistics.sample) if is_matrix else statistics.sample
     if sample.size < 8 or statistics.std <= 0.0:
@@ -238,16 +240,25 @@ def _offset_name(statistics: TensorStatistics, family: str) -> tuple[str, ...]:
     return (f"{family}-{statistics.std:.2g}-around-{statistics.mean:.2g}",) if family in (NORMAL, TRUNCATED) else ()
 
 
-def _is_untouched_offset(statistics: TensorStatistics) -> bool:
-    """U(0, b) on the generator's grid, or any U(a, b) that ends at two round numbers."""
+def _standing_of_offset(statistics: TensorStatistics, standing: str) -> str:
+    """Of values that are uniform around something else than zero: untouched where they are U(0, b) on the generator's grid, or many and U(a, b) with
+    two round ends. Nobody draws between other ends, and a few trained values may look so: they are silent."""
     if starts_at_zero(statistics):
-        return True
+        return UNTOUCHED
     n = statistics.size - statistics.non_finite_count
-    if n < _BOUNDED_VALUES:
-        return False
     room = SHARP_END * (statistics.maximum - statistics.minimum) / n
-    return bool(round_between(statistics.maximum, statistics.maximum + room)) and bool(
-        round_between(-statistics.minimum, -statistics.minimum + room)
+    if not (_is_round(statistics.maximum, room) and _is_round(-statistics.minimum, room)):
+        return SILENT if standing == COMPATIBLE else standing
+    return UNTOUCHED if n >= _BOUNDED_VALUES else standing
+
+
+def _is_round(end: float, room: float) -> bool:
+    """Whether a number of one or two digits lies from `end` on within `room`, where that is no matter of luck."""
+    if end <= 0.0 <= end + room:
+        return True
+    size = math.floor(math.log10(min(abs(end), abs(end + room)))) + 1
+    return any(
+        room <= _LUCK * 10.0 ** (size - digits) and bool(round_between(end, end + room, digits)) for digits in (1, 2)
     )
 
 
