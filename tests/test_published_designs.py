@@ -277,4 +277,5 @@ def test_weights_that_the_graph_normalizes_are_not_called_trained(tmp_path: Path
     for model, example in ((standardized, torch.randn(2, 3, 32, 32)), (Cosine(), torch.randn(4, 64))):
         found = audit(tmp_path, model, example, exporter=exporter)
         assert found.model.weights_state == "fresh"
+        assert found.facts["model.parameter_count"]["model"] == sum(one.numel() for one in model.parameters())
         assert not alarms(found)

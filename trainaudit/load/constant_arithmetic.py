@@ -82,10 +82,8 @@ def _power(left: Any, right: Any) -> Any:
 
 
 def _clip(node: RawNode, arrays: list[Array]) -> Array:
-    if len(node.inputs) != len(arrays):
-        raise ValueError("a limit that is left out")
-    low = arrays[1] if len(arrays) > 1 else real(node, "min", -np.inf)
-    high = arrays[2] if len(arrays) > 2 else real(node, "max", np.inf)
+    given = dict(zip([place for place, name in enumerate(node.inputs) if name], arrays, strict=True))
+    low, high = given.get(1, real(node, "min", -np.inf)), given.get(2, real(node, "max", np.inf))
     return np.asarray(np.clip(arrays[0], low, high), arrays[0].dtype)
 
 
