@@ -107,9 +107,8 @@ def _layer_facts(index: Index, structure: Columns, prediction: Prediction, read:
             backward[name] = arriving / last
         if layer.op is Op.EMBEDDING:
             continue
-        source = (
-            layer.inputs[0] if layer.inputs else ""
-        )  # none: it reads a stored state, as a recurrence's first step does
+        # a layer without inputs reads a stored state, as a recurrence's first step does
+        source = layer.inputs[0] if layer.inputs else ""
         rms, spread = (read.rms(source), read.std(source)) if source in signals else (None, None)
         input_rms[name] = _or(rms, missing)
         if rms is None or spread is None:

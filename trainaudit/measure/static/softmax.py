@@ -58,32 +58,18 @@ _SCALING = SHAPING | {Op.MUL, Op.DIV, Op.NEG, Op.SUB, Op.ADD, Op.WHERE, Op.CLIP}
 def _is_drawn(index: Index, position: int) -> bool:
     """A relaxed draw of a class: noise is added to the logits (Gumbel-softmax, Jang 2017; the concrete distribution, Maddison 2017), −log(−log u) of numbers
     that the graph draws or is given."""
-    waiting, seen = list(index.sources[position]), set[int]()
+    waiting, seen = [(source, 0) for source in index.sources[position]], set[int]()
     while waiting and len(seen) < _FARTHEST:
-        current = waiting.pop()
+        current, logs = waiting.pop()
         if current < 0 or current in seen:
             continue
         seen.add(current)
         op = index.ops[current]
-        if op is Op.RANDOM or (op is Op.LOG and _logs_above(index, current)):
+        logs += op is Op.LOG
+        if op is Op.RANDOM or logs == 2:
             return True
-        if op in _SCALING or op is Op.LOG:
-            waiting += index.sources[current]
-    return False
-
-
-def _logs_above(index: Index, position: int) -> bool:
-    """Whether the layer is the outer one of two logarithms with no weighted layer between."""
-    current = position
-    for _ in range(_FARTHEST):
-        row = index.sources[current]
-        if not row or row[0] < 0:
-            return False
-        current = row[0]
-        if index.ops[current] is Op.LOG:
-            return True
-        if index.ops[current] not in _SCALING:
-            return False
+        if op is Op.LOG or op in _SCALING:
+            waiting += [(source, logs) for source in index.sources[current]]
     return False
 
 
