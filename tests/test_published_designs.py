@@ -7,7 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -17,9 +19,14 @@ from torch.nn import functional  # noqa: E402
 
 import trainaudit  # noqa: E402
 from tests.corpus.exporting import export  # noqa: E402
+from trainaudit.cli import main  # noqa: E402
+from trainaudit.ir.graph import Parameter, Role  # noqa: E402
+from trainaudit.ir.tensor import ArrayData  # noqa: E402
 from trainaudit.load.from_onnx import load_onnx  # noqa: E402
 from trainaudit.measure import measuring  # noqa: E402
 from trainaudit.measure.signal.propagation import predict  # noqa: E402
+from trainaudit.measure.static.initialization import SILENT, UNTOUCHED, identify_weight  # noqa: E402
+from trainaudit.measure.static.tensor_statistics import tensor_statistics  # noqa: E402
 from trainaudit.result import Audit, Severity  # noqa: E402
 
 
@@ -56,6 +63,31 @@ def test_the_signal_is_predicted_behind_a_state_that_starts_at_zero(tmp_path: Pa
     assert not alarms(found)
     assert found.facts["model.signal_coverage"]["model"] == 1.0
     assert not found.warnings
+
+
+class Started(nn.Module):
+    """A state that the graph fills, a half everywhere, beside an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(5, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(torch.full((len(x), 4), 0.5)) + self.second(x)
+
+
+def test_a_linear_layer_on_a_filled_state_gives_what_it_gives(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, path = Started(), tmp_path / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (torch.randn(3, 5),), str(path), dynamo=True, optimize=False, verbose=False)
+    graph = load_onnx(str(path))
+    (layer,) = [layer for layer in graph.layers if layer.name == "first"]
+    signal = predict(graph).signals[layer.outputs[0]]
+    truth = model.first(torch.full((1, 4), 0.5)).detach()[0].numpy()
+    np.testing.assert_allclose(signal.mean, truth, rtol=1e-5)
+    np.testing.assert_allclose(signal.variance, 0.0, atol=1e-12)
 
 
 def test_a_saturating_stack_behind_a_cell_is_found(tmp_path: Path) -> None:
@@ -279,3 +311,20 @@ def test_weights_that_the_graph_normalizes_are_not_called_trained(tmp_path: Path
         assert found.model.weights_state == "fresh"
         assert found.facts["model.parameter_count"]["model"] == sum(one.numel() for one in model.parameters())
         assert not alarms(found)
+
+
+def test_judge_names_the_loss_of_its_facts(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    export(nn.Linear(8, 3), (torch.randn(4, 8),), tmp_path / "model.onnx", exporter="dynamo", form="training")
+    facts = str(tmp_path / "facts.json")
+    assert (
+        CliRunner().invoke(main, ["measure", str(tmp_path / "model.onnx"), "--loss", "mse", "-o", facts]).exit_code == 0
+    )
+    assert "--loss mse" in CliRunner().invoke(main, ["judge", facts]).stdout
+
+
+@pytest.mark.parametrize(("low", "high", "standing"), [(-0.2, 0.1, UNTOUCHED), (-0.17644, 0.09137, SILENT)])
+def test_nobody_draws_between_odd_ends(low: float, high: float, standing: str) -> None:
+    values = np.random.default_rng(0).uniform(low, high, (16, 64)).astype(np.float32)
+    parameter = Parameter("w", (16, 64), "float32", Role.WEIGHT, True, (0,), ArrayData(values), 0, 64, 16)
+    assert identify_weight(parameter, tensor_statistics(parameter)).standing == standing

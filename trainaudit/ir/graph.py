@@ -148,7 +148,8 @@ class Parameter:
 class Layer:
     """One computation. `inputs` and `outputs` name values (activations), `parameters` maps a role's word to parameter names.
 
-    `node` is the name of the node in the file, `raw_op` is the spelling in the file, fused nodes joined by "+" ("MatMul+Add"); `nodes` counts the raw nodes it stands for.
+    `node` is the name of the node in the file, `raw_op` the spelling there, fused nodes joined by "+" ("MatMul+Add"); `nodes` counts the raw
+    nodes it stands for.
     `attributes` are typed and named as in torch where torch has the word; see `load.canonical` for what each op carries.
     """
 

@@ -99,6 +99,10 @@ def _read(model: Model, layer: Layer) -> tuple[Parameter, AnyMatrix, int, Sizes 
     return weight, matrix, axis, sizes
 
 
+_MOST_STORED = 1 << 20
+"""Values of a stored state that are read; more is no state."""
+
+
 def _stored_input(model: Model, layer: Layer) -> Signal:
     """Of a layer that reads a stored tensor instead of an activation, as the first step of a recurrence reads zeros: the same for every sample."""
     stored = [model.graph.parameters[name] for role, name in layer.parameters.items() if role == Role.CONSTANT.value]
@@ -107,9 +111,6 @@ def _stored_input(model: Model, layer: Layer) -> Signal:
     shape = stored[0].shape
     rows = model.values(stored[0]).reshape(-1, shape[-1] if shape else 1)
     return Signal(rows.mean(axis=0), rows.var(axis=0), NONE, math.prod(shape[1:-1]))
-
-
-_MOST_STORED = 1 << 20
 
 
 def _factor(layer: Layer) -> float:

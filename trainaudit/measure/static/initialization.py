@@ -256,7 +256,7 @@ def _is_round(end: float, room: float) -> bool:
     """Whether a number of one or two digits lies from `end` on within `room`, where that is no matter of luck."""
     if end <= 0.0 <= end + room:
         return True
-    size = math.floor(math.log10(min(abs(end), abs(end + room)))) + 1
+    size = math.floor(math.log10(max(abs(end), abs(end + room)))) + 1
     return any(
         room <= _LUCK * 10.0 ** (size - digits) and bool(round_between(end, end + room, digits)) for digits in (1, 2)
     )

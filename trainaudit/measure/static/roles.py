@@ -232,7 +232,8 @@ def _has_bias(index: Index, position: int) -> bool:
 def _use_behind(index: Index, outputs: frozenset[int], position: int) -> str:
     """What alone reads a layer's result, reshapes, upsampling, sums and added constants aside: a sum with another activation, a product that a bias keeps
     open (gMLP's gate, Liu 2021), a grid of positions (deformable convolutions, Dai 2017; spatial transformers, Jaderberg 2015), a matrix around a constant
-    one or a bias (PointNet's alignment, Qi 2016), or the output (the score layer of FCN, Long 2014). A zero there leaves the signal to something else, and learns from the first step."""
+    one or a bias (PointNet's alignment, Qi 2016), or the output (the score layer of FCN, Long 2014). A zero there leaves the signal to something
+    else, and learns from the first step."""
     is_shifted = False
     current = position
     for _ in range(_FARTHEST):
